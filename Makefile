@@ -1,0 +1,39 @@
+# make book: train the thesis's five rows small, execute the notebooks, build the book
+# make test: lint, types, the book, and all tests
+# Set-up is part of both: the first call makes .venv and installs what constraints.txt pins.
+
+PYTHON ?= python3
+CORES ?= all
+PROFILE ?= quick
+BIN := .venv/bin
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --config profile=$(PROFILE)
+
+.PHONY: book test lint plan address clean
+.DEFAULT_GOAL := book
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 13) else f"Python 3.11 or 3.12 is needed; this is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+book: .venv/ready
+	$(SNAKEMAKE) book
+	@echo "Open in a browser: file://$(CURDIR)/_build/html/index.html"
+
+plan: .venv/ready
+	$(SNAKEMAKE) --dry-run book
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint book
+	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" $(BIN)/pytest --nbval-lax tests notebooks
+
+address: .venv/ready
+	$(BIN)/python book/address.py
+
+clean:
+	rm -rf _build book/runs .snakemake

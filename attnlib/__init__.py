@@ -1,0 +1,36 @@
+"""Image recognition with attention layers: models, losses, training and what to ask of them."""
+
+from attnlib.config import TrainConfig
+from attnlib.data import Dataset, Split, load_dataset
+from attnlib.evaluate import Predictions, predict, wilson_interval
+from attnlib.experiment import run_experiment
+from attnlib.losses import hard_distillation_loss, soft_distillation_loss, soft_target_cross_entropy
+from attnlib.parameters import notebook_parameters, parse_params
+from attnlib.record import attention_rollout, record_attention, record_features
+from attnlib.runs import Run, list_runs, load_run
+from attnlib.zoo import create_model, list_models
+
+__version__ = "0.1.0"
+__all__ = [
+    "Dataset",
+    "Predictions",
+    "Run",
+    "Split",
+    "TrainConfig",
+    "attention_rollout",
+    "create_model",
+    "hard_distillation_loss",
+    "list_models",
+    "list_runs",
+    "load_dataset",
+    "load_run",
+    "notebook_parameters",
+    "parse_params",
+    "predict",
+    "record_attention",
+    "record_features",
+    "run_experiment",
+    "soft_distillation_loss",
+    "soft_target_cross_entropy",
+    "wilson_interval",
+]

@@ -1,0 +1,111 @@
+"""Training state on disk: safetensors and JSON, written whole or not at all, checked on reading."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+SCHEMA = 1
+KEEP = 2  # states kept: the newest and the one to fall back to
+
+
+class State(NamedTuple):
+    """Tensors and JSON values of one moment of training."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power cut; a no-op where folders can't be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def save_state(folder: Path, epoch: int, state: State) -> None:
+    """Save the state after ``epoch`` epochs; only the newest ``KEEP`` remain.
+
+    The manifest is written last, so a state without one was never finished.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({name: tensor.contiguous() for name, tensor in state.tensors.items()})
+    stem = f"epoch-{epoch:05d}"
+    write_atomically(folder / f"{stem}.safetensors", content)
+    manifest = {
+        "schema": SCHEMA,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "values": dict(state.values),
+    }
+    write_atomically(folder / f"{stem}.json", _sealed(manifest))
+    _clean(folder)
+
+
+def load_state(folder: Path) -> State | None:
+    """The newest state that is whole; None if there is none.
+
+    A damaged state is passed over with a warning that names the file and the reason.
+    """
+    if not folder.is_dir():
+        return None
+    _clean(folder)
+    for path in sorted(folder.glob("epoch-*.json"), reverse=True):
+        try:
+            return _read(path)
+        except (ValueError, KeyError, OSError) as fault:
+            warnings.warn(f"{path}: {fault}; falling back to the state before", stacklevel=2)
+    return None
+
+
+def _read(path: Path) -> State:
+    manifest = _unsealed(path.read_bytes())
+    if manifest["schema"] != SCHEMA:
+        raise ValueError(f"schema {manifest['schema']} is not {SCHEMA}, which this version reads")
+    tensors = path.with_suffix(".safetensors")
+    found = hashlib.sha256(tensors.read_bytes()).hexdigest()
+    if found != manifest["sha256"]:
+        raise ValueError(f"{tensors.name} is damaged: SHA-256 {found[:12]}..., expected "
+                         f"{manifest['sha256'][:12]}...")  # fmt: skip
+    return State(load_file(tensors), manifest["values"])
+
+
+def _sealed(manifest: Mapping[str, Any]) -> bytes:
+    text = json.dumps(manifest, sort_keys=True)
+    return json.dumps([hashlib.sha256(text.encode()).hexdigest(), text]).encode()
+
+
+def _unsealed(content: bytes) -> dict[str, Any]:
+    seal, text = json.loads(content)
+    if hashlib.sha256(text.encode()).hexdigest() != seal:
+        raise ValueError("the manifest is damaged")
+    return json.loads(text)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what an interrupted save left, and states older than the newest ``KEEP``."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+    stems = sorted(path.stem for path in folder.glob("epoch-*.json"))
+    for path in folder.glob("epoch-*"):
+        if path.stem not in stems[-KEEP:]:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""What a run is made of: its parameters, the profiles that set them, and their checking."""
+
+import hashlib
+import json
+import shlex
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from attnlib.parameters import parameter, parse_params
+
+MODELS = (
+    "deit_t", "deit_s", "deit_b", "vit_b_16", "vit_b_32", "vit_l_16", "resnet18", "resnet50",
+    "atresnet18", "efficientnet_b7", "efficientnet_lite0", "regnety_160",
+)  # fmt: skip
+TRANSFORMERS = MODELS[:6]  # the ones made of patches
+DATASETS = ("digits", "cifar10", "npz", "folder")
+TITLES = {
+    "deit_t": "DeiT-T", "deit_s": "DeiT-S", "deit_b": "DeiT-B", "vit_b_16": "ViT-B/16",
+    "vit_b_32": "ViT-B/32", "vit_l_16": "ViT-L/16", "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50", "atresnet18": "AtResNet-18", "efficientnet_b7": "EfficientNet-B7",
+    "efficientnet_lite0": "EfficientNet-Lite0", "regnety_160": "RegNetY-16GF",
+}  # fmt: skip
+
+# What the thesis leaves open is DeiT's default (facebookresearch/deit, main.py): learning rate
+# 5e-4 * batch / 512, weight decay, warm-up, drop-path, EMA, label smoothing.
+THESIS: dict[str, Any] = {
+    "dataset": "cifar10", "pretrained": True, "epochs": 100, "batch_size": 128, "img_size": 224,
+    "augment": "thesis", "lr": 1.25e-4, "weight_decay": 0.05, "warmup_epochs": 5, "ema": 0.99996,
+    "drop_path": 0.1, "mixup": 0.0, "cutmix": 1.0, "label_smoothing": 0.1,
+}  # fmt: skip
+PROFILES: dict[str, dict[str, Any]] = {
+    "quick": {
+        "dataset": "digits", "pretrained": False, "epochs": 10, "batch_size": 32, "img_size": 32,
+        "augment": "none", "lr": 5e-4, "weight_decay": 0.05, "warmup_epochs": 1, "ema": 0.0,
+        "drop_path": 0.0, "mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0,
+    },
+    "colab": THESIS | {"epochs": 10, "warmup_epochs": 1, "ema": 0.0},
+    "thesis": THESIS,
+}  # fmt: skip
+QUICK_PATCH_SIZE = 8  # 16 tokens of a 32 x 32 image; a patch of 16 would leave four
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run, fully resolved: the same fields in notebooks, on the command line, here."""
+
+    model: str = parameter(
+        "deit_t", "or timm/NAME, any model of timm", choices=MODELS, prefix="timm/"
+    )
+    dataset: str = parameter("digits", "the data set", choices=DATASETS)
+    data_path: str | None = parameter(None, "its file or folder; npz and folder need one")
+    profile: str = parameter("auto", "a set of defaults", choices=("auto", *PROFILES))
+    pretrained: bool = parameter(False, "start from ImageNet weights")
+    distillation: str = parameter("none", "of a teacher", choices=("none", "soft", "hard"))
+    teacher: str | None = parameter(None, "a model (trained first, if it is not yet) or a run")
+    temperature: float = parameter(1.0, "softening of soft distillation (eq. 5.1)", above=0)
+    alpha: float = parameter(0.5, "weight of the distillation term (eqs. 5.1, 5.3)", low=0, high=1)
+    epochs: int = parameter(10, "passes over the training set", low=1)
+    batch_size: int = parameter(32, "images per step", low=2)
+    img_size: int = parameter(32, "pixels of a side that the model sees", low=8, high=4096)
+    patch_size: int | None = parameter(None, "pixels of a patch's side; none: the model's", low=1)
+    tokens: str = parameter("channel", "of AtResNet", choices=("channel", "spatial"))
+    augment: str = parameter("none", "of training images", choices=("thesis", "light", "none"))
+    input: str = parameter("reference", "who makes the batches", choices=("reference",))
+    lr: float = parameter(5e-4, "peak learning rate; follows batch_size if not given", above=0)
+    weight_decay: float = parameter(0.05, "of matrices; vectors and tokens never decay", low=0)
+    warmup_epochs: int = parameter(1, "epochs of linear warm-up", low=0)
+    restarts: int = parameter(0, "warm restarts of the cosine schedule", low=0)
+    ema: float = parameter(0.0, "decay of averaged weights a step; 0: none", low=0, high=0.999999)
+    drop_path: float = parameter(0.0, "rate of dropped residual branches", low=0, high=0.95)
+    mixup: float = parameter(0.0, "Beta parameter of mixup; 0: off", low=0)
+    cutmix: float = parameter(0.0, "Beta parameter of cutmix; 0: off", low=0)
+    label_smoothing: float = parameter(0.0, "share of a label spread over all", low=0, high=0.99)
+    amp: bool = parameter(False, "mixed precision; if not given, on CUDA only")
+    seed: int = parameter(0, "of weights, order and augmentation", low=0, high=2**31 - 1)
+    device: str = parameter("auto", "auto, cpu, cuda, cuda:1, mps, ...")
+    limit: int | None = parameter(None, "at most so many training images", low=2)
+    runs_dir: str = parameter("runs", "where runs are written")
+
+    @classmethod
+    def from_params(cls, **params: Any) -> Self:
+        """Check ``params``, fill the rest from the profile; None means "as the profile says".
+
+        Raises:
+            ValueError: Naming each unknown or bad parameter, the nearest name, the valid values.
+        """
+        given = parse_params(cls, params)
+        device = resolve_device(given.get("device", "auto"))
+        profile = given.get("profile", "auto")
+        if profile == "auto":
+            profile = "colab" if device.startswith("cuda") else "quick"
+        defaults = profile_defaults(profile, given)
+        config = cls(**defaults | {"amp": device.startswith("cuda")} | given)
+        config = replace(config, profile=profile, device=device)
+        check_combinations(config, given)
+        return config
+
+    @property
+    def name(self) -> str:
+        """Folder of the run: readable, and a function of everything that shapes the result."""
+        shaping = asdict(self)
+        del shaping["runs_dir"], shaping["device"]
+        if self.data_path:
+            shaping["data_path"] = Path(self.data_path).name  # its content is checked on resuming
+        digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
+        parts = [self.model.replace("/", "_")]
+        parts += [self.tokens] if self.model.startswith("atresnet") else []
+        parts += ["pretrained"] if self.pretrained else []
+        parts += [self.distillation] if self.distillation != "none" else []
+        return "-".join([*parts, self.dataset, self.profile, f"s{self.seed}", digest])
+
+    @property
+    def title(self) -> str:
+        """The run in words, for headings and legends."""
+        title = TITLES.get(self.model, self.model)
+        title += f" ({self.tokens} tokens)" if self.model.startswith("atresnet") else ""
+        title += ", from ImageNet weights" if self.pretrained else ""
+        if self.distillation != "none":
+            teacher = TITLES.get(str(self.teacher), str(self.teacher))
+            title += f", {self.distillation} distillation from {teacher}"
+        return title
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The parameters that differ from what the profile gives."""
+        given = {name: getattr(self, name) for name in ("model", "distillation", "batch_size")}
+        given["epochs"] = self.epochs
+        usual = profile_defaults(self.profile, given)
+        usual["amp"] = self.device.startswith("cuda")
+        values = {
+            f.name: (getattr(self, f.name), usual.get(f.name, f.default)) for f in fields(self)
+        }
+        apart = ("model", "profile", "device")
+        return {
+            name: value
+            for name, (value, default) in values.items()
+            if name not in apart and value != default
+        }
+
+    @property
+    def command(self) -> str:
+        """The command that makes this run again."""
+        words = {"model": self.model, "profile": self.profile} | self.changed
+        words.pop("runs_dir", None)
+        if self.data_path:
+            words["data_path"] = Path(self.data_path).name
+        options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in words.items())
+        return f"papermill notebooks/train.ipynb OUT.ipynb {options}"
+
+    def describe(self) -> str:
+        """What was resolved: one line a parameter, with what differs from the profile marked."""
+        lines = [f"run      {self.name}", f"profile  {self.profile} on {self.device}"]
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name not in ("profile", "device"):
+                mark = "  <- set here" if f.name in self.changed else ""
+                lines.append(f"  {f.name:16}{'-' if value is None else value}{mark}")
+        return "\n".join(lines)
+
+
+def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A profile's values, following ``given`` where one parameter's default hangs on another."""
+    defaults = dict(PROFILES[profile])
+    if profile == "quick" and given.get("model", "deit_t") in TRANSFORMERS:
+        defaults["patch_size"] = QUICK_PATCH_SIZE
+    if given.get("distillation", "none") != "none":
+        defaults["teacher"] = "resnet18"
+    defaults["lr"] *= given.get("batch_size", defaults["batch_size"]) / defaults["batch_size"]
+    defaults["warmup_epochs"] = min(defaults["warmup_epochs"], given.get("epochs", 100) // 2)
+    return defaults
+
+
+def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
+    """Refuse values that are each valid but don't go together."""
+    faults = []
+    size, patch = config.img_size, config.patch_size
+    if patch is not None and config.model not in TRANSFORMERS:
+        faults.append(f"patch_size: {config.model} has no patches; leave patch_size out.")
+    if config.model in TRANSFORMERS:
+        patch = patch or (32 if config.model == "vit_b_32" else 16)
+        if size % patch:
+            valid = ", ".join(str(p) for p in range(1, size + 1) if size % p == 0)
+            faults.append(f"patch_size: {patch} does not divide img_size {size}. Valid: {valid}.")
+    if config.dataset in ("npz", "folder") and config.data_path is None:
+        faults.append(f"data_path: the data set {config.dataset!r} needs its file or folder.")
+    if config.warmup_epochs >= config.epochs and config.warmup_epochs > 0:
+        faults.append(
+            f"warmup_epochs: expected fewer than epochs ({config.epochs}); "
+            f"got {config.warmup_epochs}."
+        )
+    if config.restarts >= config.epochs:
+        faults.append(
+            f"restarts: expected fewer than epochs ({config.epochs}); got {config.restarts}."
+        )
+    if config.distillation == "none" and config.teacher is not None:
+        faults.append("teacher: has no use without distillation; set distillation soft or hard.")
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def resolve_device(device: str) -> str:
+    """The device's name; ``auto`` takes CUDA where there is one, else the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N; got {device!r}.") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {device!r} asked for, but PyTorch sees no CUDA device here.")
+    return device

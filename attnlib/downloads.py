@@ -1,0 +1,287 @@
+"""Downloads: mirrors in order, resumed where they broke off, checked by hash, cached once."""
+
+import os
+import queue
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+
+CHUNK = 1 << 16  # bytes
+OFFLINE_SECONDS = 4.0  # without a word from any mirror, over all of them
+STALL_SECONDS = 20.0  # without a byte
+SLOW_RATE = 30_000  # bytes a second, over SLOW_SECONDS: below it a mirror is left for the next
+SLOW_SECONDS = 20.0
+REPORT_SECONDS = 10.0  # between two lines where standard error is no terminal
+
+
+class DownloadError(OSError):
+    """A file is neither cached nor within reach; says what was tried and what to do."""
+
+
+class _MirrorError(Exception):
+    """One mirror failed: ``silent`` without a word, ``gone`` for good."""
+
+    def __init__(self, reason: str, *, silent: bool = False, gone: bool = False) -> None:
+        super().__init__(reason)
+        self.silent, self.gone = silent, gone
+
+
+@dataclass(frozen=True)
+class _Digest:
+    """The hash that a file must have, or the first digits of it; none fits every file."""
+
+    algorithm: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.value}" if self.value else "no hash is known"
+
+    def of(self, path: Path) -> str:
+        """The same hash of the file at ``path``."""
+        import pooch  # a tenth of a second, needed only here and in cache_dir
+
+        return pooch.file_hash(str(path), alg=self.algorithm) if self.value else ""
+
+    def fits(self, found: str) -> bool:
+        """Whether a file with the hash ``found`` is the right one."""
+        return found.startswith(self.value)
+
+
+def cache_dir() -> Path:
+    """Root of the download cache: ``ATTNLIB_DATA``, else the platform's own place for caches."""
+    if root := os.environ.get("ATTNLIB_DATA"):
+        return Path(root).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("attnlib"))
+
+
+def fetch(
+    file: str,
+    urls: Sequence[str],
+    *,
+    sha256: str | None = None,
+    md5: str | None = None,
+    folder: str = "",
+    progress: Progress | None = None,
+) -> Path:
+    """Path of a cached file with the right hash, downloaded first where need be.
+
+    A download that breaks off is kept as ``FILE.part`` and goes on there, at the next mirror or
+    at the next call. It becomes ``FILE`` by a rename, after its hash is right. Several processes
+    may call at once: one downloads, the others wait.
+
+    Args:
+        file: Name in the cache.
+        urls: The same bytes at several mirrors, best first.
+        sha256: The hash the file must have, or its first digits. Without any hash, a whole answer
+            of the mirror is taken at its word, and nothing is resumed.
+        md5: In place of ``sha256``, where nothing better is published.
+        folder: Folder of the file below ``cache_dir()``.
+        progress: Called with the bytes so far and in all (None where the mirror doesn't say);
+            by default a line on standard error.
+
+    Returns:
+        The file, complete and right.
+
+    Raises:
+        ValueError: If both hashes are given.
+        DownloadError: If no mirror has the file; within five seconds where there is no network.
+    """
+    if sha256 and md5:
+        raise ValueError(f"{file}: sha256 or md5 is needed, not both; found {sha256}, {md5}")
+    digest = _Digest("md5", md5) if md5 else _Digest("sha256", sha256 or "")
+    path = cache_dir() / folder / file
+    if path.is_file() and digest.fits(digest.of(path)):
+        return path
+    from filelock import FileLock  # torch's own dependency
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            _download(path, urls, digest, progress or _Report(file))
+    except DownloadError:
+        raise
+    except OSError as error:  # disk full, read-only, a folder in the way
+        raise DownloadError(
+            f"{file} cannot be written to {path.parent}: {error}; free space there, or set "
+            f"ATTNLIB_DATA to another folder"
+        ) from error
+    return path
+
+
+def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: Progress) -> None:
+    """Go round the mirrors for as long as a round brings a chunk, until the file is right."""
+    notes: list[str] = []
+    if path.is_file():
+        if digest.fits(found := digest.of(path)):
+            return  # another process was faster
+        corrupt = path.with_name(f"{path.name}.corrupt")
+        notes.append(
+            f"the cached file, {_size(path)} bytes, had {digest.algorithm} {found}; "
+            f"it is now {corrupt.name}"
+        )
+        os.replace(path, corrupt)
+    part = path.with_name(f"{path.name}.part")
+    reasons: dict[str, str] = {}
+    left, furthest = list(urls), -CHUNK
+    deadline, online = time.monotonic() + OFFLINE_SECONDS, False
+    while left and _size(part) >= furthest + CHUNK:
+        furthest = _size(part)
+        for still, url in zip(range(len(left), 0, -1), tuple(left), strict=True):
+            share = max(0.1, (deadline - time.monotonic()) / still)  # of the silence that is left
+            try:
+                _complete(url, part, digest, STALL_SECONDS if online else share, progress)
+            except _MirrorError as error:
+                reasons[url] = str(error)
+                online = online or not error.silent
+                if error.gone:
+                    left.remove(url)
+                    furthest = -CHUNK
+            else:
+                _move(part, path)
+                return
+    notes += [f"{url}: {reason}" for url, reason in reasons.items()] or ["no mirror is known"]
+    if digest.value and _size(part):
+        notes.append(
+            f"{_size(part)} bytes are kept in {part.name}, and the next call goes on there"
+        )
+    raise DownloadError(
+        "\n  ".join((f"{path.name} ({digest}) cannot be downloaded:", *notes))
+        + f"\nPut the file at {path} by hand, or set ATTNLIB_DATA to a cache that holds it."
+    )
+
+
+def _complete(url: str, part: Path, digest: _Digest, patience: float, progress: Progress) -> None:
+    """Bring ``part`` to its end; where the hash is then wrong, once more from the beginning."""
+    if not digest.value:
+        part.unlink(missing_ok=True)
+    resumed = True
+    while resumed:
+        resumed = _size(part) > 0
+        _transfer(url, part, patience, progress)
+        found, size = digest.of(part), _size(part)
+        if digest.fits(found):
+            return
+        part.unlink()
+    raise _MirrorError(
+        f"sent another file: {size} bytes with {digest.algorithm} {found}", gone=True
+    )
+
+
+def _transfer(url: str, part: Path, patience: float, progress: Progress) -> None:
+    """Append what is missing of ``part``, or write it anew where the server has no ranges."""
+    done = _size(part)
+    response = _open(url, done, patience)
+    if response is None:  # nothing is missing
+        return
+    with response:
+        if response.status == 206:
+            start, _, size = response.headers.get("Content-Range", "").partition("/")
+            if not start.startswith(f"bytes {done}-"):
+                raise _MirrorError(f"sent another range: {start!r}", gone=True)
+        else:
+            done, size = 0, response.headers.get("Content-Length", "")
+        total = int(size) if size.isdigit() else None
+        with part.open("ab" if done else "wb") as stream:
+            began, base = time.monotonic(), done
+            while chunk := _read(response):
+                stream.write(chunk)
+                done += len(chunk)
+                progress(done, total)
+                seconds = time.monotonic() - began
+                if seconds >= SLOW_SECONDS:
+                    if done - base < SLOW_RATE * seconds:
+                        raise _MirrorError(f"slower than {SLOW_RATE / 1000:g} kB/s")
+                    began, base = time.monotonic(), done
+    if total is not None and done < total:
+        raise _MirrorError(f"broke off after {done} of {total} bytes")
+
+
+def _open(url: str, offset: int, patience: float) -> HTTPResponse | None:
+    """The server's answer from byte ``offset`` on; None where the file has no more than that.
+
+    Asked in a thread: neither a name server nor a host with many addresses keeps to a timeout.
+    """
+    import certifi  # pooch's own dependency: not every Python finds the system's certificates
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    headers = {"User-Agent": "attnlib"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    answers: queue.SimpleQueue[HTTPResponse | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            request = Request(url, headers=headers)
+            answers.put(urlopen(request, timeout=STALL_SECONDS, context=context))
+        except Exception as error:  # handed to the caller's thread, whatever it is
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=patience)
+    except queue.Empty:
+        raise _MirrorError(f"no answer within {patience:.1f} s", silent=True) from None
+    if isinstance(answer, HTTPError):
+        answer.close()
+        if answer.code == 416 and offset:
+            return None
+        raise _MirrorError(f"HTTP {answer.code} {answer.reason}", gone=True) from answer
+    if isinstance(answer, Exception):
+        reason = answer.reason if isinstance(answer, URLError) else answer
+        raise _MirrorError(f"no connection: {reason}", silent=True) from answer
+    return answer
+
+
+def _read(response: HTTPResponse) -> bytes:
+    try:
+        return response.read1(CHUNK)
+    except TimeoutError as error:
+        raise _MirrorError(f"stalled for {STALL_SECONDS:g} s") from error
+    except (OSError, HTTPException) as error:
+        raise _MirrorError(f"broke off: {error}") from error
+
+
+def _move(part: Path, path: Path) -> None:
+    """Rename, such that neither a kill nor a power cut leaves a torn file under the final name."""
+    with part.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+class _Report:
+    """Progress on standard error: a bar in a terminal, else a line every few seconds."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.next = 0.0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        if now < self.next and done != total:
+            return
+        self.next = now + (0.2 if terminal else REPORT_SECONDS)
+        size = f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total else " MB")
+        if terminal:
+            bar = "#" * (20 * done // total) if total else ""
+            sys.stderr.write(f"\r{self.file} [{bar:20}] {size}" + "\n" * (done == total))
+        else:
+            sys.stderr.write(f"{self.file}: {size}\n")
+        sys.stderr.flush()

@@ -1,0 +1,242 @@
+"""Layers of the Vision Transformer, with timm's parameter names."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ImageSize = int | tuple[int, int]  # pixels of a side, or (rows, columns)
+NORM_EPS = 1e-6  # ViT's and DeiT's; PyTorch's default is 1e-5
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std for each channel of images in [0, 1]; ImageNet's if none are given.
+
+    The constants travel with the module to a device but are no part of its state dict, so that a
+    model that normalises its own input keeps the keys of its published weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not all(s > 0 for s in std):
+            raise ValueError(f"expected one mean and one std > 0 a channel; got {mean} and {std}")
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise: (B, C, H, W) -> (B, C, H, W)."""
+        return (images - self.mean) / self.std
+
+
+def normalize_inside(model: nn.Module, normalize: Normalize) -> nn.Module:
+    """Let a model that expects normalised images take images in [0, 1]; returns the model.
+
+    It happens in a hook before ``forward``, so that the keys of the state dict stay as they are.
+    """
+    model.add_module("normalize", normalize)
+    model.register_forward_pre_hook(_normalize_first)
+    return model
+
+
+def _normalize_first(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    images, *rest = args
+    return (model.get_submodule("normalize")(images), *rest)
+
+
+class PatchEmbed(nn.Module):
+    """Cut images into square patches and project each to a token.
+
+    Args:
+        img_size: Pixels, a side or (rows, columns).
+        patch_size: Pixels of a patch's side.
+        embed_dim: Width of a token.
+
+    Raises:
+        ValueError: If the patches do not tile the image.
+    """
+
+    def __init__(self, img_size: ImageSize, patch_size: int, embed_dim: int) -> None:
+        super().__init__()
+        self.img_size = (img_size, img_size) if isinstance(img_size, int) else img_size
+        H, W = self.img_size
+        sizes = [p for p in range(1, math.gcd(H, W) + 1) if H % p == W % p == 0]
+        if patch_size not in sizes:
+            raise ValueError(
+                f"patch_size {patch_size} does not tile an image of {H} x {W} pixels; "
+                f"valid: {', '.join(map(str, sizes)) or 'none'}"
+            )
+        self.grid_size = (H // patch_size, W // patch_size)
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed patches, row by row: (B, 3, H, W) -> (B, P, C)."""
+        if images.shape[1:] != (3, *self.img_size):
+            H, W = self.img_size
+            raise ValueError(
+                f"expected images (B, 3, {H}, {W}); got {tuple(images.shape)}: "
+                "the positional embedding is made for one size, so build the model for yours"
+            )
+        return self.proj(images).flatten(2).transpose(1, 2)
+
+
+def attention_weights(q: Tensor, k: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) of eq. 2.1: (B, h, M, d), (B, h, N, d) -> (B, h, M, N)."""
+    return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, eqs. 2.1 to 2.3.
+
+    The width is split among the heads, so the scale is sqrt(embed_dim / num_heads).
+
+    Raises:
+        ValueError: If the heads do not share the width equally.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = _check_heads(embed_dim, num_heads)
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of all heads: (B, N, C) -> three (B, h, N, d)."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, h, d)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Attention weights that ``forward`` applies to ``x``: (B, N, C) -> (B, h, N, N)."""
+        q, k, _ = self.project(x)
+        return attention_weights(q, k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens: (B, N, C) -> (B, N, C)."""
+        x = F.scaled_dot_product_attention(*self.project(x))  # (B, h, N, d)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+class ClassAttention(nn.Module):
+    """Multi-head attention in which the class token alone asks, over tokens of another width.
+
+    Chapter 6 of the thesis. Linear in the number of tokens, for there is a single query.
+
+    Args:
+        embed_dim: Width of the class token, of keys and of values.
+        num_heads: Heads that share that width.
+        context_dim: Features of a token that is attended to.
+
+    Raises:
+        ValueError: If the heads do not share the width equally.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, context_dim: int) -> None:
+        super().__init__()
+        self.num_heads = _check_heads(embed_dim, num_heads)
+        self.q = nn.Linear(embed_dim, embed_dim)
+        self.k = nn.Linear(context_dim, embed_dim)
+        self.v = nn.Linear(context_dim, embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, h, N, d)
+
+    def weights(self, cls_token: Tensor, context: Tensor) -> Tensor:
+        """Attention weights that ``forward`` applies: (B, 1, C), (B, N, F) -> (B, h, 1, N)."""
+        return attention_weights(self._heads(self.q(cls_token)), self._heads(self.k(context)))
+
+    def forward(self, cls_token: Tensor, context: Tensor) -> Tensor:
+        """Read ``context``: (B, 1, C), (B, N, F) -> (B, 1, C)."""
+        q, k, v = map(self._heads, (self.q(cls_token), self.k(context), self.v(context)))
+        x = F.scaled_dot_product_attention(q, k, v)  # (B, h, 1, d)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers, the hidden one four times as wide: GELU in ViT, ReLU in chapter 2."""
+
+    def __init__(self, embed_dim: int, act: type[nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dim, 4 * embed_dim)
+        self.act = act()
+        self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each token: (B, N, C) -> (B, N, C)."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drop an image's residual branch at ``rate``.
+
+    Huang et al. (2016), arXiv:1603.09382. What is kept is scaled by 1 / (1 - rate), as in timm,
+    so that evaluation needs no scaling. Draws from the global generator, like dropout.
+
+    Raises:
+        ValueError: If the rate is not in [0, 1).
+    """
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop-path rate: expected a number in [0, 1); got {rate}")
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop whole images' branches: (B, ...) -> (B, ...)."""
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask.div_(keep)
+
+
+class Block(nn.Module):
+    """Pre-norm encoder block of ViT, Eqs. 2 and 3 of Dosovitskiy et al. (2021)."""
+
+    def __init__(self, embed_dim: int, num_heads: int, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        self.attn = Attention(embed_dim, num_heads)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        self.mlp = Mlp(embed_dim)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode: (B, N, C) -> (B, N, C)."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class PostNormBlock(nn.Module):
+    """Original encoder block of chapter 2, Vaswani et al. (2017): post-norm, ReLU, no dropout.
+
+    The thesis calls ViT's block identical; it isn't: ``Block`` normalises first and uses GELU.
+    Positions are the user's to add: without them the block is equivariant to permutations.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.attn = Attention(embed_dim, num_heads)
+        self.norm1 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        self.mlp = Mlp(embed_dim, nn.ReLU)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode: (B, N, C) -> (B, N, C)."""
+        x = self.norm1(x + self.attn(x))
+        return self.norm2(x + self.mlp(x))
+
+
+def _check_heads(embed_dim: int, num_heads: int) -> int:
+    if num_heads < 1 or embed_dim % num_heads:
+        raise ValueError(f"num_heads {num_heads} does not divide embed_dim {embed_dim}")
+    return num_heads

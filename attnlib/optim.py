@@ -1,0 +1,65 @@
+"""The optimiser: which parameters decay, the learning rate as a function of time, averaging."""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+WARMUP_LR, MIN_LR = 1e-6, 1e-5  # DeiT's, for a peak of 1.25e-4
+TOKENS = ("cls_token", "dist_token", "pos_embed")
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Two groups for AdamW: matrices decay; norms, biases and tokens do not.
+
+    A matrix mixes features, and decay keeps it from growing without use; a vector sets a scale or
+    a place, and pulling it to zero only shifts it. The tokens and the positional embedding are
+    stored as 3-D tensors but are vectors by this rule, so they are exempt by name, as in timm.
+    """
+    decayed, exempt = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_vector = parameter.ndim <= 1 or name.rpartition(".")[2] in TOKENS
+            (exempt if is_vector else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": exempt, "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over ``parameter_groups``."""
+    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr)
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """Exponential moving average of weights and buffers; None if ``decay`` is 0."""
+    if decay == 0:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def learning_rate(
+    epoch: float, *, peak: float, epochs: int, warmup_epochs: int = 0, restarts: int = 0
+) -> float:
+    """Learning rate at a moment in epochs: linear warm-up, then cosine decay.
+
+    timm's ``CosineLRScheduler`` as DeiT sets it, which the thesis's script calls; there a value
+    holds for a whole epoch, here ``epoch`` may be fractional. The cosine runs from time 0, so the
+    warm-up replaces its beginning. The thesis says "with restarts", DeiT makes none: with
+    ``restarts`` the time is cut into equal cycles (Loshchilov and Hutter 2017).
+
+    Args:
+        epoch: Time since the start, in epochs.
+        peak: Highest value.
+        epochs: Length of the run.
+        warmup_epochs: Length of the rise from 1e-6.
+        restarts: Number of returns to the peak.
+    """
+    start, floor = min(WARMUP_LR, peak), min(MIN_LR, peak)
+    if epoch < warmup_epochs:
+        return start + (peak - start) * epoch / warmup_epochs
+    cycle = epochs / (restarts + 1)
+    progress = (epoch % cycle) / cycle if epoch < epochs else 1.0
+    return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,141 @@
+"""Parameters that know their meaning and valid values, and the checking of what a user gives."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import Field, field, fields
+from pathlib import Path
+from types import ModuleType, NoneType, UnionType
+from typing import Any, get_args, get_type_hints
+
+
+def parameter(
+    default: Any,
+    about: str,
+    *,
+    choices: tuple[str, ...] = (),
+    prefix: str | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+) -> Any:
+    """A dataclass field that knows its meaning and its valid values.
+
+    Args:
+        default: Its value if none is given.
+        about: Its meaning, a few words.
+        choices: Valid values of a text.
+        prefix: Beginning of further valid texts, beside the choices.
+        low: Least valid number.
+        high: Greatest valid number.
+        above: A valid number is greater.
+    """
+    limits = {"choices": choices, "prefix": prefix, "low": low, "high": high, "above": above}
+    return field(default=default, metadata={"about": about, **limits})
+
+
+def parse_params(cls: type, params: dict[str, Any]) -> dict[str, Any]:
+    """Check ``params`` against the fields of dataclass ``cls``; text is read as the field's type.
+
+    None values are left out: they stand for the default.
+
+    Raises:
+        ValueError: Telling all faults at once, each with the name, the nearest valid name and the
+            valid values.
+    """
+    known = {f.name: f for f in fields(cls)}
+    hints = get_type_hints(cls)
+    parsed, faults = {}, []
+    for name, value in params.items():
+        if name not in known:
+            near = suggest(name, known)
+            faults.append(f"{name}: no such parameter.{near} Parameters: {', '.join(known)}.")
+        elif not stands_for_default(value, known[name]):
+            try:
+                parsed[name] = parse_value(known[name], hints[name], value)
+            except ValueError as fault:
+                faults.append(str(fault))
+    if faults:
+        raise ValueError("\n".join(faults))
+    return parsed
+
+
+def stands_for_default(value: Any, f: "Field[Any]") -> bool:
+    """Whether ``value`` is None, or its name where None is the default."""
+    return value is None or (f.default is None and str(value).lower() == "none")
+
+
+def parse_value(f: "Field[Any]", hint: Any, value: Any) -> Any:
+    """Read ``value`` as type ``hint`` within the field's limits.
+
+    Raises:
+        ValueError: Naming the parameter, the value received and the valid ones.
+    """
+    members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kind = next(member for member in members if member is not NoneType)
+    if f.metadata["choices"]:
+        return parse_choice(f, value)
+    is_flag = str(value).lower() in ("true", "false")
+    if kind is bool and is_flag:
+        return str(value).lower() == "true"
+    if kind is str and isinstance(value, str | Path | int) and not isinstance(value, bool):
+        return str(value)
+    if kind in (int, float) and not is_flag:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        limits = f.metadata
+        within = limits["low"] <= number <= limits["high"] and number > limits["above"]
+        if math.isfinite(number) and within and (kind is float or number == int(number)):
+            return kind(number)
+    raise ValueError(f"{f.name}: expected {describe_limits(kind, f)}; got {value!r}.")
+
+
+def parse_choice(f: "Field[Any]", value: Any) -> str:
+    """Read a text that must be one of the field's choices, or begin with its prefix."""
+    choices, prefix = f.metadata["choices"], f.metadata["prefix"]
+    if value in choices or (prefix and str(value).startswith(prefix)):
+        return str(value)
+    also = f", or {prefix}NAME" if prefix else ""
+    raise ValueError(
+        f"{f.name}: unknown value {value!r}.{suggest(str(value), choices)} "
+        f"Valid: {', '.join(choices)}{also}."
+    )
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """`` Did you mean 'nearest'?``, or nothing where no name is near."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def describe_limits(kind: type, f: "Field[Any]") -> str:
+    """The valid values of a field, in words."""
+    words = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}[kind]
+    limits = f.metadata
+    bounds = [(">", limits["above"]), (">=", limits["low"]), ("<=", limits["high"])]
+    told = [f"{sign} {bound:.12g}" for sign, bound in bounds if math.isfinite(bound)]
+    return " ".join([words, " and ".join(told)]).strip()
+
+
+def notebook_parameters(namespace: dict[str, Any]) -> dict[str, Any]:
+    """The variables that a notebook's parameter cells have set, from its ``globals()``."""
+    own = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+    return {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_")
+        and name not in own
+        and not isinstance(value, ModuleType)
+        and not callable(value)
+    }
+
+
+def parameter_help(cls: type) -> str:
+    """One line a parameter of ``cls``: its name, meaning and choices."""
+    lines = []
+    for f in fields(cls):
+        choices = f": {', '.join(f.metadata['choices'])}" if f.metadata["choices"] else ""
+        lines.append(f"  {f.name:16}{f.metadata['about']}{choices}")
+    return "\n".join(lines)

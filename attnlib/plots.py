@@ -1,0 +1,131 @@
+"""Figures as functions of runs and arrays. Each returns a figure; none saves or shows it.
+
+Backgrounds are transparent and lines are of middle lightness, so that a figure reads on a light
+page and on a dark one.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from attnlib.runs import Run
+
+INK = "#7a7a7a"  # contrast of about 4.3 on white and on the dark theme's background
+COLOURS = ("#3b82c4", "#d9702e", "#3f9a6b", "#a565c0", "#b08a1e")
+STYLE: dict[str, Any] = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "figure.dpi": 110,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    **{key: INK for key in ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor")},
+    **{key: INK for key in ("xtick.color", "ytick.color", "grid.color")},
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's settings of this book, inside the ``with`` block only."""
+    with plt.rc_context(STYLE):
+        yield
+
+
+def learning_curves(*runs: Run) -> Figure:
+    """Loss and validation accuracy by epoch; the chosen epoch of each run is marked."""
+    with style():
+        figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(7.2, 2.8), layout="constrained")
+        for run, colour in zip(runs, _colours(len(runs)), strict=True):
+            epochs = [line["epoch"] for line in run.history]
+            best = run.record["metrics"]["best_epoch"]
+            several = len(runs) > 1
+            label = run.title if several else "validation"
+            for key, dashes in (("train_loss", "--"), ("val_loss", "-")):
+                values = [line[key] for line in run.history]
+                name = None if several else key.partition("_")[0].replace("val", "validation")
+                losses.plot(epochs, values, dashes, color=colour, label=name, marker="", lw=1.6)
+            shares = [line["val_accuracy"] for line in run.history]
+            accuracies.plot(epochs, shares, color=colour, label=label, lw=1.6)
+            accuracies.plot(best, shares[best - 1], "o", color=colour)
+        losses.set(xlabel="epoch", ylabel="loss, nats an image", title="Loss")
+        accuracies.set(xlabel="epoch", title="Validation accuracy (dot: the weights kept)")
+        accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        for axes in (losses, accuracies):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        (accuracies if len(runs) > 1 else losses).legend()
+        plt.close(figure)
+    return figure
+
+
+def per_class_accuracy(run: Run) -> Figure:
+    """Test accuracy of each class with its 95 % interval, best class at the top."""
+    rows = [row for row in run.record["metrics"]["per_class"] if "value" in row]
+    rows.sort(key=lambda row: row["value"])
+    values = np.array([row["value"] for row in rows])
+    errors = np.abs([[row["low"] for row in rows], [row["high"] for row in rows]] - values)
+    with style():
+        height = 0.8 + 0.2 * len(rows)
+        figure, axes = plt.subplots(figsize=(5.2, min(height, 12)), layout="constrained")
+        axes.errorbar(values, range(len(rows)), xerr=errors, fmt="o", ms=4, lw=1.2)
+        mean = run.record["metrics"]["test_accuracy"]["value"]
+        axes.axvline(mean, color=INK, ls=":", lw=1)
+        axes.set_yticks(range(len(rows)), [row["class"] for row in rows])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set(xlabel="test accuracy (dotted: all classes)")
+        plt.close(figure)
+    return figure
+
+
+def image_grid(
+    images: Sequence[npt.NDArray[Any]], titles: Sequence[str] | None = None, *, columns: int = 10
+) -> Figure:
+    """Images (H, W, 3), bytes or floats in [0, 1], in rows of ``columns``, each with its title."""
+    rows = -(-len(images) // columns)
+    with style():
+        size = (0.74 * columns, (0.95 if titles else 0.76) * rows)
+        figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        for place, axes in enumerate(grid.flat):
+            axes.axis("off")
+            if place < len(images):
+                axes.imshow(images[place], interpolation="nearest")
+                if titles:
+                    axes.set_title(titles[place], fontsize=7, pad=2)
+        figure.tight_layout(pad=0.25)
+        plt.close(figure)
+    return figure
+
+
+def class_examples(images: Any, labels: Any, class_names: Sequence[str], count: int = 10) -> Figure:
+    """The first ``count`` images of each class, a row a class (the thesis's Figure 7.1)."""
+    labels = np.asarray(labels)
+    with style():
+        size = (1.1 + 0.6 * count, 0.62 * len(class_names))
+        figure, grid = plt.subplots(len(class_names), count, figsize=size, squeeze=False)
+        for label, row in enumerate(grid):
+            chosen = np.flatnonzero(labels == label)[:count]
+            for axes in row:
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+            for axes, place in zip(row, chosen, strict=False):
+                axes.imshow(images[place], interpolation="nearest")
+            row[0].set_ylabel(class_names[label], rotation=0, ha="right", va="center")
+        figure.tight_layout(pad=0.25)
+        plt.close(figure)
+    return figure
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[place % len(COLOURS)] for place in range(count)]

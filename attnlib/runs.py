@@ -1,0 +1,288 @@
+"""Run records: what a run leaves behind, how it is written and read."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from attnlib.checkpoint import write_atomically
+from attnlib.config import TrainConfig
+from attnlib.zoo import create_model
+
+SCHEMA = 1
+PACKAGES = ("attnlib", "torch", "torchvision", "timm", "numpy", "Pillow", "scikit-learn")
+NUMBER = (int, float)
+PROPORTION = {"value": NUMBER, "low": NUMBER, "high": NUMBER, "n": int, "method": str}
+# Keys that a finished record must have, with their types; None where a value may be missing.
+RECORD: dict[str, Any] = {
+    "schema": int,
+    "name": str,
+    "title": str,
+    "status": str,
+    "dataset": {
+        "name": str,
+        "title": str,
+        "sha256": str,
+        "classes": list,
+        "sizes": {"train": int, "val": int, "test": int},
+    },
+    "metrics": {
+        "test_accuracy": PROPORTION,
+        "val_accuracy": PROPORTION,
+        "test_loss": NUMBER,
+        "best_epoch": int,
+        "per_class": list,
+    },
+    "cost": {
+        "parameters": int,
+        "train_images_per_second": NUMBER,
+        "wall_seconds": NUMBER,
+        "weights_bytes": int,
+        "peak_memory_bytes": (int, type(None)),
+    },
+    "seeds": {"run": int, "split": int},
+    "teacher": (str, type(None)),
+    "command": str,
+    "git": {"commit": (str, type(None)), "dirty": (bool, type(None))},
+    "versions": dict,
+    "device": {"type": str, "name": str, "threads": int},
+    "precision": str,
+    "started": str,
+    "finished": str,
+}
+HISTORY = ("epoch", "epochs", "lr", "train_loss", "val_loss", "val_accuracy",
+           "images_per_second", "seconds")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder."""
+
+    path: Path
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.record["name"]
+
+    @property
+    def title(self) -> str:
+        """The run in words."""
+        return self.record["title"]
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights are here; committed records have none."""
+        return (self.path / "model.safetensors").exists()
+
+    def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays of ``predictions``, ``attention`` or ``features``.
+
+        Raises:
+            ValueError: If the run has no such file.
+        """
+        path = self.path / f"{name}.npz"
+        if not path.exists():
+            valid = ", ".join(sorted(p.stem for p in self.path.glob("*.npz")))
+            raise ValueError(f"{self.name} has no {name}.npz. It has: {valid or 'none'}.")
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def load_model(self) -> nn.Module:
+        """The trained model, in evaluation mode.
+
+        Raises:
+            ValueError: If the weights are not here.
+        """
+        if not self.has_weights:
+            raise ValueError(
+                f"{self.path} has no weights (committed records have none); make them with: "
+                f"{self.record['command']}"
+            )
+        model = build_model(self.config, num_classes=len(self.record["dataset"]["classes"]))
+        model.load_state_dict(load_file(self.path / "model.safetensors"))
+        return model.eval()
+
+    def summary(self) -> pd.DataFrame:
+        """Where the numbers come from, a fact a row."""
+        record = self.record
+        git, device = record["git"], record["device"]
+        facts = {
+            "run": f"{self.name}, in {self.path}",
+            "command": record["command"],
+            "data": f"{record['dataset']['title']}, SHA-256 {record['dataset']['sha256'][:16]}...",
+            "parameters": f"{record['cost']['parameters']:,}",
+            "speed": f"{record['cost']['train_images_per_second']:.0f} training images a second",
+            "time": f"{record['cost']['wall_seconds']:.0f} s",
+            "device": f"{device['name']}, {device['threads']} threads, {record['precision']}",
+            "commit": f"{git['commit']}{' with changes' if git['dirty'] else ''}",
+            "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+            "finished": record["finished"],
+        }
+        return pd.DataFrame({"value": facts.values()}, index=pd.Index(facts, name="fact"))
+
+    def __str__(self) -> str:
+        accuracy = self.record["metrics"]["test_accuracy"]
+        return (
+            f"{self.title}: test accuracy {accuracy['value']:.2%} "
+            f"[{accuracy['low']:.2%}, {accuracy['high']:.2%}], {accuracy['n']} images; {self.path}"
+        )
+
+
+def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = False) -> nn.Module:
+    """The model that ``config`` names, with fresh or ImageNet weights."""
+    return create_model(
+        config["model"],
+        num_classes,
+        config["img_size"],
+        pretrained=pretrained,
+        patch_size=config["patch_size"],
+        distilled=config["distillation"] != "none",
+        tokens=config["tokens"],
+        drop_path=config["drop_path"],
+    )
+
+
+def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
+    """Read a finished run by its folder, or by its name in ``runs_dir`` or ``results``.
+
+    Raises:
+        ValueError: If there is none, it is not finished, or its record is not of the schema.
+    """
+    places = [Path(run), Path(runs_dir) / run, Path("results") / run, Path("..") / "results" / run]
+    path = next((p for p in places if (p / "record.json").exists()), None)
+    if path is None:
+        known = ", ".join(r.name for r in list_runs(runs_dir)) or "none"
+        raise ValueError(f"run: no finished run {str(run)!r}. Finished runs: {known}.")
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    record = json.loads((path / "record.json").read_text(encoding="utf-8"))
+    check_record(record, path / "record.json")
+    return Run(path, config, read_history(path), record)
+
+
+def list_runs(*folders: str | Path) -> list[Run]:
+    """All finished runs in ``folders`` (by default ``results`` and ``runs``), by name."""
+    found = {
+        path.parent.name: path.parent
+        for folder in folders or ("results", "runs")
+        for path in Path(folder).glob("*/record.json")
+    }
+    return [load_run(found[name]) for name in sorted(found)]
+
+
+def check_record(record: dict[str, Any], path: str | Path = "record") -> None:
+    """Check a record against the schema.
+
+    Raises:
+        ValueError: Naming every key that is missing, of another type or unknown.
+    """
+    faults = list(_faults(record, RECORD, ""))
+    if not faults and record["schema"] != SCHEMA:
+        faults = [f"schema: expected {SCHEMA}, got {record['schema']}"]
+    if faults:
+        raise ValueError(f"{path}: " + "; ".join(faults))
+
+
+def _faults(value: Any, schema: Any, key: str) -> "list[str]":
+    if not isinstance(schema, dict):
+        right = isinstance(value, schema) and not (schema is NUMBER and value != value)
+        return [] if right else [f"{key}: unexpected {type(value).__name__} {value!r}"]
+    if not isinstance(value, dict):
+        return [f"{key}: expected keys {', '.join(schema)}; got {value!r}"]
+    missing = [f"{key}.{name} is missing".lstrip(".") for name in schema if name not in value]
+    inner = [
+        fault
+        for name in schema
+        if name in value
+        for fault in _faults(value[name], schema[name], f"{key}.{name}".lstrip("."))
+    ]
+    return missing + inner
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The epochs of ``history.jsonl``; a torn last line, left by a kill, is passed over."""
+    file = path / "history.jsonl"
+    epochs = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            epochs.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return epochs
+
+
+def append_history(path: Path, epoch: dict[str, Any]) -> None:
+    """Append one epoch and sync it to the disk."""
+    with (path / "history.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(epoch) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, for people to read too."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def write_config(path: Path, config: TrainConfig) -> None:
+    """Write ``config.json``; of the data path only the name, since folders differ by machine."""
+    content = asdict(config)
+    del content["runs_dir"], content["device"]
+    if config.data_path:
+        content["data_path"] = Path(config.data_path).name
+    write_json(path / "config.json", content)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def describe_git() -> dict[str, Any]:
+    """Commit of attnlib's own checkout and whether it has changes; None outside of one."""
+    package = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(dirty)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def describe_device(device: str) -> dict[str, Any]:
+    """What the run computed on."""
+    name = platform.processor() or platform.machine()
+    if device.startswith("cuda"):
+        name = torch.cuda.get_device_name(device)
+    return {"type": device.split(":")[0], "name": name, "threads": torch.get_num_threads()}

@@ -1,0 +1,44 @@
+"""Randomness as a function of (seed, keys): nothing depends on what was drawn before."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive_seed(seed: int, *keys: int | str) -> int:
+    """A 63-bit seed for one use, such as ``derive_seed(seed, "order", epoch)``."""
+    words = [int.from_bytes(k.encode(), "little") if isinstance(k, str) else k for k in keys]
+    state = np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)
+    return int(state[0] >> 1)
+
+
+def make_generator(seed: int, *keys: int | str, device: str = "cpu") -> torch.Generator:
+    """A generator seeded by ``derive_seed``."""
+    return torch.Generator(device).manual_seed(derive_seed(seed, *keys))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Set Python's, NumPy's and PyTorch's CPU generators inside; put them back after.
+
+    For code that draws from global generators, such as timm's transforms. CUDA's generators are
+    left alone.
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
+
+
+def make_rng(seed: int, *keys: int | str) -> np.random.Generator:
+    """NumPy's generator seeded by ``derive_seed``, for the few numbers drawn for a whole batch."""
+    return np.random.default_rng(derive_seed(seed, *keys))

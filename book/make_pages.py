@@ -1,0 +1,271 @@
+"""One page for each finished run, and a table of them all, written from run records.
+
+    python book/make_pages.py --runs runs --results results --out book/runs
+
+Every number and picture is read from a record; nothing is measured here. The same records give the
+same bytes, and a page that would not change is not touched, so the book rebuilds only what moved.
+"""
+
+import argparse
+import re
+import shlex
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from attnlib.runs import Run, list_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+# Drawn in these colours, then given the page's own, which differ in light and dark (custom.css).
+COLOURS = {
+    "#010101": "var(--pst-color-text-base, currentColor)",
+    "#020202": "var(--pst-color-border, currentColor)",
+    "#030303": "var(--attn-series-1, #0b62a8)",
+    "#040404": "var(--attn-series-2, #b3471d)",
+}
+TEXT, RULE, TRAINING, VALIDATION = COLOURS
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "attnlib",
+    "font.size": 11,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": TEXT,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
+}
+
+
+def labelled(runs: Iterable[Run]) -> dict[str, Run]:
+    """Runs by the name that readers see: the title, and the folder where two share a title."""
+    runs = list(runs)
+    shared = Counter(run.title for run in runs)
+    labels = [run.title + f" ({run.name})" * (shared[run.title] > 1) for run in runs]
+    return dict(sorted(zip(labels, runs, strict=True)))
+
+
+def percent(share: float) -> str:
+    """0.9632 -> 96.3%."""
+    return f"{share:.1%}"
+
+
+def interval(metric: Mapping[str, Any]) -> str:
+    """An accuracy with its interval, as text."""
+    return f"{percent(metric['value'])} [{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]"
+
+
+def cell(value: object) -> str:
+    """Text of one table cell."""
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str = "") -> str:
+    """A Markdown table; ``align`` has one letter a column, l or r."""
+    marks = [{"l": ":--", "r": "--:"}[letter] for letter in align or "l" * len(header)]
+    lines = [header, marks, *([cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def learning_curves(history: Sequence[Mapping[str, Any]], best: int, name: str) -> str:
+    """Loss above accuracy, over epochs, as an SVG in the page's colours."""
+    epochs = [line["epoch"] for line in history]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+        figure.patch.set_alpha(0)
+        panels = figure.subplots(2, 1, sharex=True)
+        for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+            for part, colour, line in (("train", TRAINING, "--"), ("val", VALIDATION, "-")):
+                values = [row[f"{part}_{quantity}"] for row in history]
+                if all(value is None for value in values):
+                    continue  # mixed labels have no training accuracy
+                label = {"train": "training", "val": "validation"}[part]
+                values = [float("nan") if value is None else value for value in values]
+                panel.plot(epochs, values, line, color=colour, marker="o", ms=3, label=label)
+            panel.axvline(best, color=RULE, lw=1, zorder=0)
+            panel.set_ylabel(f"{quantity}, nats" if quantity == "loss" else quantity)
+            panel.patch.set_alpha(0)
+        panels[0].legend(frameon=False)
+        panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panels[1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        panels[1].set_xlabel("epoch (the vertical line marks the one that was kept)")
+        buffer = BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue().decode()
+    for drawn, shown in COLOURS.items():
+        svg = svg.replace(drawn, shown)
+    # one page may hold several figures: no two may share an id
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{re.sub(r'[^A-Za-z0-9]+', '-', name)}-", svg)
+    return re.sub(r"\s*<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # <style> would leak
+
+
+def movement(first: float, last: float) -> str:
+    """The verb that is true of a curve's two ends."""
+    return "rises" if last > first else "falls" if last < first else "stays"
+
+
+def curve_words(history: Sequence[Mapping[str, Any]], best: int) -> tuple[str, str]:
+    """Caption (a claim) and alternative text, both read off the history."""
+    start, end = history[0], history[-1]
+    kept = next(line for line in history if line["epoch"] == best)
+    verb = movement(start["val_accuracy"], kept["val_accuracy"])
+    caption = (
+        f"Validation accuracy {verb} from {percent(start['val_accuracy'])} after epoch "
+        f"{start['epoch']} to {percent(kept['val_accuracy'])} after epoch {best}, whose weights "
+        "are the ones tested."
+    )
+    parts = [f"Two line charts over {len(history)} epochs."]
+    for key, label in (("train_loss", "Training loss"), ("val_loss", "Validation loss")):
+        verb = movement(start[key], end[key])
+        parts.append(f"{label} {verb} from {start[key]:.2f} to {end[key]:.2f}.")
+    parts.append(
+        f"Validation accuracy starts at {percent(start['val_accuracy'])}, is "
+        f"{percent(kept['val_accuracy'])} at epoch {best} and ends at "
+        f"{percent(end['val_accuracy'])}."
+    )
+    return caption, " ".join(parts)
+
+
+def provenance(record: Mapping[str, Any]) -> str:
+    """The table that says where the numbers come from."""
+    git, device = record["git"], record["device"]
+    changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
+    commit = f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
+    n = record["dataset"]["sizes"]
+    rows = [
+        ("Run", f"`{record['name']}`"),
+        ("Teacher", f"`{record['teacher']}`" if record["teacher"] else "none"),
+        ("Commit", commit),
+        ("Data", f"{record['dataset']['title']}, SHA-256 `{record['dataset']['sha256']}`"),
+        ("Images", f"{n['train']:,} training, {n['val']:,} validation, {n['test']:,} test"),
+        ("Device", f"{device['name']} ({device['type']}, {device['threads']} threads)"),
+        ("Precision", record["precision"]),
+        ("Seeds", ", ".join(f"{name} {seed}" for name, seed in record["seeds"].items())),
+        ("Started", record["started"]),
+        ("Finished", record["finished"]),
+        ("Versions", ", ".join(f"{name} {v}" for name, v in record["versions"].items())),
+    ]
+    return table(("What", "Value"), rows)
+
+
+def run_page(label: str, run: Run, address: str) -> str:
+    """Markdown of one run's page; its figure lies beside it as NAME.svg."""
+    record, metrics, cost = run.record, run.record["metrics"], run.record["cost"]
+    data, accuracy = record["dataset"], metrics["test_accuracy"]
+    caption, alt = curve_words(run.history, metrics["best_epoch"])
+    classes = [
+        (row["class"], *interval(row).split(maxsplit=1), row["n"]) for row in metrics["per_class"]
+    ]
+    settings = [(f"`{key}`", f"`{value}`") for key, value in sorted(run.config.items())]
+    colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
+    return f"""(run-{run.name})=
+# {label}
+
+The model, with {cost["parameters"]:,} parameters, recognises {interval(accuracy)} of the
+{accuracy["n"]:,} test images of {data["title"]}; the brackets hold the 95% interval
+({accuracy["method"]}). Training took {cost["wall_seconds"]:,.0f} seconds on
+{record["device"]["name"]}, {record["device"]["threads"]} threads.
+
+```bash
+{command(record["command"])}
+```
+
+The same settings can be given to the
+[training notebook in Colab]({colab}/blob/main/notebooks/train.ipynb).
+
+## Learning curves
+
+```{{svg-figure}} {run.name}.svg
+:alt: {alt}
+:name: curves-{run.name}
+
+{caption}
+```
+
+## Accuracy by class
+
+{table(("Class", "Accuracy", "95% interval", "Images"), classes, "lrrr")}
+## Where these numbers come from
+
+{provenance(record)}
+:::{{dropdown}} The whole configuration
+{table(("Setting", "Value"), settings)}
+:::
+"""
+
+
+def command(line: str) -> str:
+    """Break a long command at its options, so that it can be read and still be copied."""
+    words = shlex.split(line)
+    lines, current = [], ""
+    for word in map(shlex.quote, words):
+        if word.startswith("-") and len(current) > 60:
+            lines, current = [*lines, current], "  "
+        current += word if not current.strip() else f" {word}"
+    return " \\\n".join([*lines, current])
+
+
+def index_page(runs: Mapping[str, Run]) -> str:
+    """The table of all runs."""
+    head = "(all-runs)=\n# All runs\n\n"
+    if not runs:
+        return head + (
+            "There is no finished run record yet. {doc}`../reproduce` says how to make one; it "
+            "appears here when the book is built again.\n"
+        )
+    rows = [
+        (
+            f"[{label}](records/{run.name}.md)",
+            run.config["model"],
+            run.record["dataset"]["title"],
+            interval(run.record["metrics"]["test_accuracy"]),
+            f"{run.record['cost']['parameters']:,}",
+            f"{run.record['cost']['wall_seconds']:,.0f}",
+        )
+        for label, run in runs.items()
+    ]
+    header = ("Run", "Model", "Data", "Test accuracy [95% interval]", "Parameters", "Seconds")
+    return f"""{head}Every row is a finished run record. Its page gives the command that made it,
+its configuration, the learning curves and where the numbers come from. Each row is one run with one
+seed: two rows can be told apart only where their intervals allow it.
+
+{table(header, rows, "llllrr")}"""
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text`` unless the file already holds it."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Write the pages and remove those of runs that are gone."""
+    parser = argparse.ArgumentParser(description="Write the book's pages about runs.")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--out", type=Path, default=ROOT / "book" / "runs")
+    options = parser.parse_args()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    runs = labelled(list_runs(options.results, options.runs))  # of two with one name, the latter
+    records = options.out / "records"
+    records.mkdir(parents=True, exist_ok=True)
+    for path in records.iterdir():
+        if path.stem not in {run.name for run in runs.values()}:
+            path.unlink()
+    for label, run in runs.items():
+        curves = learning_curves(run.history, run.record["metrics"]["best_epoch"], run.name)
+        write(records / f"{run.name}.svg", curves)
+        write(records / f"{run.name}.md", run_page(label, run, project["urls"]["Repository"]))
+    write(options.out / "index.md", index_page(runs))
+
+
+if __name__ == "__main__":
+    main()
