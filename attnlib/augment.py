@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from attnlib.layers import IMAGENET_MEAN, IMAGENET_STD
+
 BICUBIC = transforms.InterpolationMode.BICUBIC
 SMALL = 32  # up to this size DeiT's script crops with padding instead of resizing
 Transform = Callable[[Image.Image], Tensor]

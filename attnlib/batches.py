@@ -17,7 +17,7 @@ from attnlib.data import Split
 from attnlib.seeding import derive_seed, make_generator, seeded
 
 
-class Transformed(Dataset[tuple[Tensor, int]]):
+class Transformed(Dataset[tuple[Tensor, Tensor]]):
     """A split seen through a transform, each sample with random numbers of its own."""
 
     def __init__(self, split: Split, transform: Transform, seed: int, epoch: int):
@@ -27,10 +27,10 @@ class Transformed(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image = Image.fromarray(self.split.images[index])
         with seeded(derive_seed(self.seed, "sample", self.epoch, index)):
-            return self.transform(image), int(self.split.labels[index])
+            return self.transform(image), torch.tensor(self.split.labels[index])
 
 
 def num_workers(device: str) -> int:
@@ -66,7 +66,7 @@ def eval_batches(
 def _loader(
     dataset: Transformed, batches: list[list[int]], workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(  # type: ignore[return-value]  # it yields collated samples
+    return DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,

@@ -102,7 +102,7 @@ def predict(
     Returns:
         Predictions in the order of ``split``.
     """
-    size = img_size or getattr(model, "img_size", 224)
+    size = img_size if img_size is not None else int(getattr(model, "img_size", 224))
     device = device or str(next(model.parameters()).device)
     batches = eval_batches(
         split, eval_transform(size), batch_size=batch_size, workers=num_workers(device)

@@ -111,8 +111,9 @@ def resume(
 
 def replay(history: list[dict[str, Any]], on_epoch: Callable[[Epoch], object] | None) -> None:
     """Report epochs of the past as if they were just done, so that no report begins midway."""
-    for values in history if on_epoch is not None else []:
-        on_epoch(Epoch(**values))
+    if on_epoch is not None:
+        for values in history:
+            on_epoch(Epoch(**values))
 
 
 def find_teacher(
@@ -128,15 +129,7 @@ def find_teacher(
     """
     name = str(config.teacher)
     if name in MODELS or name.startswith("timm/"):
-        own = replace(
-            config,
-            model=name,
-            distillation="none",
-            teacher=None,
-            temperature=TrainConfig.temperature,
-            alpha=TrainConfig.alpha,
-            patch_size=config.patch_size if name in TRANSFORMERS else None,
-        )
+        own = teacher_config(config)
         note(f"teacher: {own.name}")
         run = run_experiment(own, on_epoch, note)
     else:
@@ -148,6 +141,20 @@ def find_teacher(
             f"{config.img_size}; give both the same img_size."
         )
     return run
+
+
+def teacher_config(config: TrainConfig) -> TrainConfig:
+    """The configuration of a teacher named by its model: the student's, without a teacher."""
+    name = str(config.teacher)
+    return replace(
+        config,
+        model=name,
+        distillation="none",
+        teacher=None,
+        temperature=TrainConfig.temperature,
+        alpha=TrainConfig.alpha,
+        patch_size=config.patch_size if name in TRANSFORMERS else None,
+    )
 
 
 def check_same_data(sha256: str, run: Run) -> None:

@@ -248,7 +248,7 @@ def read_folder(root: Path) -> Parts:
     if set(found["train"]) != set(found["test"]):
         only = sorted(set(found["train"]) ^ set(found["test"]))
         raise ValueError(f"{root}: train and test must hold the same classes; not in both: {only}")
-    names = tuple(sorted(found["train"]))
+    names = tuple(found["train"])  # sorted, as the files are
     parts: list[Any] = [names]
     for part in ("train", "test"):
         paths = tuple(path for name in names for path in found[part][name])

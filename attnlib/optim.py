@@ -17,7 +17,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     a place, and pulling it to zero only shifts it. The tokens and the positional embedding are
     stored as 3-D tensors but are vectors by this rule, so they are exempt by name, as in timm.
     """
-    decayed, exempt = [], []
+    decayed: list[nn.Parameter] = []
+    exempt: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_vector = parameter.ndim <= 1 or name.rpartition(".")[2] in TOKENS

@@ -6,11 +6,12 @@ page and on a dark one.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -29,7 +30,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "grid.alpha": 0.3,
     "legend.frameon": False,
     **{key: INK for key in ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor")},
@@ -40,7 +41,7 @@ STYLE: dict[str, Any] = {
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's settings of this book, inside the ``with`` block only."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context(cast(Any, STYLE)):
         yield
 
 

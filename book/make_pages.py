@@ -84,9 +84,9 @@ def learning_curves(history: Sequence[Mapping[str, Any]], best: int, name: str) 
         panels = figure.subplots(2, 1, sharex=True)
         for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
             for part, colour, line in (("train", TRAINING, "--"), ("val", VALIDATION, "-")):
-                values = [row[f"{part}_{quantity}"] for row in history]
+                values = [row.get(f"{part}_{quantity}") for row in history]
                 if all(value is None for value in values):
-                    continue  # mixed labels have no training accuracy
+                    continue  # training accuracy is not always measured
                 label = {"train": "training", "val": "validation"}[part]
                 values = [float("nan") if value is None else value for value in values]
                 panel.plot(epochs, values, line, color=colour, marker="o", ms=3, label=label)

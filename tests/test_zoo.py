@@ -135,7 +135,7 @@ def test_drop_path_reaches_the_models_that_have_it_and_spares_the_others() -> No
         ("deit_t", {"img_size": 30}, "patch_size 16 .* 30 x 30 .* valid: 1, 2, 3, 5, 6, 10"),
         ("resnet18", {"patch_size": 8}, "resnet18 has no patches to set; got 8"),
         ("timm/vit_tiny_patch16_224", {"patch_size": 8}, "no patches to set"),
-        ("atresnet18", {"tokens": "pixel"}, "expected channel or spatial; got 'pixel'"),
+        ("deit_t", {"tokens": "pixel"}, "expected channel or spatial; got 'pixel'"),
         ("resnet18", {"num_classes": 0}, "num_classes and img_size: .* got 0 and 224"),
         ("resnet18", {"img_size": -1}, "num_classes and img_size: .* got 10 and -1"),
         ("deit_t", {"drop_path": 1.0}, "drop_path: .* got 1.0"),

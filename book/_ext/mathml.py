@@ -11,24 +11,31 @@ from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
+PARTS = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2,
+         "msubsup": 3, "munderover": 3}  # fmt: skip
 
 
 def to_mathml(tex: str, display: str) -> str:
     """MathML of one formula; ``display`` is ``inline`` or ``block``.
 
     Raises:
-        ValueError: If a command or an alignment mark of ``tex`` was not understood. The converter
-            itself lets them through as text.
+        ValueError: If ``tex`` is malformed, or a command or mark in it was not understood. The
+            converter itself lets most of that through.
     """
     # the converter numbers align and does not know aligned: both lay out as split does
     tex = re.sub(r"(\\(?:begin|end))\{(?:aligned|align\*?)\}", r"\1{split}", tex.strip())
     try:
         mathml = convert(tex, display=display)
-        leaves = [leaf.text or "" for leaf in ElementTree.fromstring(mathml).iter()]
+        elements = list(ElementTree.fromstring(mathml).iter())
     except Exception as error:
         raise ValueError(f"{type(error).__name__} {error} in the formula {tex}") from error
-    if unknown := [text for text in leaves if "\\" in text or text == "&"]:
-        raise ValueError(f"{', '.join(unknown)} not understood in the formula {tex}")
+    faults = [e.text for e in elements if e.text and ("\\" in e.text or e.text == "&")]
+    names = [(e.tag.rpartition("}")[2], len(e)) for e in elements]
+    faults += [f"{name} of {n} parts" for name, n in names if PARTS.get(name, n) != n]
+    bare = re.sub(r"\\.", "", tex)
+    faults += ["a brace without its other"] if bare.count("{") != bare.count("}") else []
+    if faults:
+        raise ValueError(f"{', '.join(faults)} in the formula {tex}")
     return mathml
 
 

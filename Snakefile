@@ -1,0 +1,112 @@
+# train -> analyse -> book. On a laptop: snakemake --cores all book (make book does it).
+# Elsewhere: snakemake --executor slurm --jobs 5 --config profile=thesis book
+
+import tomllib
+from pathlib import Path
+
+from attnlib.config import TrainConfig
+
+PROFILE = config.get("profile", "quick")
+PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
+BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
+BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
+
+
+def experiments():
+    """Parameters of each run by its name: a row of the table with one of its seeds."""
+    rows = tomllib.loads(Path("notebooks/experiments.toml").read_text())
+    runs = {}
+    for row in rows.values():
+        for seed in row.pop("seeds"):
+            params = {**row, "profile": PROFILE, "seed": seed}
+            params["pretrained"] = row["pretrained"] and PROFILE != "quick"
+            runs[TrainConfig.from_params(**params).name] = params
+    return runs
+
+
+RUNS = experiments()
+EXECUTED = expand("runs/{name}/train.ipynb", name=RUNS)
+CHAPTER = next(f"runs/{name}/train.ipynb" for name, row in RUNS.items() if "teacher" in row)
+
+
+def teacher_of(wildcards):
+    """The executed notebook of the run that teaches this one, if there is one."""
+    row = RUNS[wildcards.name]
+    if "teacher" not in row:
+        return []
+    own = {key: value for key, value in row.items() if key not in ("teacher", "distillation")}
+    return f"runs/{TrainConfig.from_params(**own | {'model': row['teacher']}).name}/train.ipynb"
+
+
+def options(wildcards):
+    return " ".join(f"-p {name} {value}" for name, value in RUNS[wildcards.name].items())
+
+
+wildcard_constraints:
+    name="[^/]+",
+
+
+# Only the executed notebook is an output: the run's folder keeps what an interruption left, so that
+# the next call goes on from there, and a finished run is read, not trained again.
+rule train:
+    input:
+        PACKAGE,
+        teacher_of,
+        notebook="notebooks/train.ipynb",
+    output:
+        "runs/{name}/train.ipynb",
+    params:
+        options=options,
+    log:
+        "runs/{name}/train.log",
+    threads: workflow.cores
+    shell:
+        "papermill --no-progress-bar {input.notebook} {output} {params.options} < /dev/null > {log} 2>&1"
+        " || (tail -n 30 {log}; exit 1)"
+
+
+rule chapter:
+    input:
+        CHAPTER,
+    output:
+        "book/runs/train.ipynb",
+    shell:
+        "cp {input} {output}"
+
+
+rule data:
+    input:
+        PACKAGE,
+        notebook="notebooks/data.ipynb",
+    output:
+        "book/runs/data.ipynb",
+    log:
+        "runs/data.log",
+    shell:
+        "papermill --no-progress-bar {input.notebook} {output} < /dev/null > {log} 2>&1"
+        " || (tail -n 30 {log}; exit 1)"
+
+
+rule pages:
+    input:
+        EXECUTED,
+        "book/make_pages.py",
+    output:
+        "book/runs/index.md",
+    shell:
+        "python book/make_pages.py --runs runs --results results --out book/runs"
+
+
+rule book:
+    input:
+        BOOK,
+        rules.chapter.output,
+        rules.data.output,
+        rules.pages.output,
+    output:
+        "_build/html/index.html",
+    log:
+        "runs/book.log",
+    shell:
+        "jupyter-book build book --config _config.yml --path-output . -W -n --keep-going > {log} 2>&1"
+        " || (tail -n 40 {log}; exit 1)"

@@ -1,0 +1,42 @@
+"""What tests share: a device, a tiny configuration, a tiny finished run."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import attnlib as al
+
+
+@pytest.fixture(autouse=True)
+def _no_threads_fight() -> Iterator[None]:
+    """Two threads on two cores that others use too are slower than one; results stay the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, 2))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """The CPU always; CUDA where ``-m gpu`` finds one."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def tiny() -> al.TrainConfig:
+    """The whole program in seconds: DeiT-T with four patches, 100 digits, two epochs."""
+    return al.TrainConfig.from_params(
+        model="deit_t", profile="quick", patch_size=16, limit=100, epochs=2, device="cpu"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny: al.TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> al.Run:
+    """A finished run of ``tiny``; read it, don't change its folder."""
+    folder: Path = tmp_path_factory.mktemp("runs")
+    return al.run_experiment(replace(tiny, runs_dir=str(folder)))

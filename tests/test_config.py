@@ -1,0 +1,81 @@
+"""Configurations: profiles, names, and the command that makes a run again."""
+
+import shlex
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from attnlib.config import MODELS, PROFILES, TITLES, TrainConfig
+from attnlib.zoo import list_models
+
+
+def test_thesis_profile_is_the_thesis_recipe():
+    config = TrainConfig.from_params(profile="thesis")
+    assert (config.dataset, config.img_size, config.batch_size, config.epochs) == (
+        "cifar10", 224, 128, 100,
+    )  # fmt: skip
+    assert (config.pretrained, config.augment, config.cutmix) == (True, "thesis", 1.0)
+    assert config.lr == 1.25e-4 and config.weight_decay == 0.05 and config.warmup_epochs == 5
+
+
+def test_thesis_has_39000_steps():
+    assert 50_000 // PROFILES["thesis"]["batch_size"] * PROFILES["thesis"]["epochs"] == 39_000
+
+
+def test_auto_is_colab_on_cuda_and_quick_elsewhere(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = TrainConfig.from_params()
+    assert (config.profile, config.device, config.amp) == ("quick", "cpu", False)
+    assert "profile  quick on cpu" in config.describe()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    config = TrainConfig.from_params()
+    assert (config.profile, config.device, config.amp) == ("colab", "cuda", True)
+
+
+def test_learning_rate_follows_the_batch_size_unless_given():
+    assert TrainConfig.from_params(profile="thesis", batch_size=256).lr == 2.5e-4
+    assert TrainConfig.from_params(profile="thesis", batch_size=256, lr=1e-4).lr == 1e-4
+
+
+def test_name_is_a_function_of_what_shapes_the_result():
+    config = TrainConfig.from_params(model="deit_t")
+    assert config.name == TrainConfig.from_params(model="deit_t").name
+    assert replace(config, runs_dir="elsewhere", device="cuda").name == config.name
+    other = {
+        "model": "deit_s", "dataset": "npz", "data_path": "a.npz", "profile": "colab",
+        "pretrained": True, "distillation": "soft", "teacher": "x", "temperature": 2.0,
+        "alpha": 0.1, "epochs": 11, "batch_size": 33, "img_size": 64, "patch_size": 16,
+        "tokens": "spatial", "augment": "light", "input": "other", "lr": 1.0,
+        "weight_decay": 0.1, "warmup_epochs": 2, "restarts": 1, "ema": 0.9, "drop_path": 0.2,
+        "mixup": 0.3, "cutmix": 0.4, "label_smoothing": 0.5, "amp": True, "seed": 1, "limit": 50,
+    }  # fmt: skip
+    assert set(other) == {f.name for f in fields(config)} - {"runs_dir", "device"}
+    for name, value in other.items():
+        assert replace(config, **{name: value}).name != config.name, name
+
+
+def test_name_does_not_hang_on_where_the_data_lie():
+    here = TrainConfig.from_params(dataset="npz", data_path="a/data.npz")
+    assert here.name == TrainConfig.from_params(dataset="npz", data_path="b/data.npz").name
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"model": "deit_t"},
+        {"model": "resnet18", "dataset": "npz", "data_path": "my data.npz", "augment": "light"},
+        {"model": "deit_t", "distillation": "hard", "teacher": "resnet50", "epochs": 3},
+        {"profile": "thesis", "model": "atresnet18", "tokens": "spatial", "pretrained": "false"},
+    ],
+)
+def test_command_of_a_run_makes_the_same_run(params):
+    config = TrainConfig.from_params(**params)
+    words = shlex.split(config.command)
+    told = dict(zip(words[4::3], words[5::3], strict=True))
+    assert words[:3] == ["papermill", "notebooks/train.ipynb", "OUT.ipynb"]
+    assert TrainConfig.from_params(**told).name == config.name
+
+
+def test_every_model_has_a_title_and_a_builder():
+    assert set(TITLES) == set(MODELS) == set(list_models())
