@@ -1,7 +1,7 @@
 """Image recognition with attention layers: models, losses, training and what to ask of them."""
 
 from attnlib.config import TrainConfig
-from attnlib.data import Dataset, Split, load_dataset
+from attnlib.data import Dataset, Split, count_shared, load_dataset
 from attnlib.evaluate import Predictions, predict, wilson_interval
 from attnlib.experiment import run_experiment
 from attnlib.losses import hard_distillation_loss, soft_distillation_loss, soft_target_cross_entropy
@@ -18,6 +18,7 @@ __all__ = [
     "Split",
     "TrainConfig",
     "attention_rollout",
+    "count_shared",
     "create_model",
     "hard_distillation_loss",
     "list_models",

@@ -94,7 +94,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]], best: int, name: str) 
             panel.set_ylabel(f"{quantity}, nats" if quantity == "loss" else quantity)
             panel.patch.set_alpha(0)
         panels[0].legend(frameon=False)
-        panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panels[1].yaxis.set_major_formatter(PercentFormatter(1))
         panels[1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panels[1].set_xlabel("epoch (the vertical line marks the one that was kept)")
         buffer = BytesIO()
@@ -134,19 +134,24 @@ def curve_words(history: Sequence[Mapping[str, Any]], best: int) -> tuple[str, s
     return caption, " ".join(parts)
 
 
+def device_words(device: Mapping[str, Any]) -> str:
+    """What a run computed on."""
+    threads = "1 thread" if device["threads"] == 1 else f"{device['threads']} threads"
+    return f"{device['name']}, {threads}"
+
+
 def provenance(record: Mapping[str, Any]) -> str:
     """The table that says where the numbers come from."""
-    git, device = record["git"], record["device"]
+    git, device, n = record["git"], record["device"], record["dataset"]["sizes"]
     changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
     commit = f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
-    n = record["dataset"]["sizes"]
     rows = [
         ("Run", f"`{record['name']}`"),
         ("Teacher", f"`{record['teacher']}`" if record["teacher"] else "none"),
         ("Commit", commit),
         ("Data", f"{record['dataset']['title']}, SHA-256 `{record['dataset']['sha256']}`"),
         ("Images", f"{n['train']:,} training, {n['val']:,} validation, {n['test']:,} test"),
-        ("Device", f"{device['name']} ({device['type']}, {device['threads']} threads)"),
+        ("Device", f"{device['type']}: {device_words(device)}"),
         ("Precision", record["precision"]),
         ("Seeds", ", ".join(f"{name} {seed}" for name, seed in record["seeds"].items())),
         ("Started", record["started"]),
@@ -170,9 +175,9 @@ def run_page(label: str, run: Run, address: str) -> str:
 # {label}
 
 The model, with {cost["parameters"]:,} parameters, recognises {interval(accuracy)} of the
-{accuracy["n"]:,} test images of {data["title"]}; the brackets hold the 95% interval
-({accuracy["method"]}). Training took {cost["wall_seconds"]:,.0f} seconds on
-{record["device"]["name"]}, {record["device"]["threads"]} threads.
+{accuracy["n"]:,} test images of {data["title"]}; the brackets hold the interval
+({accuracy["method"].replace(" %", "%")}). Training took {cost["wall_seconds"]:,.0f} seconds on
+{device_words(record["device"])}.
 
 ```bash
 {command(record["command"])}

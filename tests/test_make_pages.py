@@ -1,0 +1,70 @@
+"""Run pages are a pure function of run records."""
+
+import re
+import shutil
+from pathlib import Path
+
+import book_sample
+import pytest
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The book's sources with two invented runs and their pages, not built."""
+    folder = tmp_path_factory.mktemp("sources")
+    book_sample.copy_sources(folder)
+    book_sample.write_runs(folder)
+    book_sample.make_pages(folder)
+    return folder
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    pages = (folder / "book" / "runs" / "records").iterdir()
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in pages}
+
+
+def test_pages_are_rewritten_only_if_they_change_and_go_with_their_run(
+    sources: Path, tmp_path: Path
+):
+    shutil.copytree(sources, tmp_path, dirs_exist_ok=True)
+    before = state(tmp_path)
+    shutil.rmtree(tmp_path / "runs" / "deit_t-b")
+    book_sample.make_pages(tmp_path)
+    after = state(tmp_path)
+    assert set(after) == {"resnet18-a.md", "resnet18-a.svg"}
+    assert after.items() <= before.items()
+
+
+def test_page_tells_all_of_its_record(sources: Path):
+    page = (sources / "book" / "runs" / "records" / "deit_t-b.md").read_text(encoding="utf-8")
+    record = book_sample.invented_record("deit_t-b", "")
+    assert "90.0% [87.0, 92.0]" in page
+    assert record["command"] in re.sub(r" \\\n +", " ", page)
+    facts = (record["git"]["commit"], record["dataset"]["sha256"], "uncommitted", "x86_64", "360")
+    assert all(fact in page for fact in facts)
+    assert "rises from 46.5% after epoch 1 to 88.4% after epoch 5" in page
+
+
+def test_table_lists_kept_and_fresh_runs_with_links_to_their_pages(sources: Path):
+    table = (sources / "book" / "runs" / "index.md").read_text(encoding="utf-8")
+    assert "| [ResNet-18](records/resnet18-a.md) |" in table
+    assert "| [DeiT-T, hard distillation from ResNet-18](records/deit_t-b.md) |" in table
+
+
+def test_runs_with_one_title_are_told_apart(tmp_path: Path):
+    book_sample.copy_sources(tmp_path)
+    for name in ("resnet18-s0", "resnet18-s1"):
+        book_sample.write_run(tmp_path / "runs", name, "ResNet-18")
+    book_sample.make_pages(tmp_path)
+    table = (tmp_path / "book" / "runs" / "index.md").read_text(encoding="utf-8")
+    assert "[ResNet-18 (resnet18-s0)]" in table and "[ResNet-18 (resnet18-s1)]" in table
+
+
+def test_curves_share_no_id_and_fix_no_colour(sources: Path):
+    pictures = list((sources / "book" / "runs" / "records").glob("*.svg"))
+    texts = [path.read_text(encoding="utf-8") for path in pictures]
+    ids = [name for text in texts for name in re.findall(r'\bid="([^"]+)"', text)]
+    assert len(pictures) == 2 and len(ids) == len(set(ids))
+    for text in texts:
+        assert not re.search(r"(fill|stroke): #", re.sub(r"var\([^)]*\)", "", text))
+        assert "<style" not in text
