@@ -6,7 +6,7 @@ PYTHON ?= python3
 CORES ?= all
 PROFILE ?= quick
 BIN := .venv/bin
-SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --config profile=$(PROFILE)
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake book --cores $(CORES) --quiet rules --rerun-incomplete --nolock --config profile=$(PROFILE)
 
 .PHONY: book test lint plan address clean
 .DEFAULT_GOAL := book
@@ -18,11 +18,11 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --q
 	touch $@
 
 book: .venv/ready
-	$(SNAKEMAKE) book
+	$(SNAKEMAKE)
 	@echo "Open in a browser: file://$(CURDIR)/_build/html/index.html"
 
 plan: .venv/ready
-	$(SNAKEMAKE) --dry-run book
+	$(SNAKEMAKE) --dry-run
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -108,5 +108,5 @@ rule book:
     log:
         "runs/book.log",
     shell:
-        "jupyter-book build book --config _config.yml --path-output . -W -n --keep-going > {log} 2>&1"
+        "jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going > {log} 2>&1"
         " || (tail -n 40 {log}; exit 1)"

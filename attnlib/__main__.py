@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = TrainConfig.from_params(**dict(chosen.parameters))
         print(config.describe(), flush=True)
         run = run_experiment(config, on_epoch=say, on_note=say)
-    except (ValueError, OSError) as fault:
+    except (ValueError, OSError, ImportError) as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
     print(run)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlib.config import DATASETS
 from attnlib.downloads import fetch
 from attnlib.formats import (
     CIFAR10_ARCHIVE,
@@ -39,8 +40,6 @@ CIFAR10_URLS = (  # the same bytes; Toronto crawls at 50 to 85 kB/s since June 2
 # test pixels of the JPEG copy (mean PSNR 30.5 dB), whose accuracies are not the official ones.
 CIFAR10_LABELS_SHA256 = "3edb456524d5918aefded81f5aef7c32efab2a788211df998a4eb0c8957baa1f"
 CIFAR10_JPEG_SHA256 = "b7018a062865e9348a704e72416eb53c816b43cc8ac42ab43276a2b967508ab6"
-
-DATASETS = ("digits", "cifar10", "npz", "folder")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from attnlib.data import Split
 
 
 class Proportion(NamedTuple):
-    """A share of ``n`` trials with its 95 % Wilson interval."""
+    """A share of ``n`` trials with its 95% Wilson interval."""
 
     value: float
     low: float
@@ -27,7 +27,7 @@ class Proportion(NamedTuple):
 
 
 def wilson_interval(successes: int, n: int) -> Proportion:
-    """Share ``successes / n`` with its 95 % Wilson score interval (Wilson 1927).
+    """Share ``successes / n`` with its 95% Wilson score interval (Wilson 1927).
 
     Raises:
         ValueError: If there are no trials.
@@ -62,7 +62,7 @@ class Predictions:
 
     @property
     def interval(self) -> Proportion:
-        """Accuracy with its 95 % Wilson interval."""
+        """Accuracy with its 95% Wilson interval."""
         return wilson_interval(int(self.correct.sum()), len(self.labels))
 
     @property

@@ -255,4 +255,4 @@ def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str
 
 def proportion(share: Proportion) -> dict[str, Any]:
     """A share as it stands in a record."""
-    return {**share._asdict(), "method": "Wilson, 95 %"}
+    return {**share._asdict(), "method": "Wilson, 95%"}

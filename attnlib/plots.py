@@ -72,7 +72,7 @@ def learning_curves(*runs: Run) -> Figure:
 
 
 def per_class_accuracy(run: Run) -> Figure:
-    """Test accuracy of each class with its 95 % interval, best class at the top."""
+    """Test accuracy of each class with its 95% interval, best class at the top."""
     rows = [row for row in run.record["metrics"]["per_class"] if "value" in row]
     rows.sort(key=lambda row: row["value"])
     values = np.array([row["value"] for row in rows])
