@@ -6,6 +6,9 @@ PYTHON ?= python3
 CORES ?= all
 PROFILE ?= quick
 BIN := .venv/bin
+# Waiting threads sleep instead of spinning: where something else holds one of two cores, spinning
+# made a ResNet-18 step sixteen times slower (9.7 against 156 images a second).
+export OMP_WAIT_POLICY = passive
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake book --cores $(CORES) --quiet rules --rerun-incomplete --nolock --config profile=$(PROFILE)
 
 .PHONY: book test lint plan address clean

@@ -197,7 +197,16 @@ def test_thesis_rows_are_the_five_of_table_8_1_and_the_teacher_is_one_of_them(tm
 
 
 def test_snakemake_shows_the_plan():
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--quiet", "rules"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--dry-run",
+        "--forceall",
+        "--rerun-incomplete",
+        "--quiet",
+        "rules",
+    ]
     done = subprocess.run(
         [*command, "--cores", "1", "book"], cwd=ROOT, capture_output=True, text=True
     )
