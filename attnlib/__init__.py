@@ -1,6 +1,16 @@
 """Image recognition with attention layers: models, losses, training and what to ask of them."""
 
 from attnlib.config import TrainConfig
+from attnlib.consistency import (
+    classwise_errors,
+    confusion_matrix,
+    error_consistency,
+    expected_agreement,
+    interclass_errors,
+    js_distance,
+    observed_agreement,
+    shape_bias,
+)
 from attnlib.data import Dataset, Split, count_shared, load_dataset
 from attnlib.evaluate import Predictions, predict, wilson_interval
 from attnlib.experiment import run_experiment
@@ -18,19 +28,27 @@ __all__ = [
     "Split",
     "TrainConfig",
     "attention_rollout",
+    "classwise_errors",
+    "confusion_matrix",
     "count_shared",
     "create_model",
+    "error_consistency",
+    "expected_agreement",
     "hard_distillation_loss",
+    "interclass_errors",
+    "js_distance",
     "list_models",
     "list_runs",
     "load_dataset",
     "load_run",
     "notebook_parameters",
+    "observed_agreement",
     "parse_params",
     "predict",
     "record_attention",
     "record_features",
     "run_experiment",
+    "shape_bias",
     "soft_distillation_loss",
     "soft_target_cross_entropy",
     "wilson_interval",

@@ -55,6 +55,7 @@ def run_experiment(
     teacher = None
     if config.distillation != "none":
         teacher = find_teacher(config, data, on_epoch, note)
+        note(f"student: {config.name}")
     path.mkdir(parents=True, exist_ok=True)
     runs.write_config(path, config)
     started, clock = runs.now(), time.perf_counter()
@@ -131,7 +132,8 @@ def find_teacher(
     if name in MODELS or name.startswith("timm/"):
         own = teacher_config(config)
         note(f"teacher: {own.name}")
-        run = run_experiment(own, on_epoch, note)
+        is_there = (Path(own.runs_dir) / own.name / "record.json").exists()
+        run = run_experiment(own, None if is_there else on_epoch, note)
     else:
         run = runs.load_run(name, config.runs_dir)
     check_same_data(data.sha256, run)

@@ -4,14 +4,15 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
+import textwrap
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -117,12 +118,11 @@ class Run:
         model.load_state_dict(load_file(self.path / "model.safetensors"))
         return model.eval()
 
-    def summary(self) -> pd.DataFrame:
-        """Where the numbers come from, a fact a row."""
+    def summary(self) -> str:
+        """Where the numbers come from, a fact a line."""
         record = self.record
         git, device = record["git"], record["device"]
         facts = {
-            "run": f"{self.name}, in {self.path}",
             "command": record["command"],
             "data": f"{record['dataset']['title']}, SHA-256 {record['dataset']['sha256'][:16]}...",
             "parameters": f"{record['cost']['parameters']:,}",
@@ -133,13 +133,20 @@ class Run:
             "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
             "finished": record["finished"],
         }
-        return pd.DataFrame({"value": facts.values()}, index=pd.Index(facts, name="fact"))
+        indent = " " * 12
+        return "\n".join(
+            textwrap.fill(f"{fact:12}{value}", 80, subsequent_indent=indent, break_on_hyphens=False)
+            for fact, value in facts.items()
+        )
 
     def __str__(self) -> str:
         accuracy = self.record["metrics"]["test_accuracy"]
         return (
-            f"{self.title}: test accuracy {accuracy['value']:.2%} "
-            f"[{accuracy['low']:.2%}, {accuracy['high']:.2%}], {accuracy['n']} images; {self.path}"
+            f"{self.title}\n"
+            f"test accuracy {accuracy['value']:.2%} "
+            f"[{accuracy['low']:.2%}, {accuracy['high']:.2%}] on {accuracy['n']} images\n"
+            f"run {self.name}\n"
+            f"in {self.path}"
         )
 
 
@@ -285,4 +292,7 @@ def describe_device(device: str) -> dict[str, Any]:
     name = platform.processor() or platform.machine()
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)
+    elif (cpu := Path("/proc/cpuinfo")).exists():
+        models = re.findall(r"model name\s*: (.+)", cpu.read_text())
+        name = models[0] if models else name
     return {"type": device.split(":")[0], "name": name, "threads": torch.get_num_threads()}

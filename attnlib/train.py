@@ -38,9 +38,8 @@ class Epoch:
         left = (self.epochs - self.epoch) * self.seconds
         return (
             f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}  lr {self.lr:.1e}  "
-            f"train loss {self.train_loss:.3f}  val loss {self.val_loss:.3f}  "
-            f"val accuracy {self.val_accuracy:6.2%}  {self.images_per_second:.0f} images/s  "
-            f"{describe_seconds(left)} left"
+            f"loss {self.train_loss:.3f}  val {self.val_loss:.3f}, {self.val_accuracy:6.2%}  "
+            f"{self.images_per_second:.0f} images/s  {describe_seconds(left)} left"
         )
 
 

@@ -4,7 +4,7 @@ import torch
 
 import attnlib as al
 from attnlib.augment import eval_transform, train_transform
-from attnlib.batches import count_batches, eval_batches, train_batches
+from attnlib.batches import Transformed, count_batches, eval_batches, train_batches
 
 DATA = al.load_dataset("digits", limit=50)
 
@@ -35,6 +35,16 @@ def test_another_seed_or_epoch_gives_other_views_in_another_order():
     images, labels = epoch_of()
     for other in (epoch_of(seed=1), epoch_of(epoch=1)):
         assert not torch.equal(images, other[0]) and not torch.equal(labels, other[1])
+
+
+def test_one_image_looks_different_in_each_epoch_and_under_each_seed():
+    transform = train_transform("thesis", 32)
+    views = [
+        Transformed(DATA.train, transform, seed, epoch)[3][0]
+        for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0))
+    ]
+    assert torch.equal(views[0], views[3])
+    assert not torch.equal(views[0], views[1]) and not torch.equal(views[0], views[2])
 
 
 def test_drawing_batches_leaves_the_global_generator_alone():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 import attnlib as al
 from attnlib import experiment
 from attnlib.runs import RECORD, check_record, read_history
-from attnlib.train import Epoch, Training, describe_seconds, train_epoch
+from attnlib.train import Epoch, Training, describe_seconds, train, train_epoch
 
 
 def params(config: al.TrainConfig, path: object, **changes: object) -> al.TrainConfig:
@@ -89,6 +90,23 @@ def test_attention_of_the_record_is_the_models(tiny_run):
     np.testing.assert_allclose(rows.sum(axis=-1), 1, atol=0.02)
 
 
+def test_best_epoch_is_the_validation_sets_even_if_later_ones_are_worse(tiny, monkeypatch):
+    data = al.load_dataset("digits", limit=100)
+    model, objective = experiment.prepare(tiny, data, None)
+    training, weights_by_epoch = Training.start(model, replace(tiny, epochs=3)), []
+    accuracies = iter([0.5, 0.9, 0.7])
+
+    def validated(model, split, **options):
+        assert split is data.val
+        weights_by_epoch.append(model.head.bias.detach().clone())
+        return SimpleNamespace(accuracy=next(accuracies), loss=1.0)
+
+    monkeypatch.setattr("attnlib.train.predict", validated)
+    list(train(training, data, replace(tiny, epochs=3), objective))
+    assert (training.best_epoch, training.best_accuracy) == (2, 0.9)
+    assert torch.equal(training.best_weights["head.bias"], weights_by_epoch[1])
+
+
 def test_run_never_tests_before_the_last_epoch(tiny, tmp_path, monkeypatch):
     asked = []
     data = al.load_dataset("digits", limit=100)
@@ -143,6 +161,23 @@ def test_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(tiny, tmp_path, e
         assert [e[key] for e in resumed.history] == [e[key] for e in whole.history]
     assert resumed.record["metrics"] == whole.record["metrics"]
     assert ("test_accuracy_ema" in whole.record["metrics"]) == (ema > 0)
+
+
+def test_history_that_is_ahead_of_the_state_is_cut_back_to_it(tiny, tmp_path):
+    config = params(tiny, tmp_path, epochs=3)
+
+    def stop(epoch):
+        if epoch.epoch == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        al.run_experiment(config, on_epoch=stop)
+    for path in (tmp_path / config.name / "state").glob("epoch-00002*"):
+        path.unlink()  # as if killed after the line and before the state
+    notes = []
+    run = al.run_experiment(config, on_note=notes.append)
+    assert notes == ["resuming after epoch 1"]
+    assert [line["epoch"] for line in run.history] == [1, 2, 3]
 
 
 def test_torn_history_line_is_replaced_on_resuming(tiny, tmp_path):

@@ -45,8 +45,8 @@ def test_papermill_trains_and_shows_what_a_reader_needs(tmp_path):
     text = outputs(tmp_path / "OUT.ipynb")
     (run,) = al.list_runs(tmp_path / "runs")
     assert "profile  quick on" in text and re.search(r"limit\s+60  <- set here", text)
-    assert re.search(r"epoch 1/1 .* val accuracy .* images/s .* left", text)
-    assert re.search(r"test accuracy \d+\.\d+% \[\d+\.\d+%, \d+\.\d+%\], 359 images", text)
+    assert re.search(r"epoch 1/1  lr .* loss .* val .*%  \d+ images/s  0 s left", text)
+    assert re.search(r"test accuracy \d+\.\d+% \[\d+\.\d+%, \d+\.\d+%\] on 359 images", text)
     assert run.name in text and "runs/" in text
     shown = json.loads((tmp_path / "OUT.ipynb").read_text())["cells"]
     figures = [o for c in shown for o in c.get("outputs", []) if "image/png" in o.get("data", {})]

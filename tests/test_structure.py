@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LEVELS = (
-    {"parameters", "seeding", "layers", "losses", "optim", "downloads", "checkpoint"},
+    {"parameters", "seeding", "layers", "losses", "optim", "downloads", "checkpoint",
+     "consistency"},
     {"config", "augment", "vit", "record", "formats", "weights"},
     {"atresnet", "data"},
     {"zoo", "batches"},
@@ -25,7 +26,7 @@ LEVELS = (
     {"train", "plots"},
     {"experiment"},
     {"__main__", "__init__"},
-)
+)  # fmt: skip
 
 
 def cells(notebook: Path, kind: str = "code") -> list[dict]:
