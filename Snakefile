@@ -1,5 +1,5 @@
-# train -> analyse -> book. On a laptop: snakemake --cores all book (make book does it).
-# Elsewhere: snakemake --executor slurm --jobs 5 --config profile=thesis book
+# train -> analyse -> book. On a laptop: snakemake --cores all (make book does it).
+# Elsewhere: snakemake --executor slurm --jobs 5 --config profile=thesis
 
 import tomllib
 from pathlib import Path
@@ -98,6 +98,7 @@ rule pages:
 
 
 rule book:
+    default_target: True
     input:
         BOOK,
         rules.chapter.output,

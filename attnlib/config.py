@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 
-from attnlib.parameters import parameter, parse_params
+from attnlib.parameters import parameter, parse_params, suggest
 
 MODELS = (
     "deit_t", "deit_s", "deit_b", "vit_b_16", "vit_b_32", "vit_l_16", "resnet18", "resnet50",
@@ -184,6 +184,13 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
         if size % patch:
             valid = ", ".join(str(p) for p in range(1, size + 1) if size % p == 0)
             faults.append(f"patch_size: {patch} does not divide img_size {size}. Valid: {valid}.")
+    if config.model.startswith("timm/"):
+        import timm  # slow, and only needed here
+
+        name = config.model.removeprefix("timm/")
+        if not timm.is_model(name):
+            near = suggest(name, timm.list_models())
+            faults.append(f"model: timm has no {name!r}.{near} timm.list_models() gives all names.")
     if config.dataset in ("npz", "folder") and config.data_path is None:
         faults.append(f"data_path: the data set {config.dataset!r} needs its file or folder.")
     if config.warmup_epochs >= config.epochs and config.warmup_epochs > 0:

@@ -56,10 +56,10 @@ def run_experiment(
     if config.distillation != "none":
         teacher = find_teacher(config, data, on_epoch, note)
         note(f"student: {config.name}")
-    path.mkdir(parents=True, exist_ok=True)
-    runs.write_config(path, config)
     started, clock = runs.now(), time.perf_counter()
     model, objective = prepare(config, data, teacher)
+    path.mkdir(parents=True, exist_ok=True)
+    runs.write_config(path, config)
     training = Training.start(model, config)
     values = resume(training, path, data, note)
     replay(runs.read_history(path), on_epoch)

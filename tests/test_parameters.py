@@ -37,6 +37,7 @@ def test_unknown_model_is_refused_with_the_nearest_and_all_models():
         ({"pretrained": "maybe"}, "pretrained: expected True or False; got 'maybe'"),
         ({"augment": "heavy"}, "Valid: thesis, light, none"),
         ({"dataset": "cifar"}, "Did you mean 'cifar10'?"),
+        ({"model": "timm/resnet25"}, "model: timm has no 'resnet25'. Did you mean 'resnet"),
         ({"device": "gpu"}, "device: expected auto, cpu, cuda"),
         ({"patch_size": 15}, "patch_size: 15 does not divide img_size 32. Valid: 1, 2, 4, 8, 16"),
         ({"model": "resnet18", "patch_size": 4}, "resnet18 has no patches"),
