@@ -1,6 +1,7 @@
 """Layers of the Vision Transformer, with timm's parameter names."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -40,7 +41,10 @@ def normalize_inside(model: nn.Module, normalize: Normalize) -> nn.Module:
     """Let a model that expects normalised images take images in [0, 1]; returns the model.
 
     It happens in a hook before ``forward``, so that the keys of the state dict stay as they are.
+    To an ``nn.Sequential`` each child is a step, so there it becomes the first one.
     """
+    if isinstance(model, nn.Sequential):
+        return nn.Sequential(OrderedDict([("normalize", normalize), *model.named_children()]))
     model.add_module("normalize", normalize)
     model.register_forward_pre_hook(_normalize_first)
     return model

@@ -218,7 +218,8 @@ def _build_timm(variant: Variant, request: Request, state: State | None) -> nn.M
         if "drop_path_rate" not in str(error):
             raise
         model = timm.create_model(variant.title, **options)  # it has no stochastic depth
-    model.pretrained_cfg.pop("state_dict", None)  # else timm keeps all the weights twice
+    if state is not None:
+        model.pretrained_cfg.pop("state_dict")  # else timm keeps all the weights twice
     return normalize_inside(model, variant.normalize)
 
 

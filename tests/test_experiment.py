@@ -1,7 +1,9 @@
 """The whole program in small: train, evaluate, record, resume, teach."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -267,6 +269,18 @@ def test_other_families_run_to_a_record(tiny, tmp_path, name):
     )
     assert np.isfinite(run.arrays("predictions")["logits"]).all()
     assert run.load_model().training is False
+
+
+def test_network_of_the_readers_own_goes_through_the_whole_path(tiny, tmp_path):
+    """The code of the book's chapter on doing it yourself, as it stands there."""
+    book = (Path(__file__).parents[1] / "book" / "reproduce.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", book, re.DOTALL)
+    scope: dict[str, object] = {"__name__": __name__}
+    exec(script.partition("config =")[0], scope)  # noqa: S102
+    config = al.TrainConfig.from_params(model="timm/tiny_net", epochs=1, limit=64, device="cpu")
+    run = al.run_experiment(params(config, tmp_path))
+    assert run.record["cost"]["parameters"] == 3 * 32 * 9 + 32 + 32 * 10 + 10
+    assert run.arrays("predictions")["logits"].shape == (359, 10)
 
 
 def test_vit_overfits_32_images(tiny):

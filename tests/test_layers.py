@@ -247,3 +247,12 @@ def test_normalize_inside_survives_deepcopy_and_a_change_of_device() -> None:
     assert not torch.allclose(copied(images), model(images))
     assert model.to(torch.float64)(images.double()).dtype == torch.float64
     assert model.to("meta")(images.to("meta").double()).device.type == "meta"
+
+
+def test_sequential_is_normalised_first_and_only_once_and_keeps_its_keys():
+    inner = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten())
+    keys, images = list(inner.state_dict()), torch.rand(2, 3, 4, 4)
+    expected = inner(Normalize()(images))
+    outer = normalize_inside(inner, Normalize())
+    assert list(outer.state_dict()) == keys
+    torch.testing.assert_close(outer(images), expected)
