@@ -4,7 +4,6 @@ Validation is a tenth of the training images, stratified and drawn by ``seed``; 
 alone. What is malformed is refused here, by file and reason, and not in the third epoch.
 """
 
-import difflib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from attnlib.formats import (
     read_folder,
     read_npz,
 )
+from attnlib.parameters import suggest
 
 VAL_FRACTION = 0.1  # of the training images
 DIGITS_TEST_FRACTION = 0.2  # of scikit-learn's 1797 images
@@ -154,9 +154,9 @@ def _pixel_hash(image: NDArray[np.uint8]) -> bytes:
 def _read(name: str, path: Path | None) -> tuple[str, Parts]:
     """Title and parts of a data set, before validation is set aside."""
     if name not in DATASETS:
-        nearest = difflib.get_close_matches(str(name), DATASETS, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"unknown data set {name!r}; valid names: {', '.join(DATASETS)}{hint}")
+        raise ValueError(
+            f"unknown data set {name!r}.{suggest(str(name), DATASETS)} Valid: {', '.join(DATASETS)}"
+        )
     if path is not None and not path.exists():
         raise ValueError(f"data_path does not exist: {path}")
     if name == "digits":

@@ -1,8 +1,7 @@
 """Models by name, with or without ImageNet weights. Variants are data: the rows of ``VARIANTS``."""
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +11,16 @@ from torch import nn
 from attnlib import downloads
 from attnlib.atresnet import TOKENS, AtResNet
 from attnlib.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize, normalize_inside
+from attnlib.parameters import suggest
 from attnlib.vit import BASE, LARGE, SMALL, TINY, DeiT, EncoderSize, ViT
-from attnlib.weights import State, fit_tokens, load_weights, read_lite0_weights, read_weights
+from attnlib.weights import (
+    IMAGENET_CLASSES,
+    State,
+    fit_tokens,
+    load_weights,
+    read_lite0_weights,
+    read_weights,
+)
 
 
 class Request(NamedTuple):
@@ -135,7 +142,7 @@ def _find(name: str) -> Variant:
         return _timm_variant(name.removeprefix("timm/"))
     if name not in VARIANTS:
         raise ValueError(
-            f"model: unknown name {name!r}.{_nearest(name, VARIANTS)} "
+            f"model: unknown name {name!r}.{suggest(name, VARIANTS)} "
             f"Valid: {', '.join(VARIANTS)}, or timm/NAME"
         )
     return VARIANTS[name]
@@ -146,7 +153,7 @@ def _timm_variant(title: str) -> Variant:
 
     if not timm.is_model(title):
         raise ValueError(
-            f"model: timm has no {title!r}.{_nearest(title, timm.list_models(), n=5)} "
+            f"model: timm has no {title!r}.{suggest(title, timm.list_models())} "
             "timm.list_models() gives all names"
         )
     try:
@@ -161,11 +168,6 @@ def _timm_variant(title: str) -> Variant:
     if config.hf_hub_id:
         url = _hub(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
     return replace(variant, url=url, mean=tuple(config.mean), std=tuple(config.std))
-
-
-def _nearest(name: str, names: Iterable[str], n: int = 1) -> str:
-    near = difflib.get_close_matches(name, list(names), n=n, cutoff=0.4)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _build_vit(variant: Variant, request: Request, state: State | None) -> nn.Module:
@@ -220,6 +222,11 @@ def _build_timm(variant: Variant, request: Request, state: State | None) -> nn.M
         model = timm.create_model(variant.title, **options)  # it has no stochastic depth
     if state is not None:
         model.pretrained_cfg.pop("state_dict")  # else timm keeps all the weights twice
+        head = model.get_classifier()
+        if request.num_classes != IMAGENET_CLASSES and isinstance(head, nn.Linear):
+            # EfficientNet's own init, ten times larger, makes first steps that shake the features
+            nn.init.trunc_normal_(head.weight, std=0.02)
+            nn.init.zeros_(head.bias)
     return normalize_inside(model, variant.normalize)
 
 

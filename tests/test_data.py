@@ -301,9 +301,9 @@ def test_a_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "path", "reason"),
     [
-        ("cifar", None, r"unknown data set 'cifar'; valid names: digits, cifar10, npz, folder; "),
-        ("cifar", None, r"did you mean 'cifar10'\?"),
-        ("imagenet", None, r"unknown data set 'imagenet'; valid names: .*folder$"),
+        ("cifar", None, r"unknown data set 'cifar'\. .* Valid: digits, cifar10, npz, folder"),
+        ("cifar", None, r"Did you mean 'cifar10'\?"),
+        ("imagenet", None, r"unknown data set 'imagenet'\.* Valid: .*folder$"),
         ("digits", "/", r"'digits' is inside scikit-learn and takes no data_path: /"),
         ("npz", None, r"'npz' needs data_path"),
         ("folder", "", r"'folder' needs data_path"),

