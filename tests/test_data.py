@@ -303,7 +303,7 @@ def test_a_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ("cifar", None, r"unknown data set 'cifar'\. .* Valid: digits, cifar10, npz, folder"),
         ("cifar", None, r"Did you mean 'cifar10'\?"),
-        ("imagenet", None, r"unknown data set 'imagenet'\.* Valid: .*folder$"),
+        ("imagenet", None, r"unknown data set 'imagenet'\..* Valid: .*folder$"),
         ("digits", "/", r"'digits' is inside scikit-learn and takes no data_path: /"),
         ("npz", None, r"'npz' needs data_path"),
         ("folder", "", r"'folder' needs data_path"),
