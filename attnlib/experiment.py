@@ -95,7 +95,6 @@ def resume(
 ) -> dict[str, Any]:
     """Restore the newest whole state, if there is one, and cut the history to it."""
     state = load_state(path / "state")
-    epochs = runs.read_history(path)
     if state is not None:
         if state.values["data"] != data.sha256:
             raise ValueError(
@@ -104,9 +103,7 @@ def resume(
             )
         training.restore(state)
         note(f"resuming after epoch {training.epoch}")
-    (path / "history.jsonl").unlink(missing_ok=True)
-    for epoch in epochs[: training.epoch]:
-        runs.append_history(path, epoch)
+    runs.cut_history(path, training.epoch)
     return state.values if state is not None else {}
 
 

@@ -240,6 +240,12 @@ def append_history(path: Path, epoch: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+def cut_history(path: Path, epochs: int) -> None:
+    """Keep the first ``epochs`` epochs; the rest, or a torn line, is to be trained again."""
+    lines = [json.dumps(epoch) + "\n" for epoch in read_history(path)[:epochs]]
+    write_atomically(path / "history.jsonl", "".join(lines).encode())
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, for people to read too."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
