@@ -46,10 +46,18 @@ STYLE = {
 
 
 def labelled(runs: Iterable[Run]) -> dict[str, Run]:
-    """Runs by the name that readers see: the title, and the folder where two share a title."""
+    """Runs by the name that readers see: the title, with the seed or the folder if two share it."""
     runs = list(runs)
-    shared = Counter(run.title for run in runs)
-    labels = [run.title + f" ({run.name})" * (shared[run.title] > 1) for run in runs]
+    labels = [run.title for run in runs]
+    for more in (
+        [f", seed {run.record['seeds']['run']}" for run in runs],
+        [f" ({r.name})" for r in runs],
+    ):
+        shared = Counter(labels)
+        labels = [
+            label + addition * (shared[label] > 1)
+            for label, addition in zip(labels, more, strict=True)
+        ]
     return dict(sorted(zip(labels, runs, strict=True)))
 
 
@@ -229,20 +237,19 @@ def index_page(runs: Mapping[str, Run]) -> str:
     rows = [
         (
             f"[{label}](records/{run.name}.md)",
-            run.config["model"],
-            run.record["dataset"]["title"],
             interval(run.record["metrics"]["test_accuracy"]),
+            run.record["dataset"]["title"],
             f"{run.record['cost']['parameters']:,}",
             f"{run.record['cost']['wall_seconds']:,.0f}",
         )
         for label, run in runs.items()
     ]
-    header = ("Run", "Model", "Data", "Test accuracy [95% interval]", "Parameters", "Seconds")
+    header = ("Run", "Test accuracy [95% interval]", "Data", "Parameters", "Seconds")
     return f"""{head}Every row is a finished run record. Its page gives the command that made it,
 its configuration, the learning curves and where the numbers come from. Each row is one run with one
 seed: two rows can be told apart only where their intervals allow it.
 
-{table(header, rows, "llllrr")}"""
+{table(header, rows, "lllrr")}"""
 
 
 def write(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """Run pages are a pure function of run records."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -53,11 +54,19 @@ def test_table_lists_kept_and_fresh_runs_with_links_to_their_pages(sources: Path
 
 def test_runs_with_one_title_are_told_apart(tmp_path: Path):
     book_sample.copy_sources(tmp_path)
-    for name in ("resnet18-s0", "resnet18-s1"):
+    for name in ("resnet18-a", "resnet18-b"):
         book_sample.write_run(tmp_path / "runs", name, "ResNet-18")
     book_sample.make_pages(tmp_path)
-    table = (tmp_path / "book" / "runs" / "index.md").read_text(encoding="utf-8")
-    assert "[ResNet-18 (resnet18-s0)]" in table and "[ResNet-18 (resnet18-s1)]" in table
+    index = tmp_path / "book" / "runs" / "index.md"
+    table = index.read_text(encoding="utf-8")
+    assert "seed 0 (resnet18-a)]" in table and "seed 0 (resnet18-b)]" in table
+    path = tmp_path / "runs" / "resnet18-b" / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["seeds"]["run"] = 1
+    path.write_text(json.dumps(record), encoding="utf-8")
+    book_sample.make_pages(tmp_path)
+    table = index.read_text(encoding="utf-8")
+    assert "[ResNet-18, seed 0]" in table and "[ResNet-18, seed 1]" in table
 
 
 def test_curves_share_no_id_and_fix_no_colour(sources: Path):
