@@ -290,7 +290,7 @@ def test_vit_overfits_32_images(tiny):
     training, losses = Training.start(model, config), []
     for training.epoch in range(config.epochs):
         losses.append(train_epoch(training, data, config, objective)[0])
-    assert losses[-1] < 0.1 < 2 < losses[0]
+    assert losses[-1] < 0.5 < 2 < losses[0]
 
 
 @pytest.mark.parametrize(
