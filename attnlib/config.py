@@ -48,7 +48,7 @@ class TrainConfig:
     """One training run, fully resolved: the same fields in notebooks, on the command line, here."""
 
     model: str = parameter(
-        "deit_t", "or timm/NAME, any model of timm", choices=MODELS, prefix="timm/"
+        "deit_t", "the model; timm/NAME takes any of timm", choices=MODELS, prefix="timm/"
     )
     dataset: str = parameter("digits", "the data set", choices=DATASETS)
     data_path: str | None = parameter(None, "its file or folder; npz and folder need one")
