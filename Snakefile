@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 from attnlib.config import TrainConfig
+from attnlib.experiment import teacher_config
 
 PROFILE = config.get("profile", "quick")
 PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
@@ -26,16 +27,16 @@ def experiments():
 
 RUNS = experiments()
 EXECUTED = expand("runs/{name}/train.ipynb", name=RUNS)
+# Records that are there beside the table's: kept ones, and runs that the reader made.
+RECORDS = sorted(map(str, [*Path("results").glob("*/record.json"), *Path("runs").glob("*/record.json")]))
+RECORDS = [path for path in RECORDS if path.split("/")[1] not in RUNS]
 CHAPTER = next(f"runs/{name}/train.ipynb" for name, row in RUNS.items() if "teacher" in row)
 
 
 def teacher_of(wildcards):
     """The executed notebook of the run that teaches this one, if there is one."""
-    row = RUNS[wildcards.name]
-    if "teacher" not in row:
-        return []
-    own = {key: value for key, value in row.items() if key not in ("teacher", "distillation")}
-    return f"runs/{TrainConfig.from_params(**own | {'model': row['teacher']}).name}/train.ipynb"
+    student = TrainConfig.from_params(**RUNS[wildcards.name])
+    return f"runs/{teacher_config(student).name}/train.ipynb" if student.teacher else []
 
 
 def options(wildcards):
@@ -91,11 +92,13 @@ rule data:
 rule pages:
     input:
         EXECUTED,
+        RECORDS,
         "book/make_pages.py",
     output:
         "book/runs/index.md",
     shell:
         "python book/make_pages.py --runs runs --results results --out book/runs"
+        " && touch {output}"  # also where only a run's own page has changed
 
 
 rule book:

@@ -298,7 +298,7 @@ VARIANTS: Mapping[str, Variant] = {
     "resnet18": _torchvision("resnet18", "resnet18-f37072fd.pth", _build_resnet),
     "resnet50": _torchvision("resnet50", "resnet50-0676ba61.pth", _build_resnet),
     "atresnet18": _torchvision("resnet18", "resnet18-f37072fd.pth", _build_atresnet),
-    # The weights learned with AutoAugment are those that reach the thesis's 98.9 % on CIFAR-10.
+    # The thesis does not say which weights it means; these are the paper's, with AutoAugment.
     "efficientnet_b7": _timm(
         "tf_efficientnet_b7.aa_in1k", "Tan and Le (2019), arXiv:1905.11946, Table 2"
     ),
