@@ -16,6 +16,7 @@ from attnlib.evaluate import Predictions, predict, wilson_interval
 from attnlib.experiment import run_experiment
 from attnlib.losses import hard_distillation_loss, soft_distillation_loss, soft_target_cross_entropy
 from attnlib.parameters import notebook_parameters, parse_params
+from attnlib.progress import LiveCurves
 from attnlib.record import attention_rollout, record_attention, record_features
 from attnlib.runs import Run, list_runs, load_run
 from attnlib.zoo import create_model, list_models
@@ -23,6 +24,7 @@ from attnlib.zoo import create_model, list_models
 __version__ = "0.1.0"
 __all__ = [
     "Dataset",
+    "LiveCurves",
     "Predictions",
     "Run",
     "Split",

@@ -1,16 +1,29 @@
 """The command line: ``python -m attnlib train -p model deit_t``, names as in the notebooks."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
+from attnlib import faults
 from attnlib.config import TrainConfig
+from attnlib.distributed import first_of_group
 from attnlib.experiment import run_experiment
 from attnlib.parameters import parameter_help
+from attnlib.progress import TerminalBar
+
+EXIT_CODES = (
+    (faults.NonFiniteLossError, faults.NOT_FINITE),
+    (faults.OutOfMemoryError, faults.NO_MEMORY),
+    (faults.StorageError, faults.NO_STORAGE),
+    ((ValueError, OSError, ImportError), faults.WRONG_PARAMETER),
+)
+CODES = """exit codes: 0 done, 2 wrong parameter or data, 3 loss not finite, 4 out of memory,
+5 the run can't be written, 130 Ctrl-C, 143 SIGTERM (saved: the same command goes on)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 if it went well, 2 for a wrong parameter."""
+    """Run a command and return its exit code (``CODES``)."""
     parser = argparse.ArgumentParser(
         "python -m attnlib", description="Image recognition with attention layers."
     )
@@ -18,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training = commands.add_parser(
         "train",
         help="train a model, evaluate it and write its run record",
-        epilog=f"parameters, all optional:\n{parameter_help(TrainConfig)}",
+        epilog=f"parameters, all optional:\n{parameter_help(TrainConfig)}\n\n{CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     training.add_argument(
@@ -26,19 +39,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     try:
-        config = TrainConfig.from_params(**dict(chosen.parameters))
-        print(config.describe(), flush=True)
-        run = run_experiment(config, on_epoch=say, on_note=say)
-    except (ValueError, OSError, ImportError) as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return 2
-    print(run)
+        return train(dict(chosen.parameters))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as fault:
+        code = next((code for kind, code in EXIT_CODES if isinstance(fault, kind)), None)
+        if code is None:
+            raise
+        print(f"error: {fault}", file=sys.stderr, flush=True)
+        return code
+
+
+def train(params: dict[str, str]) -> int:
+    """Train the run that ``params`` describe; under ``torchrun`` the first process speaks."""
+    config = TrainConfig.from_params(**params)
+    is_first = first_of_group()
+    with TerminalBar() as bar:
+        if is_first:
+            bar.line(config.describe())
+        run = run_experiment(config, on_epoch=bar.line, on_note=bar.line, on_step=bar.step)
+    if is_first:
+        print(run)
     return 0
-
-
-def say(line: object) -> None:
-    """Print a line at once, also into a pipe."""
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

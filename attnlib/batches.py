@@ -51,7 +51,7 @@ def train_batches(
     steps = count_batches(split, batch_size)
     batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
     dataset = Transformed(split, transform, seed, epoch)
-    yield from _loader(dataset, batches, workers)
+    yield from make_loader(dataset, batches, workers)
 
 
 def eval_batches(
@@ -60,12 +60,13 @@ def eval_batches(
     """The whole split in its own order."""
     order = list(range(len(split)))
     batches = [order[start : start + batch_size] for start in order[::batch_size]]
-    yield from _loader(Transformed(split, transform, seed=0, epoch=0), batches, workers)
+    yield from make_loader(Transformed(split, transform, seed=0, epoch=0), batches, workers)
 
 
-def _loader(
+def make_loader(
     dataset: Transformed, batches: list[list[int]], workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
+    """A loader of these batches of ``dataset``: images (B, 3, S, S) and labels (B,)."""
     return DataLoader(
         dataset,
         batch_sampler=batches,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-SCHEMA = 1
+SCHEMA = 2
 KEEP = 2  # states kept: the newest and the one to fall back to
 
 
@@ -43,14 +43,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def save_state(folder: Path, epoch: int, state: State) -> None:
-    """Save the state after ``epoch`` epochs; only the newest ``KEEP`` remain.
+def save_state(folder: Path, epoch: int, step: int, state: State) -> None:
+    """Save the state after ``epoch`` epochs and ``step`` steps; the newest ``KEEP`` remain.
 
     The manifest is written last, so a state without one was never finished.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = save({name: tensor.contiguous() for name, tensor in state.tensors.items()})
-    stem = f"epoch-{epoch:05d}"
+    stem = f"epoch-{epoch:05d}-step-{step:07d}"
     write_atomically(folder / f"{stem}.safetensors", content)
     manifest = {
         "schema": SCHEMA,
@@ -61,19 +61,36 @@ def save_state(folder: Path, epoch: int, state: State) -> None:
     _clean(folder)
 
 
-def load_state(folder: Path) -> State | None:
-    """The newest state that is whole; None if there is none.
+def load_state(folder: Path, *, clean: bool = True) -> State | None:
+    """The newest state that is whole; None if none was ever saved.
 
     A damaged state is passed over with a warning that names the file and the reason.
+
+    Args:
+        folder: Where ``save_state`` wrote.
+        clean: Remove what an interrupted save left; only one process may.
+
+    Raises:
+        ValueError: If states were saved but none of them can be read.
     """
     if not folder.is_dir():
         return None
-    _clean(folder)
+    if clean:
+        _clean(folder)
+    faults = []
     for path in sorted(folder.glob("epoch-*.json"), reverse=True):
         try:
-            return _read(path)
+            state = _read(path)
         except (ValueError, KeyError, OSError) as fault:
-            warnings.warn(f"{path}: {fault}; falling back to the state before", stacklevel=2)
+            faults.append(f"{path}: {fault}")
+            continue
+        for fault in faults:
+            warnings.warn(f"{fault}; falling back to {path.name}", stacklevel=2)
+        return state
+    if faults:
+        raise ValueError(
+            f"no saved state can be read: {'; '.join(faults)}. To start over, remove {folder}."
+        )
     return None
 
 

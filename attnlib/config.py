@@ -16,6 +16,7 @@ MODELS = (
     "atresnet18", "efficientnet_b7", "efficientnet_lite0", "regnety_160",
 )  # fmt: skip
 TRANSFORMERS = MODELS[:6]  # the ones made of patches
+INPUTS = ("reference", "faithful", "fast")
 DATASETS = ("digits", "cifar10", "npz", "folder")
 TITLES = {
     "deit_t": "DeiT-T", "deit_s": "DeiT-S", "deit_b": "DeiT-B", "vit_b_16": "ViT-B/16",
@@ -64,7 +65,7 @@ class TrainConfig:
     patch_size: int | None = parameter(None, "pixels of a patch's side; none: the model's", low=1)
     tokens: str = parameter("channel", "of AtResNet", choices=("channel", "spatial"))
     augment: str = parameter("none", "of training images", choices=("thesis", "light", "none"))
-    input: str = parameter("reference", "who makes the batches", choices=("reference",))
+    input: str = parameter("reference", "who makes the batches", choices=INPUTS)
     lr: float = parameter(5e-4, "peak learning rate; follows batch_size if not given", above=0)
     weight_decay: float = parameter(0.05, "of matrices; vectors and tokens never decay", low=0)
     warmup_epochs: int = parameter(1, "epochs of linear warm-up", low=0)
@@ -74,7 +75,10 @@ class TrainConfig:
     mixup: float = parameter(0.0, "Beta parameter of mixup; 0: off", low=0)
     cutmix: float = parameter(0.0, "Beta parameter of cutmix; 0: off", low=0)
     label_smoothing: float = parameter(0.0, "share of a label spread over all", low=0, high=0.99)
+    accumulate: int = parameter(1, "parts in which a batch is computed, for less memory", low=1)
+    skip_nonfinite: int = parameter(0, "steps an epoch may lose to NaN before it stops", low=0)
     amp: bool = parameter(False, "mixed precision; if not given, on CUDA only")
+    compile: bool = parameter(False, "let torch.compile fuse the step")
     seed: int = parameter(0, "of weights, order and augmentation", low=0, high=2**31 - 1)
     device: str = parameter("auto", "auto, cpu, cuda, cuda:1, mps, ...")
     limit: int | None = parameter(None, "at most so many training images", low=2)
@@ -197,6 +201,11 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
         faults.append(
             f"warmup_epochs: expected fewer than epochs ({config.epochs}); "
             f"got {config.warmup_epochs}."
+        )
+    if config.accumulate > (config.batch_size + 1) // 2:
+        faults.append(
+            f"accumulate: expected at most half of batch_size ({config.batch_size}); "
+            f"got {config.accumulate}."
         )
     if config.restarts >= config.epochs:
         faults.append(

@@ -1,86 +1,151 @@
 """One run from its configuration to its record: the only place that composes one."""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from attnlib import runs
-from attnlib.checkpoint import load_state, save_state, write_atomically
+from attnlib.checkpoint import KEEP, load_state, save_state
 from attnlib.config import MODELS, TRANSFORMERS, TrainConfig
 from attnlib.data import Dataset, load_dataset
-from attnlib.evaluate import Predictions, Proportion, predict
+from attnlib.distributed import Group, join, local_device
+from attnlib.faults import (
+    SPARE_BYTES,
+    NonFiniteLossError,
+    check_storage,
+    stop_on_signals,
+    storage_faults,
+)
+from attnlib.locks import lock_run
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
-from attnlib.maps import sample_attention, sample_features
+from attnlib.report import SPLIT_SEED, Times, finish
 from attnlib.runs import Run
 from attnlib.seeding import derive_seed, seeded
-from attnlib.train import Epoch, Training, amp_dtype, epoch_values, train
+from attnlib.train import Epoch, Step, epoch_values, train
+from attnlib.training import Training, state_bytes
 
-SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other
+SAVE_SECONDS = 300.0  # between two states saved within an epoch
 
 
 def run_experiment(
     config: TrainConfig,
     on_epoch: Callable[[Epoch], object] | None = None,
     on_note: Callable[[str], object] | None = None,
+    on_step: Callable[[Step], object] | None = None,
 ) -> Run:
     """Train, evaluate and record the run that ``config`` describes; go on where it stopped.
 
     A finished run is read, not repeated. A teacher named by its model is trained first, if no
-    finished run of it with the same data and settings is there.
+    finished run of it with the same data and settings is there. Started by ``torchrun``, all its
+    processes train together and the first writes.
 
     Args:
         config: The resolved configuration.
         on_epoch: Called after each epoch, for instance ``print``.
         on_note: Called with a line of text when something is worth saying: a resumed run, say.
+        on_step: Called after each step.
 
     Raises:
         ValueError: If the data or the teacher don't fit, or the folder holds another run.
+        RunLockedError: If another process is training this run.
+        NonFiniteLossError: If the loss became NaN or infinite.
+        OutOfMemoryError: If a step does not fit into memory.
+        StorageError: If the run can't be written.
+        KeyboardInterrupt: After Ctrl-C, when the state is saved; after SIGTERM it is SystemExit.
     """
-    note = on_note or (lambda _: None)
+    config = replace(config, device=local_device(config.device))
+    with join(config.device) as group:
+        listener = Listener(on_epoch, on_note, on_step) if group.is_first else Listener()
+        return run_in_group(config, group, listener)
+
+
+@contextmanager
+def fast_matmul(config: TrainConfig) -> Iterator[None]:
+    """In mixed precision on CUDA what stays float32 may be TF32; cuDNN tries its algorithms."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    if config.device.startswith("cuda"):
+        torch.backends.cudnn.benchmark = True
+        if config.amp:
+            torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of what happens; nobody does by default."""
+
+    on_epoch: Callable[[Epoch], object] | None = None
+    on_note: Callable[[str], object] | None = None
+    on_step: Callable[[Step], object] | None = None
+
+    def note(self, text: str) -> None:
+        """Say something."""
+        if self.on_note is not None:
+            self.on_note(text)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch is done."""
+        if self.on_epoch is not None:
+            self.on_epoch(epoch)
+
+    def step(self, step: Step) -> None:
+        """A step is done."""
+        if self.on_step is not None:
+            self.on_step(step)
+
+
+def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
+    """``run_experiment`` as one of the processes of ``group``."""
     path = Path(config.runs_dir) / config.name
     data = load_dataset(config.dataset, config.data_path, limit=config.limit, seed=SPLIT_SEED)
-    if (path / "record.json").exists():
+    if group.share((path / "record.json").exists()):
         run = runs.load_run(path)
         check_same_data(data.sha256, run)
-        note(f"{run.name} is finished; its record was read")
-        replay(run.history, on_epoch)
+        listener.note(f"{run.name} is finished; its record was read")
+        replay(run.history, listener)
         return run
     teacher = None
     if config.distillation != "none":
-        teacher = find_teacher(config, data, on_epoch, note)
-        note(f"student: {config.name}")
-    started, clock = runs.now(), time.perf_counter()
-    model, objective = prepare(config, data, teacher)
-    path.mkdir(parents=True, exist_ok=True)
-    runs.write_config(path, config)
-    training = Training.start(model, config)
-    values = resume(training, path, data, note)
-    replay(runs.read_history(path), on_epoch)
-    started, clock = values.get("started", started), clock - values.get("seconds", 0.0)
-    for epoch in train(training, data, config, objective):
-        runs.append_history(path, epoch_values(epoch))
-        state = training.state()
-        spent = {"started": started, "seconds": time.perf_counter() - clock, "data": data.sha256}
-        save_state(path / "state", epoch.epoch, state._replace(values=state.values | spent))
-        if on_epoch is not None:
-            on_epoch(epoch)
-    times = {"started": started, "wall_seconds": round(time.perf_counter() - clock, 2)}
-    return finish(training, data, config, path, times, teacher.name if teacher else None)
+        teacher = find_teacher(config, data, group, listener)
+        listener.note(f"student: {config.name}")
+    with lock_run(path, listener.note) if group.is_first else nullcontext():
+        model, objective = prepare(config, data, teacher, group)
+        if group.is_first:
+            needed = (KEEP + 1) * state_bytes(model, config.ema > 0) + SPARE_BYTES
+            check_storage(path, needed)
+            runs.write_config(path, config)
+        training = Training.start(model, config)
+        group.wait()
+        times = resume(training, path, data, config, group, listener)
+        with fast_matmul(config):
+            times = train_and_save(training, data, config, objective, path, times, group, listener)
+            if group.is_first:
+                with storage_faults(path):
+                    finish(training, data, config, path, times, teacher, group)
+        group.wait()
+    return runs.load_run(path)
 
 
-def prepare(config: TrainConfig, data: Dataset, teacher: Run | None) -> tuple[nn.Module, Objective]:
+def prepare(
+    config: TrainConfig, data: Dataset, teacher: Run | None = None, group: Group | None = None
+) -> tuple[nn.Module, Objective]:
     """The model with its starting weights, on its device, and what it minimises."""
     with seeded(derive_seed(config.seed, "weights")):
         values = vars(config)
         model = runs.build_model(values, len(data.class_names), pretrained=config.pretrained)
     model.to(config.device)
+    if group and group.size > 1 and config.device.startswith("cuda"):  # it exists on CUDA only
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if teacher is None:
         return model, cross_entropy_objective
     teaching = teacher.load_model().to(config.device).requires_grad_(False)
@@ -91,35 +156,119 @@ def prepare(config: TrainConfig, data: Dataset, teacher: Run | None) -> tuple[nn
 
 
 def resume(
-    training: Training, path: Path, data: Dataset, note: Callable[[str], object]
-) -> dict[str, Any]:
-    """Restore the newest whole state, if there is one, and cut the history to it."""
-    state = load_state(path / "state")
+    training: Training,
+    path: Path,
+    data: Dataset,
+    config: TrainConfig,
+    group: Group,
+    listener: Listener,
+) -> Times:
+    """Restore the newest whole state, if there is one, and cut the history to it.
+
+    Raises:
+        ValueError: If the state was made on other data or by another configuration.
+    """
+    state = load_state(path / "state", clean=group.is_first)
+    times = Times(runs.now(), 0.0)
     if state is not None:
         if state.values["data"] != data.sha256:
             raise ValueError(
                 f"{path} was begun on other data ({state.values['data'][:12]}..., now "
                 f"{data.sha256[:12]}...); choose another runs_dir, or remove that folder."
             )
+        check_same_config(state.values["config"], runs.config_values(config), path)
         training.restore(state)
-        note(f"resuming after epoch {training.epoch}")
-    runs.cut_history(path, training.epoch)
-    return state.values if state is not None else {}
+        times = Times(state.values["started"], state.values["wall_seconds"])
+        progress = training.progress
+        middle = f", step {progress.step} of epoch {progress.epoch + 1}" if progress.step else ""
+        listener.note(f"resuming after epoch {progress.epoch}{middle}")
+    if group.is_first:
+        with storage_faults(path):
+            runs.cut_history(path, training.progress.epoch)
+        replay(runs.read_history(path), listener)
+    return times
 
 
-def replay(history: list[dict[str, Any]], on_epoch: Callable[[Epoch], object] | None) -> None:
-    """Report epochs of the past as if they were just done, so that no report begins midway."""
-    if on_epoch is not None:
-        for values in history:
-            on_epoch(Epoch(**values))
+def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) -> None:
+    """Refuse a state that another configuration has left, naming what differs."""
+    differing = [
+        f"{name} was {theirs.get(name)!r}, now {ours.get(name)!r}"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{path / 'state'} was saved by another configuration: {'; '.join(differing)}. "
+            "Choose another runs_dir, or remove that folder."
+        )
 
 
-def find_teacher(
-    config: TrainConfig,
+def train_and_save(
+    training: Training,
     data: Dataset,
-    on_epoch: Callable[[Epoch], object] | None,
-    note: Callable[[str], object],
-) -> Run:
+    config: TrainConfig,
+    objective: Objective,
+    path: Path,
+    times: Times,
+    group: Group,
+    listener: Listener,
+) -> Times:
+    """Train to the end; save after each epoch, every few minutes and when asked to stop.
+
+    Returns:
+        When the run was begun and how long it took, all its sittings together.
+    """
+    clock = time.perf_counter() - times.wall_seconds
+    saved = [time.perf_counter()]
+
+    def save() -> None:
+        if group.is_first:
+            state = training.state()
+            spent = Times(times.started, round(time.perf_counter() - clock, 2))
+            origin = {"data": data.sha256, "config": runs.config_values(config)}
+            values = {**state.values, **spent._asdict(), **origin}
+            with storage_faults(path):
+                progress = training.progress
+                save_state(
+                    path / "state", progress.epoch, progress.step, state._replace(values=values)
+                )
+        saved[0] = time.perf_counter()
+
+    def after_step(step: Step) -> None:
+        listener.step(step)
+        if stopping := group.any(bool(stop)):
+            listener.note(f"stopping: saving after step {step.step} of epoch {step.epoch}")
+        if stopping or time.perf_counter() - saved[0] > SAVE_SECONDS:
+            save()
+        if stopping:
+            stop.raise_as_exit()
+
+    try:
+        with stop_on_signals() as stop:
+            steps = train(training, data, config, objective, group=group, after_step=after_step)
+            for epoch in steps:
+                if group.is_first:
+                    with storage_faults(path):
+                        runs.append_history(path, epoch_values(epoch))
+                save()
+                listener.epoch(epoch)
+                if group.any(bool(stop)):
+                    listener.note(f"stopping: saved after epoch {epoch.epoch}")
+                    stop.raise_as_exit()
+    except NonFiniteLossError as fault:
+        runs.write_json(path / "fault.json", fault.report)
+        raise
+    (path / "fault.json").unlink(missing_ok=True)
+    return Times(times.started, round(time.perf_counter() - clock, 2))
+
+
+def replay(history: list[dict[str, Any]], listener: Listener) -> None:
+    """Report epochs of the past as if they were just done, so that no report begins midway."""
+    for values in history:
+        listener.epoch(Epoch(**values))
+
+
+def find_teacher(config: TrainConfig, data: Dataset, group: Group, listener: Listener) -> Run:
     """The teacher's finished run; one named by its model is trained if it is not there.
 
     Raises:
@@ -128,9 +277,9 @@ def find_teacher(
     name = str(config.teacher)
     if name in MODELS or name.startswith("timm/"):
         own = teacher_config(config)
-        note(f"teacher: {own.name}")
+        listener.note(f"teacher: {own.name}")
         is_there = (Path(own.runs_dir) / own.name / "record.json").exists()
-        run = run_experiment(own, None if is_there else on_epoch, note)
+        run = run_in_group(own, group, Listener(on_note=listener.on_note) if is_there else listener)
     else:
         run = runs.load_run(name, config.runs_dir)
     check_same_data(data.sha256, run)
@@ -164,94 +313,3 @@ def check_same_data(sha256: str, run: Run) -> None:
             f"{run.path} was made on other data ({theirs['title']}, {theirs['sha256'][:12]}..., "
             f"now {sha256[:12]}...); choose another runs_dir, or remove that folder."
         )
-
-
-def finish(
-    training: Training,
-    data: Dataset,
-    config: TrainConfig,
-    path: Path,
-    times: dict[str, Any],
-    teacher: str | None,
-) -> Run:
-    """Evaluate the weights that were best on the validation set, once, and write the record."""
-    model, size, dtype = training.model, config.img_size, amp_dtype(config)
-    model.load_state_dict(training.best_weights)
-    tested = predict(model, data.test, img_size=size, amp=dtype)
-    logits = tested.logits.astype(np.float16)  # metrics are those of the logits that are kept
-    tested = replace(tested, logits=logits.astype(np.float32))
-    validated = predict(model, data.val, img_size=size, amp=dtype)
-    metrics: dict[str, Any] = {
-        "test_accuracy": proportion(tested.interval),
-        "val_accuracy": proportion(validated.interval),
-        "test_loss": tested.loss,
-        "best_epoch": training.best_epoch,
-        "per_class": [
-            {"class": name, **(proportion(share) if share else {})}
-            for name, share in zip(data.class_names, tested.per_class(), strict=True)
-        ],
-    }
-    metrics |= {
-        f"test_accuracy_{kind}": proportion(variant.interval)
-        for kind, variant in variants(training, data, config).items()
-    }
-    weights = save({key: value.contiguous() for key, value in training.best_weights.items()})
-    write_atomically(path / "model.safetensors", weights)
-    np.savez_compressed(path / "predictions.npz", logits=logits, labels=tested.labels)
-    for name, sample in (("attention", sample_attention), ("features", sample_features)):
-        np.savez_compressed(path / f"{name}.npz", **sample(model, data.test, size))  # type: ignore[arg-type]
-    speeds = [epoch["images_per_second"] for epoch in runs.read_history(path)]
-    is_cuda = config.device.startswith("cuda")
-    sizes = {name: len(getattr(data, name)) for name in ("train", "val", "test")}
-    record = {
-        "schema": runs.SCHEMA,
-        "name": config.name,
-        "title": config.title,
-        "status": "finished",
-        "dataset": {
-            "name": data.name,
-            "title": data.title,
-            "sha256": data.sha256,
-            "classes": list(data.class_names),
-            "sizes": sizes,
-        },
-        "metrics": metrics,
-        "cost": {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "train_images_per_second": float(np.median(speeds)),
-            "wall_seconds": times["wall_seconds"],
-            "weights_bytes": len(weights),
-            "peak_memory_bytes": torch.cuda.max_memory_allocated() if is_cuda else None,
-        },
-        "seeds": {"run": config.seed, "split": SPLIT_SEED},
-        "teacher": teacher,
-        "command": config.command,
-        "git": runs.describe_git(),
-        "versions": runs.describe_versions(),
-        "device": runs.describe_device(config.device),
-        "precision": f"{dtype} autocast".removeprefix("torch.") if dtype else "float32",
-        "started": times["started"],
-        "finished": runs.now(),
-    }
-    runs.check_record(record)
-    runs.write_json(path / "record.json", record)
-    return runs.load_run(path)
-
-
-def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Predictions]:
-    """Other answers of the same run: heads averaged after the softmax; averaged weights."""
-    size, dtype, model = config.img_size, amp_dtype(config), training.model
-    answers = {}
-    if hasattr(model, "average"):
-        usual = model.average
-        model.average = "softmax"  # type: ignore[assignment]
-        answers["softmax"] = predict(model, data.test, img_size=size, amp=dtype)
-        model.average = usual
-    if training.average is not None:
-        answers["ema"] = predict(training.average.module, data.test, img_size=size, amp=dtype)
-    return answers
-
-
-def proportion(share: Proportion) -> dict[str, Any]:
-    """A share as it stands in a record."""
-    return {**share._asdict(), "method": "Wilson, 95%"}

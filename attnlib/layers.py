@@ -182,7 +182,8 @@ class DropPath(nn.Module):
     """Stochastic depth: in training, drop an image's residual branch at ``rate``.
 
     Huang et al. (2016), arXiv:1603.09382. What is kept is scaled by 1 / (1 - rate), as in timm,
-    so that evaluation needs no scaling. Draws from the global generator, like dropout.
+    so that evaluation needs no scaling. Draws from the global generator, like dropout, unless
+    ``draws`` holds a number in [0, 1) for each image of the batch (``set_drop_path_draws``).
 
     Raises:
         ValueError: If the rate is not in [0, 1).
@@ -193,14 +194,31 @@ class DropPath(nn.Module):
         if not 0 <= rate < 1:
             raise ValueError(f"drop-path rate: expected a number in [0, 1); got {rate}")
         self.rate = rate
+        self.draws: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop whole images' branches: (B, ...) -> (B, ...)."""
         if not self.training or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
-        return x * mask.div_(keep)
+        if self.draws is None:
+            mask = x.new_empty(len(x)).bernoulli_(1 - self.rate)
+        else:
+            mask = (self.draws >= self.rate).to(x.dtype)
+        return x * mask.div_(1 - self.rate).view(-1, *[1] * (x.ndim - 1))
+
+
+def drop_paths(model: nn.Module) -> list[DropPath]:
+    """The branches of ``model`` that may be dropped, in order."""
+    return [layer for layer in model.modules() if isinstance(layer, DropPath) and layer.rate > 0]
+
+
+def set_drop_path_draws(model: nn.Module, draws: Tensor | None) -> None:
+    """Decide who is dropped in the next forward passes: column l of (B, L) is for branch l.
+
+    None gives the choice back to the global generator.
+    """
+    for place, layer in enumerate(drop_paths(model)):
+        layer.draws = None if draws is None else draws[:, place]
 
 
 class Block(nn.Module):
@@ -210,14 +228,15 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
         self.attn = Attention(embed_dim, num_heads)
+        self.drop_path1 = DropPath(drop_path_rate)
         self.norm2 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
         self.mlp = Mlp(embed_dim)
-        self.drop_path = DropPath(drop_path_rate)
+        self.drop_path2 = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode: (B, N, C) -> (B, N, C)."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
 class PostNormBlock(nn.Module):

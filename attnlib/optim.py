@@ -1,10 +1,11 @@
 """The optimiser: which parameters decay, the learning rate as a function of time, averaging."""
 
+import copy
 import math
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 WARMUP_LR, MIN_LR = 1e-6, 1e-5  # DeiT's, for a peak of 1.25e-4
 TOKENS = ("cls_token", "dist_token", "pos_embed")
@@ -30,15 +31,29 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 
 def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) over ``parameter_groups``."""
-    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr)
+    """AdamW (Loshchilov and Hutter 2019) over ``parameter_groups``, fused into one kernel."""
+    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, fused=True)
 
 
-def make_average(model: nn.Module, decay: float) -> AveragedModel | None:
-    """Exponential moving average of weights and buffers; None if ``decay`` is 0."""
-    if decay == 0:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+def make_average(model: nn.Module, decay: float) -> nn.Module | None:
+    """A copy of the model to hold its exponential moving average; None if ``decay`` is 0."""
+    return copy.deepcopy(model).requires_grad_(False) if decay > 0 else None
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * model, buffers too; whole numbers are copied.
+
+    ``torch.optim.swa_utils.AveragedModel`` does the same, but asks the device at each step whether
+    it is the first.
+    """
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    floats = [(ours, theirs) for ours, theirs in pairs if ours.is_floating_point()]
+    ours, theirs = (list(tensors) for tensors in zip(*floats, strict=True))
+    get_ema_multi_avg_fn(decay)(ours, theirs, 0)
+    for our, their in pairs:
+        if not our.is_floating_point():
+            our.copy_(their)
 
 
 def learning_rate(

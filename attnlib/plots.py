@@ -47,26 +47,35 @@ def style() -> Iterator[None]:
 
 def learning_curves(*runs: Run) -> Figure:
     """Loss and validation accuracy by epoch; the chosen epoch of each run is marked."""
+    return _curves([(run.title, run.history) for run in runs])
+
+
+def epoch_curves(epochs: Sequence[Any]) -> Figure:
+    """``learning_curves`` of a run that still trains, from its epochs so far."""
+    return _curves([("", [vars(epoch) for epoch in epochs])])
+
+
+def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
     with style():
         figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(7.2, 2.8), layout="constrained")
-        for run, colour in zip(runs, _colours(len(runs)), strict=True):
-            epochs = [line["epoch"] for line in run.history]
-            best = run.record["metrics"]["best_epoch"]
-            several = len(runs) > 1
-            label = run.title if several else "validation"
+        several = len(histories) > 1
+        for (title, history), colour in zip(histories, _colours(len(histories)), strict=True):
+            epochs = [line["epoch"] for line in history]
+            label = title if several else "validation"
             for key, dashes in (("train_loss", "--"), ("val_loss", "-")):
-                values = [line[key] for line in run.history]
+                values = [line[key] for line in history]
                 name = None if several else key.partition("_")[0].replace("val", "validation")
                 losses.plot(epochs, values, dashes, color=colour, label=name, marker="", lw=1.6)
-            shares = [line["val_accuracy"] for line in run.history]
+            shares = [line["val_accuracy"] for line in history]
+            best = shares.index(max(shares))  # as the loop chooses: the first of the highest
             accuracies.plot(epochs, shares, color=colour, label=label, lw=1.6)
-            accuracies.plot(best, shares[best - 1], "o", color=colour)
+            accuracies.plot(epochs[best], shares[best], "o", color=colour)
         losses.set(xlabel="epoch", ylabel="loss, nats an image", title="Loss")
         accuracies.set(xlabel="epoch", title="Validation accuracy (dot: the weights kept)")
         accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axes in (losses, accuracies):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        (accuracies if len(runs) > 1 else losses).legend()
+        (accuracies if several else losses).legend()
         plt.close(figure)
     return figure
 

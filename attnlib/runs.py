@@ -252,13 +252,18 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (text + "\n").encode())
 
 
-def write_config(path: Path, config: TrainConfig) -> None:
-    """Write ``config.json``; of the data path only the name, since folders differ by machine."""
-    content = asdict(config)
-    del content["runs_dir"], content["device"]
+def config_values(config: TrainConfig) -> dict[str, Any]:
+    """What shapes a run, as JSON values; of the data path only the name, folders differ."""
+    values = asdict(config)
+    del values["runs_dir"], values["device"]
     if config.data_path:
-        content["data_path"] = Path(config.data_path).name
-    write_json(path / "config.json", content)
+        values["data_path"] = Path(config.data_path).name
+    return values
+
+
+def write_config(path: Path, config: TrainConfig) -> None:
+    """Write ``config.json``."""
+    write_json(path / "config.json", config_values(config))
 
 
 def now() -> str:

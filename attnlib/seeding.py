@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 def derive_seed(seed: int, *keys: int | str) -> int:
@@ -42,3 +43,24 @@ def seeded(seed: int) -> Iterator[None]:
 def make_rng(seed: int, *keys: int | str) -> np.random.Generator:
     """NumPy's generator seeded by ``derive_seed``, for the few numbers drawn for a whole batch."""
     return np.random.default_rng(derive_seed(seed, *keys))
+
+
+def splitmix64(seeds: NDArray[np.uint64], places: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Output number ``places``, from 0, of the SplitMix64 generators seeded with ``seeds``.
+
+    Steele, Lea and Flood (2014), doi:10.1145/2660193.2660195, with Vigna's constants.
+    """
+    state = seeds + (places + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def sample_uniforms(
+    seed: int, key: str, epoch: int, indices: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """Numbers in [0, 1) (B, count): row i hangs on (seed, key, epoch, indices[i]) alone."""
+    root = np.array([derive_seed(seed, key, epoch)], np.uint64)
+    seeds = splitmix64(root, np.asarray(indices).astype(np.uint64))
+    words = splitmix64(seeds[:, None], np.arange(count, dtype=np.uint64))
+    return (words >> np.uint64(11)) * 2.0**-53

@@ -1,24 +1,29 @@
 """The training loop."""
 
-import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from attnlib.augment import mix, soft_labels, train_transform
-from attnlib.batches import count_batches, num_workers, train_batches
-from attnlib.checkpoint import State
 from attnlib.config import TrainConfig
-from attnlib.data import Dataset
-from attnlib.evaluate import predict
+from attnlib.data import Dataset, Split
+from attnlib.distributed import Group, Positions, part_of_split
+from attnlib.evaluate import Predictions, predict
+from attnlib.faults import is_out_of_memory
+from attnlib.guards import check_faults, note_fault, why_no_memory
+from attnlib.inputs import Source, make_source
+from attnlib.layers import drop_paths, set_drop_path_draws
+from attnlib.learner import make_learner
 from attnlib.losses import Objective
-from attnlib.optim import learning_rate, make_average, make_optimizer
-from attnlib.seeding import derive_seed, make_rng
+from attnlib.optim import update_average
+from attnlib.plan import PlannedStep, count_steps, plan_epoch, rate_at
+from attnlib.seeding import derive_seed, sample_uniforms
+from attnlib.training import Training, amp_dtype, autocast
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,27 @@ class Epoch:
     val_accuracy: float
     images_per_second: float  # training only
     seconds: float  # training and validation
+    skipped: int = 0  # steps that were left out, since their loss was not finite
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds
+        skipped = f"  {self.skipped} steps skipped" if self.skipped else ""
         return (
             f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}  lr {self.lr:.1e}  "
             f"loss {self.train_loss:.3f}  val {self.val_loss:.3f}, {self.val_accuracy:6.2%}  "
-            f"{self.images_per_second:.0f} images/s  {describe_seconds(left)} left"
+            f"{self.images_per_second:.0f} images/s  {describe_seconds(left)} left{skipped}"
         )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was just done; for progress bars."""
+
+    epoch: int  # counted from 1
+    epochs: int
+    step: int  # counted from 1
+    steps: int  # of an epoch
+    images: int
 
 
 def describe_seconds(seconds: float) -> str:
@@ -51,174 +69,156 @@ def describe_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-@dataclass
-class Training:
-    """Everything that changes while training; ``state`` and ``restore`` turn it to values."""
+def train(
+    training: Training,
+    data: Dataset,
+    config: TrainConfig,
+    objective: Objective,
+    *,
+    group: Group | None = None,
+    after_step: Callable[[Step], object] = lambda step: None,
+) -> Iterator[Epoch]:
+    """Train to the last epoch; after each, validate, keep the best weights, and yield.
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: AveragedModel | None
-    epoch: int = 0  # epochs done
-    best_epoch: int = 0
-    best_accuracy: float = -1.0  # on the validation set, which alone selects
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def start(cls, model: nn.Module, config: TrainConfig) -> "Training":
-        """Training of ``model`` at epoch 0."""
-        half = amp_dtype(config) == torch.float16  # the range of bfloat16 needs no scaling
-        return cls(
-            model,
-            make_optimizer(model, config.lr, config.weight_decay),
-            torch.amp.GradScaler(config.device.split(":")[0], enabled=half),
-            make_average(model, config.ema),
-        )
-
-    def state(self) -> State:
-        """Tensors and values that ``restore`` needs, on the CPU."""
-        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
-        tensors |= {f"best.{key}": value for key, value in self.best_weights.items()}
-        if self.average is not None:
-            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
-        values = {
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-            "best_accuracy": self.best_accuracy,
-            "scaler": self.scaler.state_dict(),
-        }
-        # Clones, since tied or viewed tensors can't be written; safetensors keeps no aliases.
-        return State({key: value.detach().cpu().clone() for key, value in tensors.items()}, values)
-
-    def restore(self, state: State) -> None:
-        """Go back to the moment of ``state``."""
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {
-                key.removeprefix(prefix): value
-                for key, value in state.tensors.items()
-                if key.startswith(prefix)
-            }
-
-        self.model.load_state_dict(part("model."))
-        self.best_weights = part("best.")
-        if self.average is not None:
-            self.average.load_state_dict(part("average."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer.").items():
-            index, _, name = key.partition(".")
-            moments.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.scaler.load_state_dict(state.values["scaler"])
-        self.epoch = state.values["epoch"]
-        self.best_epoch = state.values["best_epoch"]
-        self.best_accuracy = state.values["best_accuracy"]
-
-
-def amp_dtype(config: TrainConfig) -> torch.dtype | None:
-    """Dtype of mixed precision: bfloat16 where the device computes it, else float16; None: off."""
-    if not config.amp:
-        return None
-    if config.device.startswith("cuda") and not torch.cuda.is_bf16_supported(False):
-        return torch.float16
-    return torch.bfloat16
-
-
-def train_epoch(
-    training: Training, data: Dataset, config: TrainConfig, objective: Objective
-) -> tuple[float, float]:
-    """One pass over the training set: mean loss, last learning rate.
-
-    PyTorch's global generator is set from (seed, epoch): drop-path draws from it.
+    Args:
+        training: Where to begin; changed in place.
+        data: Training and validation sets.
+        config: The run's configuration.
+        objective: What is minimised: model, images, targets to a scalar.
+        group: The processes that train together.
+        after_step: Called after each step, when ``training`` may be saved.
 
     Raises:
-        FloatingPointError: If the epoch's mean loss is not finite.
+        NonFiniteLossError: If more steps than ``skip_nonfinite`` were not finite.
+        OutOfMemoryError: If a step does not fit.
     """
-    model, optimizer, scaler = training.model, training.optimizer, training.scaler
-    device, dtype, epoch = config.device, amp_dtype(config), training.epoch
-    torch.manual_seed(derive_seed(config.seed, "drop_path", epoch))
-    transform = train_transform(config.augment, config.img_size)
-    num_classes = len(data.class_names)
-    steps, total, lr = (
-        count_batches(data.train, config.batch_size),
-        torch.zeros((), device=device),
-        0.0,
+    group, progress, split = group or Group(), training.progress, data.train
+    source = make_source(split, config, len(data.class_names))
+    first = next(plan_epoch(len(split), config, 0, group))
+    learner = make_learner(
+        training.model, objective, config, group, lambda: source.batch(0, 0, first.parts[0])
     )
-    batches = train_batches(
-        data.train,
-        transform,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epoch=epoch,
-        workers=num_workers(device),
-    )
-    model.train()
-    for step, (images, labels) in enumerate(batches):
-        lr = learning_rate(
-            epoch + step / steps,
-            peak=config.lr,
-            epochs=config.epochs,
-            warmup_epochs=config.warmup_epochs,
-            restarts=config.restarts,
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        images = images.to(device, non_blocking=True)
-        targets = soft_labels(
-            labels.to(device, non_blocking=True), num_classes, config.label_smoothing
-        )
-        rng = make_rng(config.seed, "mix", epoch, step)
-        images, targets = mix(images, targets, rng, config.mixup, config.cutmix)
-        with torch.autocast(device.split(":")[0], dtype, enabled=dtype is not None):
-            loss = objective(model, images, targets)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        if training.average is not None:
-            training.average.update_parameters(model)
-        total += loss.detach()
-    mean_loss = total.item() / steps  # the epoch's only wait for the device
-    if not math.isfinite(mean_loss):
-        raise FloatingPointError(
-            f"the loss became {mean_loss} in epoch {epoch + 1}, at learning rates up to {lr:.2e}; "
-            "a lower lr or amp=False may help. The last saved state is from the epoch before."
-        )
-    return mean_loss, lr
-
-
-def train(
-    training: Training, data: Dataset, config: TrainConfig, objective: Objective
-) -> Iterator[Epoch]:
-    """Train to the last epoch; after each, validate, keep the best weights, and yield."""
-    while training.epoch < config.epochs:
+    while progress.epoch < config.epochs:
+        try:
+            train_epoch(training, learner, source, data, config, group, after_step)
+        except (RuntimeError, MemoryError) as fault:
+            if not is_out_of_memory(fault):
+                raise
+            traceback.clear_frames(fault.__traceback__)  # they hold the step that did not fit
+            raise why_no_memory(learner, source, split, config, group) from fault
+        steps, seconds = count_steps(len(split), config.batch_size), progress.seconds
+        skipped = int(training.faults)
+        train_loss = training.total.item() / max(steps - skipped, 1)
         started = time.perf_counter()
-        train_loss, lr = train_epoch(training, data, config, objective)
-        trained = time.perf_counter() - started
-        validated = predict(
-            training.model, data.val, img_size=config.img_size, amp=amp_dtype(config)
-        )
-        training.epoch += 1
-        if validated.accuracy > training.best_accuracy:
-            training.best_accuracy, training.best_epoch = validated.accuracy, training.epoch
+        validated = evaluate(training.model, data.val, config, group)
+        progress.epoch += 1
+        if validated.accuracy > progress.best_accuracy:
+            progress.best_accuracy, progress.best_epoch = validated.accuracy, progress.epoch
             training.best_weights = {
                 key: value.detach().cpu().clone()
                 for key, value in training.model.state_dict().items()
             }
-        images = count_batches(data.train, config.batch_size) * config.batch_size
+        training.begin_epoch()
         yield Epoch(
-            training.epoch,
+            progress.epoch,
             config.epochs,
-            lr,
+            rate_at(config, len(split), progress.epoch - 1, steps - 1),
             train_loss,
             validated.loss,
             validated.accuracy,
-            min(images, len(data.train)) / trained,
-            time.perf_counter() - started,
+            min(steps * config.batch_size, len(split)) / seconds,
+            seconds + time.perf_counter() - started,
+            skipped,
         )
+
+
+def train_epoch(
+    training: Training,
+    learner: nn.Module,
+    source: Source,
+    data: Dataset,
+    config: TrainConfig,
+    group: Group,
+    after_step: Callable[[Step], object],
+) -> None:
+    """The rest of one pass over the training set, from the step where it stands.
+
+    A step is a function of (seed, epoch, step) and the weights: it can be done again.
+    """
+    optimizer, scaler, progress = training.optimizer, training.scaler, training.progress
+    epoch, steps = progress.epoch, count_steps(len(data.train), config.batch_size)
+    plan = list(plan_epoch(len(data.train), config, epoch, group, progress.step))
+    batches = source.batches(epoch, [(p.step, part) for p in plan for part in p.parts])
+    started, before = time.perf_counter(), progress.seconds
+    training.model.train()
+    for planned in plan:
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate_at(config, len(data.train), epoch, planned.step)
+        buffers = keep_buffers(training.model) if config.skip_nonfinite else []
+        loss = backward(training, learner, batches, planned, config, group)
+        bad = note_fault(training, loss, planned.step, config, group)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        for buffer, value in buffers:
+            buffer.copy_(torch.where(bad, value, buffer))
+        if training.average is not None:
+            update_average(training.average, training.model, config.ema)
+        progress.step, progress.seconds = planned.step + 1, before + time.perf_counter() - started
+        if config.device == "cpu" or progress.step == steps:  # elsewhere asking means waiting
+            check_faults(training, learner, source, data.train, config, group)
+        after_step(Step(epoch + 1, config.epochs, progress.step, steps, planned.size))
+
+
+def backward(
+    training: Training,
+    learner: nn.Module,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    planned: PlannedStep,
+    config: TrainConfig,
+    group: Group,
+) -> Tensor:
+    """Gradients of one step, part by part; this process's share of the batch's mean loss."""
+    epoch = training.progress.epoch
+    loss = torch.zeros((), device=config.device)
+    for place, part in enumerate(planned.parts):
+        seed_layers(training.model, config, epoch, planned.step, part, group.rank)
+        images, targets = next(batches)
+        is_last = place == len(planned.parts) - 1
+        with (
+            nullcontext() if is_last or group.size == 1 else learner.no_sync(),
+            autocast(config),
+        ):
+            part_loss = learner(images, targets) * (len(part) / planned.size)
+            training.scaler.scale(part_loss * group.size).backward()
+        loss += part_loss.detach()
+    return loss
+
+
+def seed_layers(
+    model: nn.Module, config: TrainConfig, epoch: int, step: int, part: Positions, rank: int
+) -> None:
+    """Set what layers draw from: drop-path by sample, other layers by (seed, epoch, step, rank)."""
+    keys = ("step", epoch, step, rank)
+    torch.manual_seed(derive_seed(config.seed, *keys))
+    if branches := len(drop_paths(model)):
+        draws = sample_uniforms(config.seed, "drop_path", epoch, part, branches)
+        set_drop_path_draws(model, torch.from_numpy(draws).to(config.device, torch.float32))
+
+
+def keep_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """The model's buffers with their values: BatchNorm's must not remember a step left out."""
+    return [(buffer, buffer.clone()) for buffer in model.buffers()]
+
+
+def evaluate(model: nn.Module, split: Split, config: TrainConfig, group: Group) -> Predictions:
+    """``predict`` on every process's part of the split; the whole answer on each of them."""
+    options: dict[str, Any] = {"img_size": config.img_size, "amp": amp_dtype(config)}
+    if group.size == 1:
+        return predict(model, split, **options)
+    own = split.subset(part_of_split(len(split), group.rank, group.size))
+    answers = predict(model, own, **options)
+    return Predictions(group.gather(answers.logits), group.gather(answers.labels))
 
 
 def epoch_values(epoch: Epoch) -> dict[str, Any]:

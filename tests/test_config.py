@@ -49,6 +49,7 @@ def test_name_is_a_function_of_what_shapes_the_result():
         "tokens": "spatial", "augment": "light", "input": "other", "lr": 1.0,
         "weight_decay": 0.1, "warmup_epochs": 2, "restarts": 1, "ema": 0.9, "drop_path": 0.2,
         "mixup": 0.3, "cutmix": 0.4, "label_smoothing": 0.5, "amp": True, "seed": 1, "limit": 50,
+            "accumulate": 2, "skip_nonfinite": 1, "compile": True,
     }  # fmt: skip
     assert set(other) == {f.name for f in fields(config)} - {"runs_dir", "device"}
     for name, value in other.items():

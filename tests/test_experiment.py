@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import attnlib as al
-from attnlib import experiment
+from attnlib import experiment, report
 from attnlib.runs import RECORD, check_record, read_history
-from attnlib.train import Epoch, Training, describe_seconds, train, train_epoch
+from attnlib.train import Epoch, describe_seconds, train
+from attnlib.training import Training
 
 
 def params(config: al.TrainConfig, path: object, **changes: object) -> al.TrainConfig:
@@ -105,7 +106,7 @@ def test_best_epoch_is_the_validation_sets_even_if_later_ones_are_worse(tiny, mo
 
     monkeypatch.setattr("attnlib.train.predict", validated)
     list(train(training, data, replace(tiny, epochs=3), objective))
-    assert (training.best_epoch, training.best_accuracy) == (2, 0.9)
+    assert (training.progress.best_epoch, training.progress.best_accuracy) == (2, 0.9)
     assert torch.equal(training.best_weights["head.bias"], weights_by_epoch[1])
 
 
@@ -113,7 +114,7 @@ def test_run_never_tests_before_the_last_epoch(tiny, tmp_path, monkeypatch):
     asked = []
     data = al.load_dataset("digits", limit=100)
     monkeypatch.setattr(experiment, "load_dataset", lambda *a, **k: data)
-    real = experiment.predict
+    real = report.predict
 
     def watched(model, split, **options):
         asked.append(split is data.test)
@@ -249,18 +250,6 @@ def test_data_that_changed_under_a_run_are_refused(tiny, tmp_path):
         al.run_experiment(config)
 
 
-def test_loss_that_is_lost_stops_with_the_epoch_and_learning_rate(tiny):
-    data = al.load_dataset("digits", limit=100)
-    model, _ = experiment.prepare(tiny, data, None)
-    training = Training.start(model, tiny)
-    with pytest.raises(FloatingPointError, match="became nan in epoch 1, at learning rates"):
-        next(
-            experiment.train(
-                training, data, tiny, lambda model, images, _: model(images).sum() * float("nan")
-            )
-        )
-
-
 @pytest.mark.parametrize("name", ["resnet18", "atresnet18", "timm/test_vit"])
 def test_other_families_run_to_a_record(tiny, tmp_path, name):
     size = 160 if name == "timm/test_vit" else 32
@@ -287,9 +276,7 @@ def test_vit_overfits_32_images(tiny):
     config = replace(tiny, limit=32, epochs=40, batch_size=32, lr=1e-3)
     data = al.load_dataset("digits", limit=32)
     model, objective = experiment.prepare(config, data, None)
-    training, losses = Training.start(model, config), []
-    for training.epoch in range(config.epochs):
-        losses.append(train_epoch(training, data, config, objective)[0])
+    losses = [e.train_loss for e in train(Training.start(model, config), data, config, objective)]
     assert losses[-1] < 0.5 < 2 < losses[0]
 
 

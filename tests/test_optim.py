@@ -3,8 +3,9 @@
 import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from attnlib.optim import learning_rate, make_average, parameter_groups
+from attnlib.optim import learning_rate, make_average, parameter_groups, update_average
 from attnlib.zoo import create_model
 
 
@@ -54,12 +55,29 @@ def test_whatever_a_model_itself_exempts_is_exempt(name):
     assert all(id(model.get_parameter(token)) in held for token in own)
 
 
-def test_average_follows_its_decay():
-    model = torch.nn.Linear(1, 1, bias=False)
-    model.weight.data.fill_(0.0)
+def test_average_follows_its_decay_with_buffers_and_counts():
+    model = torch.nn.BatchNorm1d(1)
     average = make_average(model, 0.9)
-    average.update_parameters(model)  # the first call copies
-    model.weight.data.fill_(1.0)
-    average.update_parameters(model)
-    assert average.module.weight.item() == pytest.approx(0.1)
-    assert make_average(model, 0.0) is None
+    model.weight.data.fill_(2.0)
+    model.running_mean.fill_(1.0)
+    model.num_batches_tracked.fill_(7)
+    update_average(average, model, 0.9)
+    assert average.weight.item() == pytest.approx(0.9 * 1 + 0.1 * 2)
+    assert average.running_mean.item() == pytest.approx(0.1)
+    assert average.num_batches_tracked.item() == 7
+    assert model.weight.item() == 2.0 and model.weight.requires_grad
+    assert not average.weight.requires_grad and make_average(model, 0.0) is None
+
+
+def test_average_equals_pytorchs():
+    model = create_model("deit_t", img_size=32, patch_size=16)
+    theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
+    theirs.update_parameters(model)  # the first call copies
+    ours = make_average(model, 0.99)
+    for _ in range(3):
+        for parameter in model.parameters():
+            parameter.data.add_(torch.randn_like(parameter))
+        theirs.update_parameters(model)
+        update_average(ours, model, 0.99)
+    for mine, other in zip(ours.parameters(), theirs.module.parameters(), strict=True):
+        assert torch.equal(mine, other)

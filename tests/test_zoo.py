@@ -112,7 +112,7 @@ def test_any_model_of_timm_can_be_put_through() -> None:
 
 def test_drop_path_reaches_the_models_that_have_it_and_spares_the_others() -> None:
     deit: Any = create_model("deit_t", 10, 32, drop_path=0.2)
-    assert deit.blocks[-1].drop_path.rate == pytest.approx(0.2)
+    assert deit.blocks[-1].drop_path2.rate == pytest.approx(0.2)
     lite: Any = create_model("efficientnet_lite0", 10, 32, drop_path=0.2)
     assert lite.blocks[5][-1].drop_path.drop_prob > 0
     for name in ("resnet18", "atresnet18", "timm/vgg11"):  # VGG would raise TypeError in timm

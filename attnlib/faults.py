@@ -1,0 +1,177 @@
+"""How training ends when it can't go on: what happened, what to do, an exit code for each."""
+
+import errno
+import math
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+WRONG_PARAMETER, NOT_FINITE, NO_MEMORY, NO_STORAGE = 2, 3, 4, 5  # exit codes
+SPARE_BYTES = 16 * 2**20  # for logs, predictions and maps
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss or a gradient became NaN or infinite; ``report`` holds the facts."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        samples = ", ".join(str(index) for index in report["samples"][:8])
+        more = ", ..." if len(report["samples"]) > 8 else ""
+        super().__init__(
+            f"the loss or a gradient is not finite at step {report['step']} of {report['steps']} "
+            f"in epoch {report['epoch']}, at a learning rate of {report['lr']:.3g}. First bad "
+            f"layer: {report['first_bad_layer']}. Training images of that step: {samples}{more}. "
+            "The last saved state is from before it. A lower lr, a longer warm-up or amp=False "
+            "may help; skip_nonfinite=N leaves out up to N such steps of an epoch."
+        )
+        self.report = report
+
+
+class OutOfMemoryError(MemoryError):
+    """A step did not fit; the message says what would."""
+
+
+class StorageError(OSError):
+    """The run can't be written; the last state that was saved is whole."""
+
+
+@dataclass
+class StopRequest:
+    """Whether the user, or the machine, has asked the run to stop, and by which signal."""
+
+    received: signal.Signals | None = None
+    _before: dict[signal.Signals, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.received is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        self._put_back()  # a second signal ends the process at once
+
+    def _put_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def raise_as_exit(self) -> None:
+        """End as the signal would have: KeyboardInterrupt (130) or SystemExit (143)."""
+        if self.received == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Inside, the first Ctrl-C or SIGTERM is a request, the second ends at once.
+
+    Handlers can only be set in the main thread; in another, signals do what they always do.
+    """
+    request = StopRequest()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            request._before[number] = signal.signal(number, request._receive)
+    try:
+        yield request
+    finally:
+        request._put_back()
+
+
+@contextmanager
+def storage_faults(path: Path) -> Iterator[None]:
+    """Turn a failed write below ``path`` into a StorageError that says what to do."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as fault:
+        full = fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free some space" if full else "check that the folder can be written"
+        raise StorageError(
+            fault.errno,
+            f"can't write to {path}: {fault.strerror or fault}; {remedy}, or choose another "
+            "runs_dir, and give the same command again: it goes on from the last saved state",
+        ) from fault
+
+
+def check_storage(path: Path, needed: int) -> None:
+    """Check, before the start, that ``path`` can be written and holds ``needed`` more bytes.
+
+    Raises:
+        StorageError: With what is there, what is needed, and what to do.
+    """
+    with storage_faults(path):
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"written")
+        probe.unlink()
+        free = shutil.disk_usage(path).free
+    if free < needed:
+        raise StorageError(
+            errno.ENOSPC,
+            f"{path} has {free / 1e6:,.0f} MB left and this run needs {needed / 1e6:,.0f} MB; "
+            "free some space, or choose another runs_dir",
+        )
+
+
+def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether PyTorch failed to allocate, on whatever device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate")
+    is_torch = isinstance(fault, RuntimeError) and any(word in str(fault) for word in words)
+    return is_torch or isinstance(fault, torch.OutOfMemoryError | MemoryError)
+
+
+def available_memory(device: str) -> int | None:
+    """Bytes that can still be allocated on ``device``; None where the system does not tell."""
+    if device.startswith("cuda"):
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    try:
+        import resource
+
+        counts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(counts["MemAvailable"].split()[0]) * 1024
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    except (ImportError, OSError, ValueError, KeyError):
+        return None
+    return free if limit == resource.RLIM_INFINITY else min(free, max(limit - used, 0))
+
+
+def explain_out_of_memory(
+    images: int, img_size: int, accumulate: int, bytes_per_image: int | None, free: int | None
+) -> str:
+    """The message of an OutOfMemoryError.
+
+    Args:
+        images: Images of one step, before they are cut into parts.
+        img_size: Pixels of a side.
+        accumulate: Parts of a step.
+        bytes_per_image: What one image keeps for the backward pass, if it could be counted.
+        free: Bytes that are left, if the device tells.
+    """
+    at_once = math.ceil(images / accumulate)
+    parts = accumulate * 2
+    text = f"out of memory with {at_once} images of {img_size} x {img_size} pixels at once"
+    if bytes_per_image and free is not None:
+        fitting = max(int(0.8 * free / bytes_per_image), 1)
+        if fitting < at_once:
+            parts = max(math.ceil(images / fitting), parts)
+            text += (
+                f": each keeps {bytes_per_image / 1e6:,.1f} MB for the backward pass, and "
+                f"{free / 1e6:,.0f} MB are free, so that about {fitting} would fit"
+            )
+    if parts > max(images // 2, 1):
+        return f"{text}. Not even two images fit: choose a smaller img_size or model."
+    return (
+        f"{text}. With accumulate={parts} a step computes {math.ceil(images / parts)} images at a "
+        f"time and the batch stays {images}; a smaller batch_size or img_size helps too."
+    )

@@ -1,0 +1,87 @@
+"""Runs of a tiny ViT in processes of their own, which tests may kill."""
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import torch
+from timm.models import register_model
+
+import attnlib as al
+from attnlib import experiment
+from attnlib.config import TrainConfig
+from attnlib.vit import EncoderSize, ViT
+
+PROCESSES = multiprocessing.get_context("forkserver")
+# What takes long to import; "small_runs" itself the server would not find on its path.
+PROCESSES.set_forkserver_preload(["attnlib", "timm", "sklearn.datasets"])
+TIMINGS = ("images_per_second", "seconds")
+
+
+@register_model
+def small_vit(num_classes=10, drop_path_rate=0.0, **options):
+    return ViT(num_classes, 32, 8, EncoderSize(32, 2, 2), drop_path_rate=drop_path_rate)
+
+
+def small_config(runs_dir: object, **changes: object) -> TrainConfig:
+    given = {
+        "model": "timm/small_vit", "profile": "quick", "device": "cpu", "limit": 160, "epochs": 6,
+        "drop_path": 0.2, "ema": 0.9, "cutmix": 1.0, "augment": "light", "runs_dir": str(runs_dir),
+    }  # fmt: skip
+    return TrainConfig.from_params(**given | changes)
+
+
+def train_small(config: TrainConfig, save_seconds: float = 0.0, output: str | None = None) -> None:
+    """Train with a state saved about every ``save_seconds``; notes and exit code go to a file."""
+    torch.set_num_threads(1)
+    experiment.SAVE_SECONDS = save_seconds
+    notes: list[str] = []
+    try:
+        al.run_experiment(config, on_note=notes.append)
+    finally:
+        if output:
+            Path(output).write_text(json.dumps(notes))
+
+
+def start(config: TrainConfig, save_seconds: float = 0.0, output: str | None = None):
+    """A process that trains ``config``."""
+    process = PROCESSES.Process(target=train_small, args=(config, save_seconds, output))
+    process.start()
+    return process
+
+
+def wait_for_state(config: TrainConfig, seconds: float = 60) -> Path:
+    """The folder of states, once there is one in it."""
+    folder = Path(config.runs_dir) / config.name / "state"
+    deadline = time.monotonic() + seconds
+    while not list(folder.glob("*.json")):
+        assert time.monotonic() < deadline, "no state was saved"
+        time.sleep(0.005)
+    return folder
+
+
+def result(config: TrainConfig) -> dict[str, object]:
+    """All that a finished run has left, but for what a clock has measured."""
+    path = Path(config.runs_dir) / config.name
+    state = experiment.load_state(path / "state")
+    assert state is not None
+    values = {k: v for k, v in state.values.items() if k not in ("seconds", "wall_seconds", "started")}
+    history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    return {
+        "weights": (path / "model.safetensors").read_bytes(),
+        "state": {name: tensor.numpy().tobytes() for name, tensor in state.tensors.items()},
+        "values": values,
+        "history": [{k: v for k, v in line.items() if k not in TIMINGS} for line in history],
+        "metrics": json.loads((path / "record.json").read_text())["metrics"],
+        "predictions": al.load_run(path).arrays("predictions")["logits"].tobytes(),
+    }
+
+
+def leftovers(config: TrainConfig) -> list[str]:
+    """Files of the run that no finished run has."""
+    path = Path(config.runs_dir) / config.name
+    return sorted(p.name for p in path.rglob("*.tmp")) + [
+        name for name in os.listdir(path) if name.startswith(".")
+    ]
