@@ -11,6 +11,10 @@ PROFILE = config.get("profile", "quick")
 PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
 BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
+# The notebooks beside train.ipynb, each a page of the book, and those that need no run.
+ANALYSES = ["data", "errors", "cost", "features", "attention", "human", "scoreboard"]
+ALONE = ["data", "cost", "human"]
+MEASUREMENTS = sorted(map(str, Path("results/measurements").rglob("*.*")))
 
 
 def experiments():
@@ -45,6 +49,7 @@ def options(wildcards):
 
 wildcard_constraints:
     name="[^/]+",
+    notebook="|".join(ANALYSES),
 
 
 # Only the executed notebook is an output: the run's folder keeps what an interruption left, so that
@@ -76,14 +81,17 @@ rule chapter:
         "cp {input} {output}"
 
 
-rule data:
+# Some notebooks ask what the runs have left; the others need none.
+rule analysis:
     input:
         PACKAGE,
-        notebook="notebooks/data.ipynb",
+        MEASUREMENTS,
+        lambda wildcards: [] if wildcards.notebook in ALONE else [*EXECUTED, *RECORDS],
+        notebook="notebooks/{notebook}.ipynb",
     output:
-        "book/runs/data.ipynb",
+        "book/runs/{notebook}.ipynb",
     log:
-        "runs/data.log",
+        "runs/{notebook}.log",
     shell:
         "papermill --no-progress-bar {input.notebook} {output} < /dev/null > {log} 2>&1"
         " || (tail -n 30 {log}; exit 1)"
@@ -106,7 +114,7 @@ rule book:
     input:
         BOOK,
         rules.chapter.output,
-        rules.data.output,
+        expand("book/runs/{notebook}.ipynb", notebook=ANALYSES),
         rules.pages.output,
     output:
         "_build/html/index.html",

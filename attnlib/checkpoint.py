@@ -84,8 +84,8 @@ def load_state(folder: Path, *, clean: bool = True) -> State | None:
         except (ValueError, KeyError, OSError) as fault:
             faults.append(f"{path}: {fault}")
             continue
-        for fault in faults:
-            warnings.warn(f"{fault}; falling back to {path.name}", stacklevel=2)
+        for damage in faults:
+            warnings.warn(f"{damage}; falling back to {path.name}", stacklevel=2)
         return state
     if faults:
         raise ValueError(

@@ -145,14 +145,18 @@ class TrainConfig:
         }
 
     @property
-    def command(self) -> str:
-        """The command that makes this run again."""
+    def options(self) -> str:
+        """The options that make this run again, of every command: ``-p model deit_t ...``."""
         words = {"model": self.model, "profile": self.profile} | self.changed
         words.pop("runs_dir", None)
         if self.data_path:
             words["data_path"] = Path(self.data_path).name
-        options = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in words.items())
-        return f"papermill notebooks/train.ipynb OUT.ipynb {options}"
+        return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in words.items())
+
+    @property
+    def command(self) -> str:
+        """The command that makes this run again."""
+        return f"papermill notebooks/train.ipynb OUT.ipynb {self.options}"
 
     def describe(self) -> str:
         """What was resolved: one line a parameter, with what differs from the profile marked."""

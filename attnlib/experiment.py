@@ -62,6 +62,12 @@ def run_experiment(
     config = replace(config, device=local_device(config.device))
     with join(config.device) as group:
         listener = Listener(on_epoch, on_note, on_step) if group.is_first else Listener()
+        devices = torch.cuda.device_count() if config.device.startswith("cuda") else 1
+        if devices > group.size:
+            listener.note(
+                f"this machine has {devices} GPUs, {group.size} in use; all train together by: "
+                f"torchrun --nproc-per-node {devices} -m attnlib train {config.options}"
+            )
         return run_in_group(config, group, listener)
 
 
@@ -98,6 +104,11 @@ class Listener:
         if self.on_epoch is not None:
             self.on_epoch(epoch)
 
+    def replay(self, history: list[dict[str, Any]]) -> None:
+        """Epochs of the past, as if they were just done: no report begins midway."""
+        for values in history:
+            self.epoch(Epoch(**values))
+
     def step(self, step: Step) -> None:
         """A step is done."""
         if self.on_step is not None:
@@ -112,7 +123,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
         run = runs.load_run(path)
         check_same_data(data.sha256, run)
         listener.note(f"{run.name} is finished; its record was read")
-        replay(run.history, listener)
+        listener.replay(run.history)
         return run
     teacher = None
     if config.distillation != "none":
@@ -185,7 +196,7 @@ def resume(
     if group.is_first:
         with storage_faults(path):
             runs.cut_history(path, training.progress.epoch)
-        replay(runs.read_history(path), listener)
+        listener.replay(runs.read_history(path))
     return times
 
 
@@ -260,12 +271,6 @@ def train_and_save(
         raise
     (path / "fault.json").unlink(missing_ok=True)
     return Times(times.started, round(time.perf_counter() - clock, 2))
-
-
-def replay(history: list[dict[str, Any]], listener: Listener) -> None:
-    """Report epochs of the past as if they were just done, so that no report begins midway."""
-    for values in history:
-        listener.epoch(Epoch(**values))
 
 
 def find_teacher(config: TrainConfig, data: Dataset, group: Group, listener: Listener) -> Run:

@@ -44,7 +44,7 @@ def make_learner(
     learner: nn.Module = Learner(model, objective)
     if group.size > 1:
         devices = [torch.device(config.device)] if config.device.startswith("cuda") else None
-        learner = DistributedDataParallel(learner, devices, broadcast_buffers=False)
+        learner = DistributedDataParallel(learner, devices)
     return compile_or_say_why(learner, model, example) if config.compile else learner
 
 

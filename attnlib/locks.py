@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from attnlib.faults import storage_faults
+
 
 class RunLockedError(ValueError):
     """The run belongs to another process."""
@@ -25,9 +27,11 @@ def lock_run(path: Path, note: Callable[[str], object] = lambda _: None) -> Iter
 
     Raises:
         RunLockedError: If another process holds it; the message names that process.
+        StorageError: If there is no place for a lock.
     """
     folder = path.parent / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_faults(path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     lock, holder = FileLock(folder / f"{path.name}.lock"), folder / f"{path.name}.json"
     try:
         lock.acquire(blocking=False)

@@ -98,7 +98,7 @@ class LiveCurves:
 
         figure = epoch_curves(self.epochs)
         if self.handle is None:
-            self.handle = display(figure, display_id=True)  # type: ignore[no-untyped-call]
+            self.handle = display(figure, display_id=True)
         else:
             self.handle.update(figure)
 
@@ -108,5 +108,5 @@ def _in_notebook() -> bool:
         return False
     from IPython import get_ipython
 
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     return shell is not None and getattr(shell, "kernel", None) is not None

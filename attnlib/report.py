@@ -13,9 +13,10 @@ from attnlib.checkpoint import write_atomically
 from attnlib.config import TrainConfig
 from attnlib.data import Dataset
 from attnlib.distributed import Group
-from attnlib.evaluate import Predictions, Proportion, predict
+from attnlib.evaluate import Predictions, predict
 from attnlib.maps import sample_attention, sample_features
 from attnlib.runs import Run
+from attnlib.statistics import Proportion
 from attnlib.training import Training, amp_dtype
 
 SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other

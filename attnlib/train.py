@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -186,13 +186,19 @@ def backward(
         images, targets = next(batches)
         is_last = place == len(planned.parts) - 1
         with (
-            nullcontext() if is_last or group.size == 1 else learner.no_sync(),
+            nullcontext() if is_last else without_sync(learner),
             autocast(config),
         ):
             part_loss = learner(images, targets) * (len(part) / planned.size)
             training.scaler.scale(part_loss * group.size).backward()
         loss += part_loss.detach()
     return loss
+
+
+def without_sync(learner: nn.Module) -> AbstractContextManager[Any]:
+    """Where gradients only add up in each process; for all parts of a batch but the last."""
+    no_sync = getattr(learner, "no_sync", None)
+    return no_sync() if no_sync else nullcontext()
 
 
 def seed_layers(

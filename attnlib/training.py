@@ -43,7 +43,7 @@ class Training:
     def start(cls, model: nn.Module, config: TrainConfig) -> "Training":
         """Training of ``model``, which is on its device, before the first step."""
         if is_convolutional(model):
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)
         half = amp_dtype(config) == torch.float16  # the range of bfloat16 needs no scaling
         return cls(
             model,

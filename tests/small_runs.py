@@ -3,7 +3,10 @@
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -67,7 +70,9 @@ def result(config: TrainConfig) -> dict[str, object]:
     path = Path(config.runs_dir) / config.name
     state = experiment.load_state(path / "state")
     assert state is not None
-    values = {k: v for k, v in state.values.items() if k not in ("seconds", "wall_seconds", "started")}
+    values = {
+        k: v for k, v in state.values.items() if k not in ("seconds", "wall_seconds", "started")
+    }
     history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
     return {
         "weights": (path / "model.safetensors").read_bytes(),
@@ -85,3 +90,17 @@ def leftovers(config: TrainConfig) -> list[str]:
     return sorted(p.name for p in path.rglob("*.tmp")) + [
         name for name in os.listdir(path) if name.startswith(".")
     ]
+
+
+def run_command(
+    runs_dir: Path, options: str, before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """``python -m attnlib train`` with the tiny ViT known; ``before`` runs in the new process."""
+    script = "import sys, small_runs; from attnlib.__main__ import main; sys.exit(main())"
+    words = [sys.executable, "-c", script, "train", "-p", "runs_dir", str(runs_dir)]
+    words += options.split()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=before,
+    )  # fmt: skip

@@ -32,7 +32,10 @@ def test_nothing_saved_is_none(tmp_path):
 def test_only_the_newest_states_are_kept(tmp_path):
     for epoch in range(12):
         save_state(tmp_path, epoch, 0, state(epoch))
-    assert sorted({path.stem for path in tmp_path.iterdir()}) == ["epoch-00010-step-0000000", "epoch-00011-step-0000000"]
+    assert sorted({path.stem for path in tmp_path.iterdir()}) == [
+        "epoch-00010-step-0000000",
+        "epoch-00011-step-0000000",
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])

@@ -4,13 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from small_runs import leftovers, result, small_config, start, wait_for_state
+from small_runs import leftovers, result, run_command, small_config, start, wait_for_state
 
 import attnlib as al
 from attnlib.checkpoint import KEEP, load_state
@@ -82,21 +80,12 @@ def test_signal_finishes_the_step_saves_and_the_same_command_goes_on(whole, tmp_
     assert notes[0].startswith("resuming after epoch") and result(config) == whole[0]
 
 
-def run_command(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
-    script = "import sys, small_runs; from attnlib.__main__ import main; sys.exit(main())"
-    words = [sys.executable, "-c", script, "train", "-p", "runs_dir", str(tmp_path), *options]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-LONG = "-p model timm/small_vit -p profile quick -p epochs 500 -p limit 320".split()
+LONG = "-p model timm/small_vit -p profile quick -p epochs 500 -p limit 320"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_command_line_ends_with_the_code_of_its_signal(tmp_path, number, code):
-    process = run_command(tmp_path, *LONG)
+    process = run_command(tmp_path, LONG)
     for line in process.stdout:
         if line.startswith("epoch"):
             break
