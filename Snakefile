@@ -109,6 +109,18 @@ rule pages:
         " && touch {output}"  # also where only a run's own page has changed
 
 
+rule errata:
+    input:
+        PACKAGE,
+        "attnlib/errata.toml",
+        "attnlib/thesis.toml",
+        "book/make_errata.py",
+    output:
+        "book/runs/errata.md",
+    shell:
+        "python book/make_errata.py --out book/runs"
+
+
 rule book:
     default_target: True
     input:
@@ -116,6 +128,7 @@ rule book:
         rules.chapter.output,
         expand("book/runs/{notebook}.ipynb", notebook=ANALYSES),
         rules.pages.output,
+        rules.errata.output,
     output:
         "_build/html/index.html",
     log:

@@ -11,14 +11,23 @@ from attnlib.consistency import (
     observed_agreement,
     shape_bias,
 )
+from attnlib.cost import checkpoint_size, measure_memory, measure_speed
 from attnlib.data import Dataset, Split, count_shared, load_dataset
-from attnlib.evaluate import Predictions, predict, wilson_interval
+from attnlib.evaluate import Predictions, predict
 from attnlib.experiment import run_experiment
 from attnlib.losses import hard_distillation_loss, soft_distillation_loss, soft_target_cross_entropy
 from attnlib.parameters import notebook_parameters, parse_params
 from attnlib.progress import LiveCurves
 from attnlib.record import attention_rollout, record_attention, record_features
 from attnlib.runs import Run, list_runs, load_run
+from attnlib.statistics import (
+    holm,
+    mcnemar,
+    mean_interval,
+    paired_bootstrap,
+    paired_difference,
+    wilson_interval,
+)
 from attnlib.zoo import create_model, list_models
 
 __version__ = "0.1.0"
@@ -30,6 +39,7 @@ __all__ = [
     "Split",
     "TrainConfig",
     "attention_rollout",
+    "checkpoint_size",
     "classwise_errors",
     "confusion_matrix",
     "count_shared",
@@ -37,14 +47,21 @@ __all__ = [
     "error_consistency",
     "expected_agreement",
     "hard_distillation_loss",
+    "holm",
     "interclass_errors",
     "js_distance",
     "list_models",
     "list_runs",
     "load_dataset",
     "load_run",
+    "mcnemar",
+    "mean_interval",
+    "measure_memory",
+    "measure_speed",
     "notebook_parameters",
     "observed_agreement",
+    "paired_bootstrap",
+    "paired_difference",
     "parse_params",
     "predict",
     "record_attention",

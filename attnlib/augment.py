@@ -5,7 +5,7 @@ The transforms are timm's, on PIL images, and draw from the global generators (s
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from attnlib.layers import IMAGENET_MEAN, IMAGENET_STD
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
 SMALL = 32  # up to this size DeiT's script crops with padding instead of resizing
+PAIRS = 4  # of images of 224 pixels, 5 MB
 Transform = Callable[[Image.Image], Tensor]
 
 
@@ -52,8 +53,13 @@ def eval_transform(img_size: int) -> Transform:
 
     Images of 32 pixels and less are only resized: their border holds no surplus.
     """
-    resized = img_size if img_size <= SMALL else int(img_size / 0.875)
+    resized = evaluation_resize(img_size)
     return transforms.Compose([*_resize_and_crop(resized, img_size), transforms.ToTensor()])
+
+
+def evaluation_resize(img_size: int) -> int:
+    """Pixels of the shorter side before the centre is cropped."""
+    return img_size if img_size <= SMALL else int(img_size / 0.875)
 
 
 def thesis_transform(img_size: int) -> Transform:
@@ -118,6 +124,66 @@ def soft_labels(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Ten
     return targets.scatter_(1, labels[:, None], 1 - smoothing + spread)
 
 
+class Mixing(NamedTuple):
+    """How a batch is mixed: each image with the one at the mirrored place of the batch."""
+
+    share: float  # of an image's own label
+    box: tuple[int, int, int, int] | None = None  # top, bottom, left, right, pasted; None: mixup
+
+
+def draw_mixing(
+    size: tuple[int, int],
+    generator: np.random.Generator,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+) -> Mixing | None:
+    """One share for a batch, drawn from Beta(alpha, alpha), as timm's batch mode does.
+
+    With both alphas above 0 each batch takes cutmix or mixup by a fair coin; with neither there is
+    nothing to mix.
+    """
+    if mixup_alpha <= 0 and cutmix_alpha <= 0:
+        return None
+    cut = cutmix_alpha > 0 and (mixup_alpha <= 0 or generator.random() < 0.5)
+    alpha = cutmix_alpha if cut else mixup_alpha
+    share = generator.beta(alpha, alpha)
+    return cut_box(size, share, generator) if cut else Mixing(share)
+
+
+def cut_box(size: tuple[int, int], share: float, generator: np.random.Generator) -> Mixing:
+    """A box of the area 1 - share about a random centre; labels follow what the border leaves."""
+    H, W = size
+    height, width = (int(side * (1 - share) ** 0.5) for side in size)
+    row, column = int(generator.integers(H)), int(generator.integers(W))
+    top, bottom = max(row - height // 2, 0), min(row + height // 2, H)
+    left, right = max(column - width // 2, 0), min(column + width // 2, W)
+    stays = 1 - (bottom - top) * (right - left) / (H * W)
+    return Mixing(stays, (top, bottom, left, right))
+
+
+def mix_in_place(images: Tensor, targets: Tensor, mixing: Mixing) -> Tensor:
+    """Mix images (B, C, H, W) where they are; mixed targets (B, K) are returned.
+
+    Mirrored pairs are done a few at a time on a CPU, where they stay in the cache.
+    """
+    B = len(images)
+    few = PAIRS if images.device.type == "cpu" else B
+    for start in range(0, B // 2, few):
+        stop = min(start + few, B // 2)
+        own, partners = images[start:stop], images[B - stop : B - start]
+        if mixing.box is None:
+            kept, share = own.clone(), mixing.share
+            own.mul_(share).add_(partners.flip(0), alpha=1 - share)
+            partners.mul_(share).add_(kept.flip(0), alpha=1 - share)
+        else:
+            top, bottom, left, right = mixing.box
+            own, partners = (half[..., top:bottom, left:right] for half in (own, partners))
+            kept = own.clone()
+            own.copy_(partners.flip(0))
+            partners.copy_(kept.flip(0))
+    return targets * mixing.share + targets.flip(0) * (1 - mixing.share)
+
+
 def cutmix(
     images: Tensor, targets: Tensor, share: float, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -136,14 +202,8 @@ def cutmix(
         New images and targets.
     """
     H, W = images.shape[-2:]
-    height, width = (int(side * (1 - share) ** 0.5) for side in (H, W))
-    row, column = int(generator.integers(H)), int(generator.integers(W))
-    top, bottom = max(row - height // 2, 0), min(row + height // 2, H)
-    left, right = max(column - width // 2, 0), min(column + width // 2, W)
     mixed = images.clone()
-    mixed[..., top:bottom, left:right] = images.flip(0)[..., top:bottom, left:right]
-    stays = 1 - (bottom - top) * (right - left) / (H * W)
-    return mixed, targets * stays + targets.flip(0) * (1 - stays)
+    return mixed, mix_in_place(mixed, targets, cut_box((H, W), share, generator))
 
 
 def mixup(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -153,11 +213,12 @@ def mixup(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor
         images: (B, C, H, W).
         targets: Probabilities (B, K).
         share: Weight of the image itself, in [0, 1].
+
+    Returns:
+        New images and targets.
     """
-    return (
-        images * share + images.flip(0) * (1 - share),
-        targets * share + targets.flip(0) * (1 - share),
-    )
+    mixed = images.clone()
+    return mixed, mix_in_place(mixed, targets, Mixing(share))
 
 
 def mix(
@@ -167,16 +228,10 @@ def mix(
     mixup_alpha: float = 0.0,
     cutmix_alpha: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Mix a batch with one share drawn from Beta(alpha, alpha), as timm's batch mode does.
-
-    With both alphas above 0 each batch takes cutmix or mixup by a fair coin; with neither it is
-    returned as it is.
-    """
-    if mixup_alpha <= 0 and cutmix_alpha <= 0:
+    """Mix a batch as ``draw_mixing`` says; new images and targets, or those given."""
+    H, W = images.shape[-2:]
+    mixing = draw_mixing((H, W), generator, mixup_alpha, cutmix_alpha)
+    if mixing is None:
         return images, targets
-    cut = cutmix_alpha > 0 and (mixup_alpha <= 0 or generator.random() < 0.5)
-    alpha = cutmix_alpha if cut else mixup_alpha
-    share = generator.beta(alpha, alpha)
-    if cut:
-        return cutmix(images, targets, share, generator)
-    return mixup(images, targets, share)
+    mixed = images.clone()
+    return mixed, mix_in_place(mixed, targets, mixing)

@@ -29,6 +29,7 @@ from attnlib.formats import (
 from attnlib.parameters import suggest
 
 VAL_FRACTION = 0.1  # of the training images
+HASHED = 1024  # images at a time
 DIGITS_TEST_FRACTION = 0.2  # of scikit-learn's 1797 images
 
 CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -56,10 +57,10 @@ class Split:
     def subset(self, positions: Sequence[int] | NDArray[np.int64]) -> "Split":
         """The images at ``positions`` of this split, in that order."""
         chosen = np.asarray(positions, dtype=np.int64)
-        if isinstance(self.images, ImageFiles):
-            images: Images = self.images.select(chosen)
+        if isinstance(self.images, np.ndarray):
+            images: Images = self.images[chosen]
         else:
-            images = self.images[chosen]
+            images = self.images.select(chosen)
         return Split(images, self.labels[chosen], self.indices[chosen])
 
 
@@ -136,7 +137,8 @@ def content_hash(parts: Parts) -> str:
                 content.update(f"{path.parent.name}/{path.name}\0".encode() + digest)
         else:
             content.update(repr(images.shape).encode())
-            content.update(np.ascontiguousarray(images).data)
+            for start in range(0, len(images), HASHED):
+                content.update(np.ascontiguousarray(images[start : start + HASHED]).data)
         content.update(labels.data)
     return content.hexdigest()
 
@@ -174,7 +176,7 @@ def _read(name: str, path: Path | None) -> tuple[str, Parts]:
     labels = np.concatenate([parts.train_labels, parts.test_labels]).astype(np.uint8)
     if hashlib.sha256(labels.data).hexdigest() != CIFAR10_LABELS_SHA256:
         return path.stem, parts
-    pixels = hashlib.sha256(np.ascontiguousarray(parts.test_images).data).hexdigest()
+    pixels = hashlib.sha256(np.ascontiguousarray(list(parts.test_images)).data).hexdigest()
     jpeg = pixels == CIFAR10_JPEG_SHA256
     title = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 order, pixels not verified"
     return title, parts._replace(class_names=CIFAR10_CLASSES)

@@ -1,41 +1,16 @@
 """Evaluation: a model's answers on a split, and accuracy with its interval."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import binomtest
 from torch import nn
 
 from attnlib.augment import eval_transform
 from attnlib.batches import eval_batches, num_workers
 from attnlib.data import Split
-
-
-class Proportion(NamedTuple):
-    """A share of ``n`` trials with its 95% Wilson interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.2%} [{self.low:.2%}, {self.high:.2%}]"
-
-
-def wilson_interval(successes: int, n: int) -> Proportion:
-    """Share ``successes / n`` with its 95% Wilson score interval (Wilson 1927).
-
-    Raises:
-        ValueError: If there are no trials.
-    """
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"expected 0 <= successes <= n and n >= 1; got {successes} of {n}.")
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return Proportion(successes / n, float(interval.low), float(interval.high), n)
+from attnlib.statistics import Proportion, wilson_interval
 
 
 @dataclass(frozen=True)

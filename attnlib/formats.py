@@ -19,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from attnlib.downloads import cache_dir
+from attnlib.mapped import MappedImages, load_member
+
 Array = NDArray[Any]  # as found in a file: neither shape nor type is known yet
 Labels = NDArray[np.int64]
 
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 NPZ_KEYS = (*NPZ_ARRAYS, "class_names")  # the last may be missing
 NPZ_FAULTS = (
-    *(ValueError, OSError, EOFError, MemoryError, RuntimeError),
+    *(ValueError, KeyError, OSError, EOFError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
 
@@ -81,7 +84,8 @@ class ImageFiles:
         )
 
 
-Images = NDArray[np.uint8] | ImageFiles  # (N, H, W, 3), or files where the sizes may differ
+# (N, H, W, 3) in memory or in a file, or files where the sizes may differ
+Images = NDArray[np.uint8] | MappedImages | ImageFiles
 
 
 class Parts(NamedTuple):
@@ -114,14 +118,18 @@ def check_classes(where: Path, parts: Parts) -> Parts:
 
 
 def read_npz(path: Path) -> Parts:
-    """Arrays of uint8 images (N, H, W, 3), or grey, and integer labels, without unpickling."""
+    """Arrays of uint8 images (N, H, W, 3), or grey, and integer labels, without unpickling.
+
+    Images that are large beside the machine's memory stay in the file.
+    """
     if not path.is_file() or not zipfile.is_zipfile(path):
         kind = "a folder" if path.is_dir() else "no NumPy archive (.npz), or a truncated one"
         raise ValueError(f"{path} is {kind}; an archive with {', '.join(NPZ_ARRAYS)} is needed")
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = ", ".join(archive.files) or "nothing"
-            arrays = {key: np.asarray(archive[key]) for key in NPZ_KEYS if key in archive}
+            keys = [key for key in NPZ_KEYS if key in archive]
+        arrays = {key: load_member(path, key, cache_dir() / "npz") for key in keys}
     except NPZ_FAULTS as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     missing = [key for key in NPZ_ARRAYS if key not in arrays]
@@ -143,7 +151,7 @@ def read_npz(path: Path) -> Parts:
     return check_classes(path, Parts(names, images[0], labels[0], images[1], labels[1]))
 
 
-def _rgb(where: str, array: Array) -> NDArray[np.uint8]:
+def _rgb(where: str, array: Array) -> NDArray[np.uint8] | MappedImages:
     if array.dtype != np.uint8:
         raise ValueError(f"{where} must be uint8 in 0 to 255, found {array.dtype} {array.shape}")
     pixels = array[..., None] if array.ndim == 3 else array
@@ -152,6 +160,8 @@ def _rgb(where: str, array: Array) -> NDArray[np.uint8]:
             f"{where} must be (N, H, W, 3), (N, H, W, 1) or (N, H, W), none of them 0; "
             f"found {array.shape}"
         )
+    if isinstance(pixels, np.memmap):
+        return MappedImages(pixels, np.arange(len(pixels)))
     return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
 
 

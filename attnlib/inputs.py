@@ -1,9 +1,9 @@
 """Batches of training images, augmented and mixed: one door to three input paths.
 
-``reference`` is timm's transforms on PIL images in DataLoader workers. ``faithful`` does the same on
-whole batches on the device: every operation at ``img_size``, in the same order. ``fast`` crops to
-the size that the images have, does the operations there, and upscales last; where nothing but the
-crop happens, or the images are no smaller than ``img_size``, it is ``faithful``.
+``reference`` is timm's transforms on PIL images in DataLoader workers. ``faithful`` does the same
+on whole batches on the device: every operation at ``img_size``, in the same order. ``fast`` crops
+to the size that the images have, does the operations there, and upscales last; where nothing but
+the crop happens, or the images are no smaller than ``img_size``, it is ``faithful``.
 
 In all three a sample is a function of (seed, epoch, index), how a batch is mixed of (seed, epoch,
 step). The paths draw different numbers from the same distributions.
@@ -33,7 +33,7 @@ from attnlib.operations import apply_work, plan_work
 from attnlib.seeding import make_generator, make_rng
 from attnlib.staging import Indices, place_pixels, send
 
-CPU_PIXELS = 4 * 224 * 224  # at a time on a CPU, so that they stay in its cache
+CPU_PIXELS = 2 * 224 * 224  # at a time on a CPU, so that they stay in its cache
 
 
 class Batch(NamedTuple):

@@ -7,10 +7,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from attnlib.attribution import tokens_to_plane
 from attnlib.augment import eval_transform
 from attnlib.batches import eval_batches
 from attnlib.data import Split
-from attnlib.record import record_attention, record_features
+from attnlib.record import (
+    NothingToRecordError,
+    TokenGrid,
+    attention_rollout,
+    patches_to_grid,
+    record_attention,
+    record_features,
+    token_grid,
+)
 
 Arrays = dict[str, npt.NDArray[Any]]
 SAMPLES = 8  # the first images of the test set
@@ -22,21 +31,31 @@ def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
 
     Returns:
         ``indices`` (S,) of the images; per block ``block_L`` (S, h, P, N) uint8, each row divided
-        by its largest weight, and ``peak_L`` (S, h, P) float32, that weight.
+        by its largest weight, and ``peak_L`` (S, h, P) float32, that weight. Of a transformer
+        also ``grid`` (2,), rows and columns of its patches, and, likewise, ``rollout``
+        (S, 1, P, N) with ``rollout_peak``.
     """
     chosen = split.subset(np.arange(min(SAMPLES, len(split))))
     try:
         with record_attention(model) as maps:
             _forward(model, chosen, img_size)
-    except ValueError:  # a convolutional network
+    except NothingToRecordError:  # a convolutional network
+        return {}
+    if any(len(weights) != len(chosen) for weights in maps):  # within windows of the image
         return {}
     arrays: Arrays = {"indices": chosen.indices}
-    prefix = getattr(model, "num_prefix_tokens", 1)
     for layer, weights in enumerate(maps):
-        rows = weights[:, :, :prefix].float().cpu()
-        peak = rows.amax(dim=-1, keepdim=True)
-        arrays[f"block_{layer:02}"] = _to_bytes(rows / peak)
-        arrays[f"peak_{layer:02}"] = peak[..., 0].numpy()
+        rows = prefix_rows(model, weights)
+        arrays[f"block_{layer:02}"], arrays[f"peak_{layer:02}"] = _to_bytes_and_peak(rows)
+    try:
+        grid = token_grid(model, (img_size, img_size))
+        for weights in maps:
+            patches_to_grid(weights[:, :, 0], grid)
+    except NothingToRecordError:  # AtResNet, and what shortens its tokens on the way
+        return arrays
+    arrays["grid"] = np.array(grid[1:])
+    rollout = prefix_rows(model, attention_rollout(maps)[:, None])
+    arrays["rollout"], arrays["rollout_peak"] = _to_bytes_and_peak(rollout)
     return arrays
 
 
@@ -51,14 +70,70 @@ def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:
     try:
         with record_features(model) as features:
             _forward(model, chosen, img_size)
-    except ValueError:  # a model of another family
+        planes = {k: features_on_plane(model, f, (img_size,) * 2) for k, f in features.items()}
+    except NothingToRecordError:  # a model of another family
         return {}
     arrays: Arrays = {"indices": chosen.indices}
-    for name, output in features.items():
-        maps = _on_grid(model, output)[:, :CHANNELS].float().cpu()
+    for name, plane in planes.items():
+        maps = plane[:, :CHANNELS].float().cpu()
         low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
         arrays[name] = _to_bytes((maps - low) / (high - low).clamp_min(1e-12))
     return arrays
+
+
+def features_on_plane(model: nn.Module, output: Tensor, img_size: tuple[int, int]) -> Tensor:
+    """Features over the image: tokens (B, N, C) lose their prefix and become (B, C, H, W)."""
+    if output.ndim == 4:
+        return output
+    return patches_to_grid(output.transpose(1, 2), token_grid(model, img_size))
+
+
+def prefix_rows(model: nn.Module, weights: Tensor) -> Tensor:
+    """Rows of the prefix tokens: (B, h, N, N) -> (B, h, P, N); their mean if there is no prefix.
+
+    A model without prefix tokens averages its patches in the end, and so their attention too.
+    """
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    return weights[:, :, :prefix] if prefix else weights.mean(dim=2, keepdim=True)
+
+
+def read_rows(arrays: Arrays, name: str = "rollout") -> npt.NDArray[np.float32]:
+    """Attention of the prefix tokens as recorded: of ``rollout``, or of a block, ``block_11``.
+
+    Returns:
+        (S, h, P, N); each row is right to 1/255 of its largest weight.
+
+    Raises:
+        ValueError: If there is no such map in the record.
+    """
+    known = [key for key in arrays if key.startswith("block_") or key == "rollout"]
+    if name not in known:
+        raise ValueError(f"no map {name!r} in this record; it has: {', '.join(known) or 'none'}")
+    peak = "rollout_peak" if name == "rollout" else name.replace("block", "peak")
+    rows: npt.NDArray[np.float32] = arrays[name].astype(np.float32) / np.float32(255)
+    return rows * arrays[peak][..., None]
+
+
+def recorded_planes(arrays: Arrays, img_size: int, name: str, token: int = 0) -> Tensor:
+    """A map over the images of a record, mean over heads: (S, H, W).
+
+    Args:
+        arrays: Of ``attention.npz``.
+        img_size: Pixels of a side.
+        name: "rollout", or a block, "block_11".
+        token: 0 for the class token, 1 for the distillation token.
+
+    Raises:
+        ValueError: If the record has no such map over the image.
+    """
+    rows = torch.from_numpy(read_rows(arrays, name)).mean(dim=1)  # (S, P, N)
+    prefix, tokens = rows.shape[1:]
+    side = round((tokens - prefix) ** 0.5)
+    sides = arrays.get("grid", np.array([side, side]))  # records of version 0.1.0 have none
+    grid = TokenGrid(tokens - int(sides.prod()), *map(int, sides))
+    if token >= prefix or not 0 <= grid.prefix <= prefix:
+        raise ValueError(f"no map over the image of token {token} in {name!r}")
+    return tokens_to_plane(rows[:, token], grid, (img_size, img_size))
 
 
 def _forward(model: nn.Module, split: Split, img_size: int) -> None:
@@ -69,14 +144,11 @@ def _forward(model: nn.Module, split: Split, img_size: int) -> None:
             model(images.to(device))
 
 
-def _on_grid(model: nn.Module, output: Tensor) -> Tensor:
-    """Features on the image plane: tokens (B, N, C) lose their prefix and become (B, C, H, W)."""
-    if output.ndim == 4:
-        return output
-    prefix = getattr(model, "num_prefix_tokens", 1)
-    patches = output[:, prefix:].transpose(1, 2)  # (B, C, P)
-    rows, columns = getattr(model, "grid_size", (round(patches.shape[-1] ** 0.5), -1))
-    return patches.reshape(*patches.shape[:2], rows, columns)
+def _to_bytes_and_peak(weights: Tensor) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Rows (..., N) as bytes of their largest weight, and that weight (...)."""
+    weights = weights.float().cpu()
+    peak = weights.amax(dim=-1, keepdim=True)
+    return _to_bytes(weights / peak), peak[..., 0].numpy()
 
 
 def _to_bytes(shares: Tensor) -> npt.NDArray[np.uint8]:

@@ -42,7 +42,7 @@ def make_average(model: nn.Module, decay: float) -> nn.Module | None:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * model, buffers too; whole numbers are copied.
+    """Set average to decay * average + (1 - decay) * model, buffers too; whole numbers are copied.
 
     ``torch.optim.swa_utils.AveragedModel`` does the same, but asks the device at each step whether
     it is the first.

@@ -63,4 +63,4 @@ def sample_uniforms(
     root = np.array([derive_seed(seed, key, epoch)], np.uint64)
     seeds = splitmix64(root, np.asarray(indices).astype(np.uint64))
     words = splitmix64(seeds[:, None], np.arange(count, dtype=np.uint64))
-    return (words >> np.uint64(11)) * 2.0**-53
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

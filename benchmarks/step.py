@@ -1,9 +1,9 @@
 """How fast attnlib trains: on real data, on one batch that never changes, and timm's own parts.
 
-The last is a loop assembled from timm as DeiT's script does it. Same model, batch and optimiser; all
-take turns within each repetition, and ratios are taken within a repetition. Real against unchanging
-says what making batches costs; attnlib against timm's parts says what the whole loop gains. On a GPU
-of known peak the share of its FLOPs is printed beside images a second.
+The last is a loop assembled from timm as DeiT's script does it. Same model, batch and optimiser;
+all take turns within each repetition, and ratios are taken within a repetition. Real against
+unchanging says what making batches costs; attnlib against timm's parts says what the whole loop
+gains. On a GPU of known peak the share of its FLOPs is printed beside images a second.
 """
 
 import argparse

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import attnlib as al
-from attnlib.evaluate import Predictions, wilson_interval
+from attnlib.evaluate import Predictions
 
 DATA = al.load_dataset("digits")
 
@@ -21,25 +21,6 @@ class Brightness(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.norm(images.mean(dim=(1, 2, 3))[:, None] * self.scale)
-
-
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    [
-        (9710, 10_000, 0.9675, 0.9741),
-        (9632, 10_000, 0.9593, 0.9667),
-        (9210, 10_000, 0.9155, 0.9261),
-    ],
-)
-def test_wilson_interval_gives_the_intervals_of_the_specification(correct, n, low, high):
-    share = wilson_interval(correct, n)
-    assert share.low == pytest.approx(low, abs=6e-5) and share.high == pytest.approx(high, abs=6e-5)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_interval_refuses_impossible_counts(successes, n):
-    with pytest.raises(ValueError, match="expected 0 <= successes <= n"):
-        wilson_interval(successes, n)
 
 
 def test_predictions_do_not_hang_on_the_batch_size():

@@ -9,7 +9,16 @@ from torchvision.models import resnet18
 
 from attnlib.atresnet import AtResNet
 from attnlib.layers import Attention
-from attnlib.record import attention_rollout, record_attention, record_features
+from attnlib.record import (
+    NothingToRecordError,
+    TokenGrid,
+    attention_rollout,
+    feature_names,
+    patches_to_grid,
+    record_attention,
+    record_features,
+    token_grid,
+)
 from attnlib.vit import DeiT, EncoderSize, ViT
 
 MINI = EncoderSize(24, 3, 3)
@@ -92,7 +101,7 @@ def test_atresnet_attends_from_the_class_token_alone(tokens: str, counts: tuple[
 
 def test_a_model_without_attention_is_refused() -> None:
     with (
-        pytest.raises(ValueError, match="ResNet has no attention layer"),
+        pytest.raises(NothingToRecordError, match="ResNet has no attention layer"),
         record_attention(resnet18()),
     ):
         pass
@@ -173,3 +182,50 @@ def test_features_of_an_unknown_model_are_refused() -> None:
         record_features(nn.Sequential()),
     ):
         pass
+
+
+class Breaking(nn.Module):
+    """An attention layer that fails halfway."""
+
+    fused_attn = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("inside the layer")
+
+
+def test_an_exception_inside_a_layer_leaves_a_recorder_that_still_works(deit: DeiT) -> None:
+    model = nn.Sequential(deit, Breaking())
+    with record_attention(model) as maps:
+        with pytest.raises(RuntimeError, match="inside the layer"):
+            model(IMAGES)
+        torch.rand(1, 1, 2, 2).softmax(dim=-1)  # outside of every layer: not to be recorded
+        deit(IMAGES)
+    assert len(maps) == 6
+    assert hooks(model) == 0
+
+
+def test_nothing_outside_the_models_layers_is_recorded(deit: DeiT) -> None:
+    other = DeiT(10, 32, 8, MINI)
+    with record_attention(deit) as maps:
+        other(IMAGES)
+        torch.rand(2, 3, 4, 4).softmax(dim=-1)
+    assert maps == []
+
+
+def test_grid_drops_the_prefix_and_goes_row_by_row() -> None:
+    tokens = torch.tensor([9.0, 9, 0, 1, 2, 3, 4, 5])
+    grid = patches_to_grid(tokens, TokenGrid(2, 2, 3))
+    assert grid.tolist() == [[0, 1, 2], [3, 4, 5]]
+    with pytest.raises(NothingToRecordError, match=r"expected 1 \+ 2 x 3 tokens; got 8"):
+        patches_to_grid(tokens, TokenGrid(1, 2, 3))
+    with pytest.raises(NothingToRecordError, match="not made of patches"):
+        token_grid(resnet18(), (32, 32))
+
+
+def test_recorded_features_do_not_change_when_an_activation_in_place_follows() -> None:
+    model = nn.Sequential()
+    model.add_module("blocks", nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)))
+    with record_features(model) as features:
+        model(torch.tensor([-1.0, 2.0]).clone())
+    assert feature_names(model) == ["blocks.0", "blocks.1"]
+    assert features["blocks.0"].tolist() == [-1, 2]

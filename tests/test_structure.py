@@ -17,15 +17,23 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LEVELS = (
-    {"parameters", "seeding", "layers", "losses", "optim", "downloads", "checkpoint",
-     "consistency"},
-    {"config", "augment", "vit", "record", "formats", "weights"},
-    {"atresnet", "data"},
-    {"zoo", "batches"},
-    {"evaluate", "runs", "maps"},
-    {"train", "plots"},
-    {"experiment"},
-    {"__main__", "__init__"},
+    {"checkpoint", "consistency", "diagnosis", "distributed", "downloads", "faults",
+     "geometry", "layers", "losses", "mapped", "optim", "parameters", "seeding", "statistics",
+     "thesis"},
+    {"atresnet", "augment", "config", "decisions", "formats", "images", "locks", "operations",
+     "record", "replay", "vit", "weights"},
+    {"agreement", "attribution", "data", "draws", "faithfulness", "learner", "plan",
+     "published", "staging", "stimuli", "training", "zoo"},
+    {"batches", "claims", "cost", "runs"},
+    {"comparable", "comparison", "evaluate", "inputs", "maps", "measurements", "plots",
+     "scaling", "study", "votes"},
+    {"countable", "errors", "features", "guards", "plots_human", "plots_scoreboard",
+     "plots_seeing", "report", "study_records", "survey"},
+    {"human", "plots_cost", "plots_errors", "train", "verdicts"},
+    {"experiment", "progress", "scoreboard"},
+    {"subject"},
+    {"explorer"},
+    {"__init__", "__main__"},
 )  # fmt: skip
 
 

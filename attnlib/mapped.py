@@ -1,0 +1,112 @@
+"""Arrays that are too large for memory: mapped from their file and read where they are touched."""
+
+import hashlib
+import os
+import shutil
+import struct
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARE = 1 / 4  # of the machine's memory; a larger array is mapped
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class MappedImages:
+    """Images (N, H, W, 3) that stay in a file until asked for: ``positions`` of a mapped array.
+
+    Grey images (N, H, W, 1) in the file come out with three equal channels.
+    """
+
+    array: NDArray[np.uint8]
+    positions: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+        return (len(self.positions), *self.array.shape[1:3], 3)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return (self[position] for position in range(len(self)))
+
+    def __getitem__(self, places: Any) -> NDArray[np.uint8]:
+        found = np.asarray(self.array[self.positions[places]])
+        return np.repeat(found, 3, axis=-1) if found.shape[-1] == 1 else found
+
+    def select(self, positions: Sequence[int] | NDArray[np.int64]) -> "MappedImages":
+        """The images at ``positions``, in that order, still in the file."""
+        return MappedImages(self.array, self.positions[np.asarray(positions)])
+
+
+def memory_limit() -> float:
+    """Bytes from which on an array is mapped; infinite where the machine's memory is not known."""
+    try:
+        return SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
+def load_member(path: Path, name: str, folder: Path) -> NDArray[Any]:
+    """One array of an .npz archive: read, or mapped if it is large.
+
+    What is compressed can't be mapped: it is first written to ``folder``, once.
+
+    Raises:
+        ValueError: If the array holds objects or its header is of no known kind.
+    """
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        if member.file_size <= memory_limit():
+            with archive.open(member) as stream:
+                return np.lib.format.read_array(stream, allow_pickle=False)
+        if member.compress_type == zipfile.ZIP_STORED:
+            return map_array(path, _data_start(path, member))
+        status = path.stat()
+        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {name}"
+        file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+        if not file.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}.part")
+            with archive.open(member) as stream, partial.open("wb") as copy:
+                shutil.copyfileobj(stream, copy, 2**20)
+            partial.replace(file)
+    return map_array(file, 0)
+
+
+def map_array(path: Path, start: int) -> NDArray[Any]:
+    """The array whose .npy content begins at byte ``start`` of a file.
+
+    Raises:
+        ValueError: If the array holds objects or its header is of no known kind.
+    """
+    with path.open("rb") as file:
+        file.seek(start)
+        version = np.lib.format.read_magic(file)
+        if version not in HEADERS:
+            raise ValueError(
+                f"an array header of version {version}; known: {', '.join(map(str, HEADERS))}"
+            )
+        shape, is_fortran, dtype = HEADERS[version](file)
+        if dtype.hasobject:
+            raise ValueError(f"an array of {dtype}, which is not unpickled")
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if is_fortran else "C")
+
+
+def _data_start(path: Path, member: zipfile.ZipInfo) -> int:
+    """First byte of a stored member: its local header has a name and extras of their own length."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        name, extra = struct.unpack("<26xHH", file.read(30))
+    return member.header_offset + 30 + name + extra

@@ -1,0 +1,171 @@
+"""Figures of errors: confusion matrices, differences by class, images with what models say."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from attnlib.comparison import Comparison
+from attnlib.data import Split
+from attnlib.errors import ALPHA, PairedTest, count_confusions, image_titles
+from attnlib.plots import COLOURS, INK, style
+
+RIGHT = "#cfe0f1"  # the diagonal, one tint: how often a model is right must not drown the errors
+WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # under numbers
+FADING = LinearSegmentedColormap.from_list(
+    "fading", [to_rgba(COLOURS[1], 0.15), to_rgba(COLOURS[1], 1)]
+)  # into the page, be it light or dark, where cells hold no numbers
+CELL_INK = "#1a1a1a"  # on the tints, which are pale in both themes
+NUMBERED, LABELLED = 16, 40  # classes up to which cells hold counts, and every class its name
+SHOWN = 24  # classes in the figure of differences
+
+
+def confusions(comparison: Comparison, *names: str) -> Figure:
+    """Confusion matrices side by side: counts in the cells, colour for the share of the true class.
+
+    Beyond 40 classes neighbours are summed into blocks, without the right answers, so that no
+    error is lost between two pixels.
+    """
+    counts = [count_confusions(comparison, name) for name in names]
+    shares = [_error_shares(matrix) for matrix in counts]
+    classes = len(comparison.class_names)
+    block = -(-classes // LABELLED)
+    if block > 1:
+        shares = [_in_blocks(matrix, block) for matrix in counts]
+    top = max(float(matrix.max()) for matrix in shares) or 1.0
+    colours = WRONG if classes <= NUMBERED else FADING
+    with style():
+        size = (0.5 + 2.7 * len(names), 4.1)
+        figure, grid = plt.subplots(
+            1, len(names), figsize=size, squeeze=False, sharey=True, layout="constrained"
+        )
+        for axes, name, matrix, count in zip(grid[0], names, shares, counts, strict=True):
+            axes.imshow(_tints(colours(matrix / top), matrix, block == 1), interpolation="nearest")
+            axes.set_title(_wrapped(name), fontsize=10)
+            axes.set_xlabel("decision", fontsize=10)
+            axes.grid(False)
+            ticks = list(range(0, len(matrix), 1 if block == 1 else 5))
+            labels = [comparison.class_names[place * block] for place in ticks]
+            font = 10 if classes <= NUMBERED else 6 if block == 1 else 8
+            axes.set_xticks(ticks, labels, rotation=90, fontsize=font)
+            axes.set_yticks(ticks, labels, fontsize=font)
+            if classes <= NUMBERED:
+                _write_counts(axes, count)
+        grid[0, 0].set_ylabel("true class", fontsize=10)
+        scale = ScalarMappable(Normalize(0, top), colours)
+        bar = figure.colorbar(scale, ax=list(grid[0]), location="bottom", shrink=0.6, aspect=40)
+        bar.ax.xaxis.set_major_formatter(PercentFormatter(1))
+        unit = "true class" if block == 1 else f"{block} true classes of a cell"
+        bar.set_label(f"wrong decisions, share of the {unit}", fontsize=10)
+        plt.close(figure)
+    return figure
+
+
+def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> Figure:
+    """Difference of accuracy in each class with its paired interval; filled where it holds.
+
+    A dot is filled if McNemar's test, corrected by Holm, tells the two apart. Of more than 24
+    classes those with the largest differences are shown.
+    """
+    kept = sorted(tests, key=lambda t: -abs(t.difference.value))[:SHOWN]
+    kept.sort(key=lambda t: t.difference.value)
+    values = np.array([t.difference.value for t in kept])
+    ends = np.array([[t.difference.low for t in kept], [t.difference.high for t in kept]])
+    with style():
+        figure, axes = plt.subplots(figsize=(5.0, 1.4 + 0.27 * len(kept)), layout="constrained")
+        axes.axvline(0, color=INK, lw=1)
+        axes.hlines(range(len(kept)), 100 * ends[0], 100 * ends[1], color=COLOURS[0], lw=1.6)
+        for place, test in enumerate(kept):
+            face = COLOURS[0] if test.p_holm < ALPHA else "white"
+            point = 100 * values[place]
+            axes.plot(point, place, "o", mfc=face, mec=COLOURS[0], mew=1.4, ms=6)
+        axes.set_yticks(range(len(kept)), [t.name for t in kept], fontsize=10)
+        axes.set_xlabel("accuracy of the first less that of the second,\npercentage points")
+        some = f"\n{len(kept)} largest of {len(tests)} differences" * (len(tests) > len(kept))
+        title = f"{_wrapped(f'first: {first}', 60)}\n{_wrapped(f'second: {second}', 60)}{some}"
+        axes.set_title(title, fontsize=9, loc="left")
+        plt.close(figure)
+    return figure
+
+
+def answered_images(
+    comparison: Comparison,
+    split: Split | None,
+    places: npt.ArrayLike,
+    *names: str,
+    columns: int = 5,
+) -> Figure:
+    """Test images with, from the top, their true class and what each of the runs says.
+
+    Where the images are not to be had (``split`` is None), their places stand for them.
+    """
+    chosen = np.asarray(places, dtype=np.int64)
+    titles = image_titles(comparison, chosen, *names)
+    rows = max(1, -(-len(chosen) // columns))
+    with style():
+        size = (0.96 * columns, (0.9 + 0.16 * (1 + len(names))) * rows)
+        figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        for axes in grid.flat:
+            axes.axis("off")
+        for axes, place, title in zip(grid.flat, chosen, titles, strict=False):
+            axes.set_title(title, fontsize=8.5, pad=3)
+            if split is None:
+                axes.text(0.5, 0.5, f"image\n{place}", ha="center", va="center")
+            else:
+                axes.imshow(split.images[place], interpolation="nearest")
+        if not len(chosen):
+            grid[0, 0].text(0, 0.5, "There is no such image.", fontsize=10)
+        figure.tight_layout(pad=0.3)
+        plt.close(figure)
+    return figure
+
+
+def _error_shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Share of each true class that is taken for each other one; the diagonal is 0."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0)
+    return shares
+
+
+def _in_blocks(counts: npt.NDArray[np.int64], block: int) -> npt.NDArray[np.float64]:
+    """Errors of ``block`` neighbouring classes together, as a share of all their images."""
+    errors = counts.copy()
+    np.fill_diagonal(errors, 0)
+    starts = np.arange(0, len(counts), block)
+    summed = np.add.reduceat(np.add.reduceat(errors, starts, axis=0), starts, axis=1)
+    sizes = np.add.reduceat(counts.sum(axis=1), starts)
+    return summed / np.maximum(sizes, 1)[:, None]
+
+
+def _tints(
+    colours: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], mark_diagonal: bool
+) -> npt.NDArray[np.float64]:
+    """Colours of the cells (K, K, 4): nothing where nothing is wrong."""
+    colours[shares == 0] = 0
+    if mark_diagonal:
+        places = np.arange(len(shares))
+        colours[places, places] = to_rgba(RIGHT)
+    return colours
+
+
+def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
+    font = 9.5 if len(counts) <= 10 else 7
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            text = str(count) if count < 1000 else f"{count / 1000:.1f}k"
+            axes.text(
+                column, row, text, ha="center", va="center", fontsize=font - 2 * (len(text) > 2),
+                color=CELL_INK,
+            )  # fmt: skip
+
+
+def _wrapped(text: str, width: int = 24) -> str:
+    """Lines of at most ``width`` letters, broken at spaces."""
+    return textwrap.fill(text, width, break_on_hyphens=False)

@@ -1,0 +1,251 @@
+"""A CIFAR-10 run beside people's votes on the same images: CIFAR-10H.
+
+Peterson et al. (2019), arXiv:1908.07086: about fifty people named each of the 10,000 test images.
+Votes and predictions are joined by position, so both must be in the official order; the labels
+prove it, or the join is refused.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import entr
+
+from attnlib.agreement import (
+    Interval,
+    draw_counts,
+    error_rows,
+    js_rows,
+    kappa_rows,
+    make_interval,
+)
+from attnlib.formats import CIFAR10_CLASSES
+from attnlib.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# SHA-256 of the official test labels, as 10,000 bytes in the official order.
+LABELS_SHA256 = "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
+GROUPS = ("unanimous", "least divided third", "middle third", "most divided third")
+
+Integers = NDArray[np.int64]
+
+
+class Crowd(NamedTuple):
+    """Images on which people are divided to a like extent, and how far they agree."""
+
+    name: str
+    images: int
+    agreement: float  # mean share of votes for the class that most people named
+
+
+class Group(NamedTuple):
+    """A model on such images."""
+
+    name: str
+    images: int
+    votes_right: float  # mean share of people's votes for the label
+    model: Interval  # the model's accuracy
+
+
+@dataclass(frozen=True)
+class VotesComparison:
+    """One run beside people; intervals are over images, distances in natural logarithms.
+
+    Attributes:
+        title: The run in words.
+        accuracy: The model's.
+        majority_accuracy: Of what most people said; of equal votes the first class counts.
+        kappa: Error consistency of the model and the majority, eq. 5.6.
+        class_js: Distance of the model's errors by true class from people's wrong votes.
+        inter_js: The same by confusion.
+        groups: The model's accuracy where people agree and where they don't.
+        model_alone_wrong: Images that all people name right and the model doesn't.
+        majority_alone_wrong: Images that the model names right and the majority doesn't.
+    """
+
+    title: str
+    accuracy: Interval
+    majority_accuracy: float
+    kappa: Interval
+    class_js: Interval
+    inter_js: Interval
+    groups: Sequence[Group]
+    model_alone_wrong: Sequence[int]
+    majority_alone_wrong: Sequence[int]
+
+
+def check_official_order(labels: NDArray[np.integer], class_names: Sequence[str]) -> None:
+    """Refuse labels that are not those of CIFAR-10's test images in the official order.
+
+    Raises:
+        ValueError: Saying what differs.
+    """
+    if tuple(class_names) != CIFAR10_CLASSES:
+        raise ValueError(f"classes: expected {CIFAR10_CLASSES}; got {tuple(class_names)}")
+    digest = hashlib.sha256(np.asarray(labels).astype(np.uint8).tobytes()).hexdigest()
+    if digest != LABELS_SHA256:
+        counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=10)
+        why = "another order" if counts.tolist() == [1000] * 10 else "other images"
+        raise ValueError(
+            f"labels: expected CIFAR-10's 10000 test labels in the official order; got "
+            f"{len(labels)} with SHA-256 {digest[:16]}...: {why}"
+        )
+
+
+def compare_votes(
+    title: str,
+    labels: Integers,
+    decisions: Integers,
+    votes: Integers,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> VotesComparison:
+    """Compare a model's decisions with people's votes on the same images.
+
+    Args:
+        title: Of the run.
+        labels: True classes (n,).
+        decisions: The model's (n,).
+        votes: How many people named each class (n, K); each row has one at least.
+        resamples: Of the images, for the intervals.
+        seed: Of the resamples.
+
+    Raises:
+        ValueError: If the lengths differ, or an image has no votes.
+    """
+    n, K = votes.shape
+    if not len(labels) == len(decisions) == n or (votes.sum(axis=1) < 1).any():
+        raise ValueError(
+            f"expected labels, decisions and votes on the same images; got {len(labels)}, "
+            f"{len(decisions)} and {n}, {int((votes.sum(axis=1) < 1).sum())} without votes"
+        )
+    counts, rows = draw_counts(n, resamples, seed), np.arange(n)
+    right, majority_right = decisions == labels, votes.argmax(axis=1) == labels
+    model_answers, people_answers = np.zeros((n, K, K)), np.zeros((n, K, K))
+    model_answers[rows, labels, decisions] = 1
+    people_answers[rows, labels] = votes
+    model_rows, model_cells = error_rows(model_answers, counts)
+    people_rows, people_cells = error_rows(people_answers, counts)
+    accuracy = counts @ right / counts.sum(axis=1)
+    unanimous = votes[rows, labels] == votes.sum(axis=1)
+    return VotesComparison(
+        title,
+        make_interval(accuracy),
+        float(majority_right.mean()),
+        make_interval(kappa_rows(right, majority_right, counts)),
+        make_interval(js_rows(model_rows, people_rows)),
+        make_interval(js_rows(model_cells, people_cells)),
+        groups=_group(labels, right, votes, counts),
+        model_alone_wrong=np.flatnonzero(unanimous & ~right).tolist(),
+        majority_alone_wrong=np.flatnonzero(right & ~majority_right).tolist(),
+    )
+
+
+def uncertainty(votes: Integers) -> NDArray[np.float64]:
+    """Entropy of people's votes on each image, nats: (n, K) -> (n,)."""
+    return entr(votes / votes.sum(axis=1, keepdims=True)).sum(axis=1)
+
+
+def _places(votes: Integers) -> list[Integers]:
+    """Positions of the images of each of ``GROUPS``."""
+    entropy = uncertainty(votes)
+    divided = np.flatnonzero(entropy > 0)
+    ranked = divided[np.argsort(entropy[divided], kind="stable")]
+    return [np.flatnonzero(entropy == 0), *np.array_split(ranked, 3)]
+
+
+def find_crowds(votes: Integers) -> list[Crowd]:
+    """The images in four groups, by how far people are divided."""
+    shares = votes.max(axis=1) / votes.sum(axis=1)
+    named = zip(GROUPS, _places(votes), strict=True)
+    return [Crowd(name, len(at), float(shares[at].mean())) for name, at in named if len(at)]
+
+
+def _group(
+    labels: Integers,
+    right: NDArray[np.bool_],
+    votes: Integers,
+    counts: NDArray[np.float64],
+) -> list[Group]:
+    """Accuracy where all people agree, and in thirds of the other images by their entropy."""
+    shares = votes[np.arange(len(labels)), labels] / votes.sum(axis=1)
+    groups = []
+    for name, place in zip(GROUPS, _places(votes), strict=True):
+        if len(place):
+            part = counts[:, place]
+            with np.errstate(invalid="ignore"):
+                values = part @ right[place] / part.sum(axis=1)
+            share = float(shares[place].mean())
+            groups.append(Group(name, len(place), share, make_interval(values)))
+    return groups
+
+
+@dataclass(frozen=True)
+class VotesStudy:
+    """What people's votes say, and each run that could be set beside them.
+
+    Attributes:
+        told: What is here, and what is not and why.
+        people: The images in four groups, by how far people are divided; empty where neither the
+            votes nor a record of them is at hand.
+        compared: Runs on CIFAR-10's test images.
+    """
+
+    told: str
+    people: Sequence[Crowd]
+    compared: Sequence[VotesComparison]
+
+
+def fitting_runs(
+    runs: Sequence[Run],
+) -> tuple[list[tuple[Run, dict[str, NDArray[Any]]]], list[str]]:
+    """Runs on the official test images with their predictions, and what to say of the others."""
+    fitting, lines = [], []
+    for run in runs:
+        classes = tuple(run.record["dataset"]["classes"])
+        try:
+            arrays = run.arrays("predictions")
+            check_official_order(arrays["labels"], classes)
+            fitting.append((run, arrays))
+        except ValueError as error:
+            if classes == CIFAR10_CLASSES:  # else it is just another data set
+                lines.append(f"{run.name} is refused: {error}")
+    return fitting, [f"Runs on CIFAR-10's test images: {len(fitting)}.", *lines]
+
+
+def label_runs(runs: Sequence[Run]) -> list[str]:
+    """Runs in words that tell them apart: title and data set, and the name where these repeat."""
+    words = [f"{run.title}, {run.record['dataset']['title']}" for run in runs]
+    return [
+        f"{label} ({run.name})" if words.count(label) > 1 else label
+        for run, label in zip(runs, words, strict=True)
+    ]
+
+
+def votes_table(study: VotesStudy) -> "pd.DataFrame":
+    """People by groups of images, and all compared runs, with intervals over images."""
+    import pandas as pd
+
+    columns = {
+        "people: images, share of the most frequent answer": {
+            f"accuracy, {crowd.name}": f"{crowd.images:,}, {crowd.agreement:.1%}"
+            for crowd in study.people
+        }
+    }
+    for one in study.compared:
+        columns[one.title] = {
+            "accuracy": str(one.accuracy),
+            **{f"accuracy, {group.name}": str(group.model) for group in one.groups},
+            "kappa with the majority": str(one.kappa),
+            "class-wise JS distance": str(one.class_js),
+            "inter-class JS distance": str(one.inter_js),
+            "wrong where all people are right": str(len(one.model_alone_wrong)),
+            "right where most people are wrong": str(len(one.majority_alone_wrong)),
+        }
+    return pd.DataFrame(columns).fillna("")

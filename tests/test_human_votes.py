@@ -1,0 +1,184 @@
+"""CIFAR-10 runs beside people's votes: the join, its refusals, and what is compared."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from attnlib import human, votes
+from attnlib.consistency import (
+    classwise_errors,
+    confusion_matrix,
+    error_consistency,
+    interclass_errors,
+    js_distance,
+)
+from attnlib.downloads import cache_dir
+from attnlib.formats import CIFAR10_CLASSES
+from attnlib.published import VOTES, load_votes
+from attnlib.votes import (
+    GROUPS,
+    check_official_order,
+    compare_votes,
+    find_crowds,
+    fitting_runs,
+    label_runs,
+    uncertainty,
+    votes_table,
+)
+
+RNG = np.random.default_rng(0)
+LABELS = np.repeat(np.arange(10), 40)
+COUNTS = RNG.multinomial(50, np.full(10, 0.1), size=400) // 4
+COUNTS[np.arange(400), LABELS] += 30
+COUNTS[:120] = 0
+COUNTS[np.arange(120), LABELS[:120]] = 50  # of one voice
+COUNTS[200:210] = 0
+COUNTS[np.arange(200, 210), (LABELS[200:210] + 1) % 10] = 50  # of one voice, and wrong
+DECISIONS = np.where(RNG.random(400) < 0.8, LABELS, RNG.integers(0, 10, 400))
+
+
+class Stub:
+    """As much of a run as the join looks at."""
+
+    def __init__(self, name, labels, classes=CIFAR10_CLASSES, decisions=None):
+        self.name = self.title = name
+        self.record = {"dataset": {"classes": list(classes), "title": "CIFAR-10"}}
+        logits = np.eye(10, dtype=np.float16)[labels if decisions is None else decisions]
+        self.held = {"labels": labels, "logits": logits}
+
+    def arrays(self, name):
+        if self.held is None:
+            raise ValueError(f"{self.name} has no {name}.npz")
+        return self.held
+
+
+@pytest.fixture
+def official(monkeypatch) -> np.ndarray:
+    """Official labels of the test's own."""
+    labels = np.random.default_rng(5).permutation(np.repeat(np.arange(10), 1000))
+    digest = hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest()
+    monkeypatch.setattr(votes, "LABELS_SHA256", digest)
+    return labels
+
+
+def test_comparison_equals_the_plain_functions():
+    one = compare_votes("run", LABELS, DECISIONS, COUNTS, resamples=20)
+    right, majority = DECISIONS == LABELS, COUNTS.argmax(axis=1) == LABELS
+    assert one.accuracy.value == right.mean() and one.majority_accuracy == majority.mean()
+    assert one.kappa.value == pytest.approx(error_consistency(right, majority))
+    model = confusion_matrix(LABELS, DECISIONS, range(10))
+    people = np.stack([COUNTS[LABELS == label].sum(axis=0) for label in range(10)])
+    pairs = [(errors(model), errors(people)) for errors in (classwise_errors, interclass_errors)]
+    assert one.class_js.value == pytest.approx(js_distance(*pairs[0]), abs=1e-7)
+    assert one.inter_js.value == pytest.approx(js_distance(*pairs[1]), abs=1e-7)
+    for interval in (one.accuracy, one.kappa, one.class_js, one.inter_js):
+        assert interval.low < interval.value < interval.high
+
+
+def test_groups_run_from_one_voice_to_the_most_divided_and_hold_each_image_once():
+    one = compare_votes("run", LABELS, DECISIONS, COUNTS, resamples=20)
+    assert tuple(group.name for group in one.groups) == GROUPS
+    assert [group.images for group in one.groups] == [130, 90, 90, 90]
+    assert sum(group.images * group.model.value for group in one.groups) == pytest.approx(
+        (DECISIONS == LABELS).sum()
+    )
+    shares = [crowd.agreement for crowd in find_crowds(COUNTS)]
+    assert shares[0] == 1 and shares == sorted(shares, reverse=True)
+    assert one.groups[0].votes_right == pytest.approx(120 / 130)
+
+
+def test_images_where_one_side_alone_is_wrong_are_named_by_their_place():
+    one = compare_votes("run", LABELS, DECISIONS, COUNTS, resamples=2)
+    wrong = DECISIONS != LABELS
+    assert one.model_alone_wrong == [k for k in range(120) if wrong[k]]
+    majority = COUNTS.argmax(axis=1) != LABELS
+    assert one.majority_alone_wrong == [k for k in range(400) if majority[k] and not wrong[k]]
+    assert set(one.majority_alone_wrong) & set(range(200, 210))
+
+
+def test_uncertainty_is_the_entropy_of_the_votes_in_nats():
+    found = uncertainty(np.array([[50, 0], [25, 25], [10, 30]]))
+    expected = [0, np.log(2), -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "decisions", "counts"),
+    [
+        (LABELS[:-1], DECISIONS, COUNTS),
+        (LABELS, DECISIONS[:-1], COUNTS),
+        (LABELS, DECISIONS, COUNTS[:-1]),
+        (LABELS, DECISIONS, COUNTS * (np.arange(400) > 0)[:, None]),
+    ],
+)
+def test_images_without_partner_or_votes_are_refused(labels, decisions, counts):
+    with pytest.raises(ValueError, match="expected labels, decisions and votes on the same"):
+        compare_votes("run", labels, decisions, counts, resamples=2)
+
+
+def test_labels_in_the_official_order_are_joined_and_all_others_refused(official):
+    check_official_order(official, CIFAR10_CLASSES)
+    with pytest.raises(ValueError, match="another order"):
+        check_official_order(np.sort(official), CIFAR10_CLASSES)
+    swapped = official.copy()
+    a, b = 0, int(np.flatnonzero(official != official[0])[0])
+    swapped[[a, b]] = swapped[[b, a]]
+    with pytest.raises(ValueError, match=r"official order; got 10000 .*another order"):
+        check_official_order(swapped, CIFAR10_CLASSES)
+    with pytest.raises(ValueError, match="other images"):
+        check_official_order(official[:-1], CIFAR10_CLASSES)
+    with pytest.raises(ValueError, match="classes: expected"):
+        check_official_order(official, CIFAR10_CLASSES[::-1])
+
+
+def test_runs_in_another_order_are_refused_aloud_and_other_data_sets_passed_over(official):
+    fits = Stub("fits", official)
+    turned, digits = Stub("turned", official[::-1].copy()), Stub("digits", LABELS, "0123456789")
+    bare = Stub("bare", official)
+    bare.held = None
+    found, lines = fitting_runs([fits, turned, digits, bare])
+    assert [run.name for run, _ in found] == ["fits"]
+    assert lines[0] == "Runs on CIFAR-10's test images: 1."
+    assert "turned is refused: labels" in lines[1] and "bare is refused" in lines[2]
+    assert not any("digits" in line for line in lines)
+
+
+def test_runs_of_one_title_are_told_apart_by_name_and_all_name_their_data(official):
+    runs = [Stub(name, official) for name in ("one-s0", "one-s1", "two")]
+    for run in runs[:2]:
+        run.title = "One"
+    assert label_runs(runs) == ["One, CIFAR-10 (one-s0)", "One, CIFAR-10 (one-s1)", "two, CIFAR-10"]
+
+
+def test_every_fitting_run_is_compared_in_one_study(official, monkeypatch):
+    voted = np.zeros((10000, 10), dtype=np.int64)
+    voted[np.arange(10000), official] = 50
+    monkeypatch.setattr(human, "load_votes", lambda: voted)
+    wrong = np.where(np.arange(10000) < 5, (official + 1) % 10, official)
+    runs = [Stub("a", official), Stub("b", official, decisions=wrong), Stub("c", official[::-1])]
+    study = human.study_votes(runs, resamples=3)
+    assert [one.title for one in study.compared] == ["a, CIFAR-10", "b, CIFAR-10"]
+    assert [one.accuracy.value for one in study.compared] == [1, 0.9995]
+    assert study.compared[1].model_alone_wrong == [0, 1, 2, 3, 4]
+    assert "c is refused" in study.told
+
+
+def test_table_has_people_and_a_column_for_each_run():
+    compared = [compare_votes(name, LABELS, DECISIONS, COUNTS, resamples=5) for name in "ab"]
+    table = votes_table(votes.VotesStudy("", find_crowds(COUNTS), compared))
+    assert list(table.columns)[1:] == ["a", "b"] and len(table) == 4 + 6
+    assert table.loc["accuracy, unanimous"].iloc[0] == "130, 100.0%"
+    alone = votes_table(votes.VotesStudy("", find_crowds(COUNTS), []))
+    assert alone.shape == (4, 1)
+
+
+def test_votes_of_cifar10h_are_those_that_were_published():
+    if not (cache_dir() / VOTES).is_file():
+        pytest.skip("CIFAR-10H's votes are not in the cache: set ATTNLIB_DATA")
+    counts = load_votes()
+    assert counts.shape == (10000, 10) and counts.sum() == 511_000
+    totals = counts.sum(axis=1)
+    assert (totals.min(), totals.max()) == (47, 63)
+    assert uncertainty(counts).mean() == pytest.approx(0.1545, abs=5e-5)
+    assert find_crowds(counts)[0].images / 10000 == pytest.approx(0.439, abs=5e-4)
