@@ -174,6 +174,17 @@ def test_where_the_images_are_not_at_hand_that_is_said(write, tmp_path, monkeypa
     assert split is None and told in note
 
 
+def test_nothing_is_downloaded_to_show_an_image(write, tmp_path, monkeypatch):
+    def download(*args, **kwargs):
+        pytest.fail("asked for the data set, which would be fetched")
+
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(comparison, "load_dataset", download)
+    dataset = {"name": "cifar10", "title": "CIFAR-10"}
+    compared = compare_runs(folders(write("a", dataset=dataset), write("b", dataset=dataset)))
+    assert load_images(compared)[0] is None
+
+
 def test_wrong_parameters_are_named():
     with pytest.raises(ValueError, match=r"run: no such parameter\. Did you mean 'runs'\?"):
         ErrorsConfig.from_params(run="a")
