@@ -167,7 +167,12 @@ def test_speed_of_another_card_differs_and_of_the_thesis_own_may_be_reproduced()
 def test_unstable_speed_is_no_plain_number():
     noisy = measured("NVIDIA H100", deit_t=300.0)
     noisy.rows[0].update(stable=False, low=200.0, high=420.0)
-    assert verdict("speed_deit_t_dp", costs=(noisy,)).ours == "unstable: 200 to 420 img/s"
+    found = verdict("speed_deit_t_dp", costs=(noisy,))
+    assert found.ours == "unstable: 200 to 420 img/s" and found.verdict == "not run"
+    noisy.device["name"] = "Tesla K80"
+    noisy.rows[0].update(low=100.0)  # so wide that the printed speed lies inside
+    found = verdict("speed_deit_t_dp", costs=(noisy,))
+    assert found.verdict == "not run" and found.number is None
 
 
 def test_claim_on_measurements_needs_ours():
@@ -266,8 +271,17 @@ def test_records_of_a_gpu_replace_what_was_counted_of_memory():
 
 def test_order_of_time_is_fitted_from_measurements():
     tokens = (1225, 1600, 2025, 2500, 3136)
-    rows = [{"layer": "explicit", "tokens": n, "quantity": "seconds", "value": 1e-9 * n**1.95}
-            for n in tokens]  # fmt: skip
-    evidence = replace(NOTHING, scalings=(replace(measured("a laptop", "cpu"), rows=rows),))
+    for power, expected in ((1.95, "reproduced"), (1.6, "differs")):
+        rows = [{"layer": "explicit", "tokens": n, "quantity": "seconds", "value": 1e-9 * n**power}
+                for n in tokens]  # fmt: skip
+        evidence = replace(NOTHING, scalings=(replace(measured("a laptop", "cpu"), rows=rows),))
+        found = judge(STATEMENTS["order_time"], VALUES, evidence)
+        assert found.verdict == expected and found.ours.startswith(f"{power:.2f} [")
+    for row in rows[:3]:
+        row["stable"] = False
     found = judge(STATEMENTS["order_time"], VALUES, evidence)
-    assert found.verdict == "reproduced" and found.ours.startswith("1.95 [")
+    assert found.verdict == "not run" and "3 of 5 timings on a laptop are unstable" in found.why
+    rows[0]["stable"] = True
+    assert judge(STATEMENTS["order_time"], VALUES, evidence).verdict == "differs"
+    rows[0]["value"] *= 4  # scatter so wide that 2 lies in the interval
+    assert judge(STATEMENTS["order_time"], VALUES, evidence).verdict == "reproduced"
