@@ -131,6 +131,10 @@ def copy_sources(folder: Path) -> None:
     shutil.copytree(ROOT / "book", folder / "book", ignore=ignored)
     for name in ("_config.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
+    for name in ("errors", "cost", "features", "attention", "human", "scoreboard", "errata"):
+        page = folder / "book" / "runs" / f"{name}.md"
+        page.parent.mkdir(exist_ok=True)
+        page.write_text(f"# {name.title()}\n\nStands for a page of the book.\n")
 
 
 def make_pages(folder: Path) -> None:

@@ -140,7 +140,8 @@ def test_distance_is_in_pixels_among_patches_only() -> None:
     to_self[2:, 2:] = torch.eye(3)
     to_next[2:, 2:] = torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])  # 8, 8 and 16 pixels
     weights = torch.stack([to_self, to_next])[None]
-    weights[..., :2] = 3  # whatever goes to the prefix is left out
+    weights = weights / 4  # a row sums to 1 with its prefix, and not among the patches
+    weights[..., :2] = 3 / 8
     found = attention_distance(weights, grid, 8)
     torch.testing.assert_close(found, torch.tensor([0.0, 32 / 3]))
 
