@@ -180,6 +180,7 @@ def test_on_colab_the_bootstrap_cell_adds_attnlib_and_changes_no_version(colab, 
     assert "No module named 'attnlib'" in missing.stderr
     (wheel,) = folder.glob("attnlib-*.whl")
     environment = {"JUPYTER_PATH": str(folder), "ATTNLIB_SOURCE": str(wheel)}
+    (tmp_path / "results").symlink_to(ROOT / "results")  # in place of a network
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         given = SMALL if notebook.stem == "train" else []
         done = call(
@@ -192,5 +193,5 @@ def test_on_colab_the_bootstrap_cell_adds_attnlib_and_changes_no_version(colab, 
     after = json.loads(call(python, "-c", script, cwd=tmp_path).stdout)
     assert after["attnlib"] == al.__version__
     assert {name: after[name] for name in before} == before
-    (run,) = al.list_runs(tmp_path / "runs")
-    assert run.record["status"] == "finished"
+    runs = al.list_runs(tmp_path / "runs")
+    assert runs and all(run.record["status"] == "finished" for run in runs)
