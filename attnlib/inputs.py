@@ -150,6 +150,7 @@ class Batched:
         whole = torch.tensor([[0.0], [self.work_size]], dtype=torch.float64)
         self.upscale = resize_weights(whole[0], whole[1], self.work_size, S)[0]
         self.upscale = self.upscale.to(self.device, torch.float32)
+        # Erased boxes are windows of one table; timm draws fresh noise for each.
         noise = torch.randn(3, 2 * S, 2 * S, generator=make_generator(config.seed, "noise"))
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
         self.noise = (noise * std + mean).to(self.device)
