@@ -68,6 +68,7 @@ class StudyParams:
     protocol: str = parameter("rgb-mean", "how they are asked", choices=PROTOCOL_NAMES)
     data_path: str | None = parameter(None, "folder of stimuli in place of the published ones")
     decisions_path: str | None = parameter(None, "folder of decisions in place of published ones")
+    cifar10_path: str | None = parameter(None, "CIFAR-10's archive or .npz file, to show images")
     resamples: int = parameter(1000, "bootstrap resamples of the images", low=10)
     seed: int = parameter(0, "of the resamples", low=0)
     reuse: bool = parameter(True, "read a network's decisions where they are already written")
@@ -91,6 +92,8 @@ class StudyParams:
             folder = getattr(chosen, field)
             if folder and not Path(folder).expanduser().is_dir():
                 raise ValueError(f"{field}: expected a folder; got {folder!r}.")
+        if chosen.cifar10_path and not Path(chosen.cifar10_path).expanduser().exists():
+            raise ValueError(f"cifar10_path: expected a file; got {chosen.cifar10_path!r}.")
         return chosen
 
     @property
@@ -131,6 +134,8 @@ def run_study(params: StudyParams, note: Note | None = None) -> Study:
     own: list[Decisions] = []
     several = not (stimuli or params.decisions_path)  # the first network, by several protocols
     networks = params.networks if stimuli or several else []  # else there are no images to show
+    if not networks and params.models not in ("", NETWORK):
+        tell(f"{params.models} left out: to show it the images, data_path must name their folder.")
     for place, name in enumerate(networks):
         extra = PROTOCOLS if several and place == 0 else ()
         try:

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from attnlib.agreement import PEOPLE, Interval
+from attnlib.data import Split
 from attnlib.decisions import CATEGORIES
+from attnlib.formats import CIFAR10_CLASSES
 from attnlib.plots import COLOURS, INK, style
 from attnlib.study import NAMES, Measured, Study
 from attnlib.votes import VotesStudy
@@ -139,6 +141,41 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylabel("right answers of the model")
         figure.legend(loc="outside upper left", ncols=1, fontsize=8, handletextpad=0.3)
+        plt.close(figure)
+    return figure
+
+
+def disputed_images(study: VotesStudy, split: Split | None, columns: int = 6) -> Figure:
+    """For each run the first images that one side alone gets wrong, a row for each side.
+
+    Above an image its true class and, after >, the wrong answer. Where the images are not at hand
+    (``split`` is None), their places stand for them.
+    """
+    if not study.compared:
+        return _say("No run on CIFAR-10's test images is here.")
+    rows = []
+    for one in study.compared:
+        alone = one.model_alone_wrong, one.majority_alone_wrong
+        wrong = "all people right, network wrong", "network right, most people wrong"
+        for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):
+            title = f"{one.title}:\n{words}, {len(images):,} images"
+            rows.append((title, images[:columns], side))
+    with style():
+        figure = plt.figure(figsize=(WIDTH, 1.6 * len(rows)), layout="constrained")
+        for part, (title, images, side) in zip(
+            figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True
+        ):
+            part.suptitle(title, x=0.01, ha="left", fontsize=8)
+            panels = part.subplots(1, columns)
+            for axes in panels:
+                axes.axis("off")
+            for axes, image in zip(panels, images, strict=False):
+                truth, answer = (CIFAR10_CLASSES[k] for k in (image.truth, getattr(image, side)))
+                axes.set_title(f"{truth}\n> {answer}", fontsize=8, pad=3)
+                if split is None:
+                    axes.text(0.5, 0.5, f"image\n{image.image}", ha="center", va="center")
+                else:
+                    axes.imshow(split.images[image.image], interpolation="nearest")
         plt.close(figure)
     return figure
 

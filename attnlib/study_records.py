@@ -10,7 +10,7 @@ from attnlib.claims import Finding
 from attnlib.decisions import CATEGORIES
 from attnlib.measurements import FOLDERS, Measurements, Row, read_measurements, write_measurements
 from attnlib.study import Measured, Study
-from attnlib.votes import Crowd, Group, VotesComparison, VotesStudy
+from attnlib.votes import Crowd, Disputed, Group, VotesComparison, VotesStudy
 
 STUDY, VOTES = "human.json", "human-cifar10h.json"
 COMMAND = "papermill notebooks/human.ipynb OUT.ipynb -p save results/measurements"
@@ -106,7 +106,7 @@ def write_votes_study(study: VotesStudy, folder: Path) -> None:
             rows.append({"part": "group", "title": one.title, **told, **numbers})
         for key in IMAGES:
             shown = {"part": key, "title": one.title}
-            rows += [{**shown, "image": image} for image in getattr(one, key)]
+            rows += [{**shown, **disputed._asdict()} for disputed in getattr(one, key)]
     write_measurements(folder / VOTES, "human-cifar10h", rows, COMMAND)
 
 
@@ -134,6 +134,9 @@ def _comparison(row: Row, parts: dict[str, list[Row]]) -> VotesComparison:
     def own(part: str) -> list[Row]:
         return [one for one in parts.get(part, []) if one["title"] == row["title"]]
 
+    def disputed(part: str) -> list[Disputed]:
+        return [Disputed(*(one[key] for key in Disputed._fields)) for one in own(part)]
+
     return VotesComparison(
         row["title"],
         _interval(row, "accuracy_"),
@@ -145,8 +148,8 @@ def _comparison(row: Row, parts: dict[str, list[Row]]) -> VotesComparison:
             Group(one["name"], one["images"], one["votes_right"], _interval(one))
             for one in own("group")
         ],
-        model_alone_wrong=[one["image"] for one in own(IMAGES[0])],
-        majority_alone_wrong=[one["image"] for one in own(IMAGES[1])],
+        model_alone_wrong=disputed(IMAGES[0]),
+        majority_alone_wrong=disputed(IMAGES[1]),
     )
 
 

@@ -22,7 +22,9 @@ from attnlib.agreement import (
     kappa_rows,
     make_interval,
 )
-from attnlib.formats import CIFAR10_CLASSES
+from attnlib.data import Split, load_dataset
+from attnlib.downloads import cache_dir
+from attnlib.formats import CIFAR10_ARCHIVE, CIFAR10_CLASSES
 from attnlib.runs import Run
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ LABELS_SHA256 = "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d
 GROUPS = ("unanimous", "least divided third", "middle third", "most divided third")
 
 Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class Crowd(NamedTuple):
@@ -41,6 +44,15 @@ class Crowd(NamedTuple):
     name: str
     images: int
     agreement: float  # mean share of votes for the class that most people named
+
+
+class Disputed(NamedTuple):
+    """An image that one side alone gets wrong, by its place in the test set, with both answers."""
+
+    image: int
+    truth: int
+    network: int
+    people: int  # what most of them said
 
 
 class Group(NamedTuple):
@@ -75,8 +87,8 @@ class VotesComparison:
     class_js: Interval
     inter_js: Interval
     groups: Sequence[Group]
-    model_alone_wrong: Sequence[int]
-    majority_alone_wrong: Sequence[int]
+    model_alone_wrong: Sequence[Disputed]
+    majority_alone_wrong: Sequence[Disputed]
 
 
 def check_official_order(labels: NDArray[np.integer], class_names: Sequence[str]) -> None:
@@ -87,10 +99,11 @@ def check_official_order(labels: NDArray[np.integer], class_names: Sequence[str]
     """
     if tuple(class_names) != CIFAR10_CLASSES:
         raise ValueError(f"classes: expected {CIFAR10_CLASSES}; got {tuple(class_names)}")
-    digest = hashlib.sha256(np.asarray(labels).astype(np.uint8).tobytes()).hexdigest()
-    if digest != LABELS_SHA256:
-        counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=10)
-        why = "another order" if counts.tolist() == [1000] * 10 else "other images"
+    as_bytes = np.asarray(labels).astype(np.uint8)
+    digest = hashlib.sha256(as_bytes.tobytes()).hexdigest()
+    if digest != LABELS_SHA256 or not np.array_equal(as_bytes, labels):
+        same = np.array_equal(np.sort(labels), np.repeat(np.arange(10), 1000))
+        why = "another order" if same else "other images"
         raise ValueError(
             f"labels: expected CIFAR-10's 10000 test labels in the official order; got "
             f"{len(labels)} with SHA-256 {digest[:16]}...: {why}"
@@ -126,7 +139,8 @@ def compare_votes(
             f"{len(decisions)} and {n}, {int((votes.sum(axis=1) < 1).sum())} without votes"
         )
     counts, rows = draw_counts(n, resamples, seed), np.arange(n)
-    right, majority_right = decisions == labels, votes.argmax(axis=1) == labels
+    majority = votes.argmax(axis=1)
+    right, majority_right = decisions == labels, majority == labels
     model_answers, people_answers = np.zeros((n, K, K)), np.zeros((n, K, K))
     model_answers[rows, labels, decisions] = 1
     people_answers[rows, labels] = votes
@@ -134,6 +148,11 @@ def compare_votes(
     people_rows, people_cells = error_rows(people_answers, counts)
     accuracy = counts @ right / counts.sum(axis=1)
     unanimous = votes[rows, labels] == votes.sum(axis=1)
+
+    def dispute(places: Flags) -> list[Disputed]:
+        columns = np.stack([rows, labels, decisions, majority], axis=1)
+        return [Disputed(*row) for row in columns[places].tolist()]
+
     return VotesComparison(
         title,
         make_interval(accuracy),
@@ -142,8 +161,8 @@ def compare_votes(
         make_interval(js_rows(model_rows, people_rows)),
         make_interval(js_rows(model_cells, people_cells)),
         groups=_group(labels, right, votes, counts),
-        model_alone_wrong=np.flatnonzero(unanimous & ~right).tolist(),
-        majority_alone_wrong=np.flatnonzero(right & ~majority_right).tolist(),
+        model_alone_wrong=dispute(unanimous & ~right),
+        majority_alone_wrong=dispute(right & ~majority_right),
     )
 
 
@@ -169,7 +188,7 @@ def find_crowds(votes: Integers) -> list[Crowd]:
 
 def _group(
     labels: Integers,
-    right: NDArray[np.bool_],
+    right: Flags,
     votes: Integers,
     counts: NDArray[np.float64],
 ) -> list[Group]:
@@ -211,7 +230,13 @@ def fitting_runs(
         classes = tuple(run.record["dataset"]["classes"])
         try:
             arrays = run.arrays("predictions")
+            lacking = [key for key in ("labels", "logits") if key not in arrays]
+            if lacking:
+                raise ValueError(f"its predictions lack {' and '.join(lacking)}")
             check_official_order(arrays["labels"], classes)
+            expected = len(arrays["labels"]), len(classes)
+            if arrays["logits"].shape != expected:
+                raise ValueError(f"its logits are {arrays['logits'].shape}, not {expected}")
             fitting.append((run, arrays))
         except ValueError as error:
             if classes == CIFAR10_CLASSES:  # else it is just another data set
@@ -226,6 +251,32 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
         f"{label} ({run.name})" if words.count(label) > 1 else label
         for run, label in zip(runs, words, strict=True)
     ]
+
+
+def load_test_images(study: VotesStudy, path: str | None = None) -> tuple[Split | None, str]:
+    """CIFAR-10's test images, to be looked at, and a sentence; None where they are not at hand.
+
+    Nothing is downloaded for it. Their labels must be in the official order.
+
+    Args:
+        study: Without a run in it there is nothing to look at.
+        path: The official archive or its folder, or an ``.npz`` file; None for the archive in the
+            cache.
+    """
+    if not study.compared:
+        return None, "No run on CIFAR-10's test images is here, so there is no image to show."
+    if path is None and not (cache_dir() / "cifar10" / CIFAR10_ARCHIVE).exists():
+        return None, (
+            f"The images are not shown: {CIFAR10_ARCHIVE} is not in the cache. Running "
+            "notebooks/data.ipynb with -p dataset cifar10 fetches it; -p cifar10_path FILE shows "
+            "those of an .npz file in the official order."
+        )
+    try:
+        data = load_dataset("npz" if path and path.endswith(".npz") else "cifar10", path)
+        check_official_order(data.test.labels, data.class_names)
+    except (ValueError, OSError) as fault:
+        return None, f"The images are not shown: {path or 'cache'}: {fault}"
+    return data.test, f"Images from {data.title}, by their place in the test set."
 
 
 def votes_table(study: VotesStudy) -> "pd.DataFrame":

@@ -197,6 +197,9 @@ def test_own_decisions_take_the_place_of_the_published_ones(world, tmp_path):
     assert [one.system for one in figure_systems(study, params)] == ["net"]
     assert np.isnan(study.systems[1].measures["shape_bias"].value)  # edges have no texture
     assert study.systems[1].measures["kappa"].value > 0
+    told = []
+    run_study(replace(params, models="deit_b"), told.append)
+    assert told == ["deit_b left out: to show it the images, data_path must name their folder."]
 
 
 def test_the_default_network_is_left_out_aloud_where_its_weights_are_not(world, monkeypatch):
@@ -259,6 +262,7 @@ def test_a_saved_study_is_read_back_as_it_was(world, tmp_path, monkeypatch):
         ({"resamples": 0}, "resamples: expected a whole number >= 10; got 0"),
         ({"data_path": "nowhere"}, "data_path: expected a folder; got 'nowhere'"),
         ({"decisions_path": "nowhere"}, "decisions_path: expected a folder"),
+        ({"cifar10_path": "no.npz"}, "cifar10_path: expected a file; got 'no.npz'"),
     ],
 )
 def test_wrong_parameters_are_refused_by_name_with_the_valid_ones(given, told):

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from attnlib import human, votes
+from attnlib import human, plots_human, votes
 from attnlib.consistency import (
     classwise_errors,
     confusion_matrix,
@@ -23,6 +23,7 @@ from attnlib.votes import (
     find_crowds,
     fitting_runs,
     label_runs,
+    load_test_images,
     uncertainty,
     votes_table,
 )
@@ -91,10 +92,13 @@ def test_groups_run_from_one_voice_to_the_most_divided_and_hold_each_image_once(
 def test_images_where_one_side_alone_is_wrong_are_named_by_their_place():
     one = compare_votes("run", LABELS, DECISIONS, COUNTS, resamples=2)
     wrong = DECISIONS != LABELS
-    assert one.model_alone_wrong == [k for k in range(120) if wrong[k]]
+    said = np.stack([np.arange(400), LABELS, DECISIONS, COUNTS.argmax(axis=1)], axis=1).tolist()
+    alone = [said[k] for k in range(120) if wrong[k]]
+    assert [list(image) for image in one.model_alone_wrong] == alone
     majority = COUNTS.argmax(axis=1) != LABELS
-    assert one.majority_alone_wrong == [k for k in range(400) if majority[k] and not wrong[k]]
-    assert set(one.majority_alone_wrong) & set(range(200, 210))
+    alone = [said[k] for k in range(400) if majority[k] and not wrong[k]]
+    assert [list(image) for image in one.majority_alone_wrong] == alone
+    assert {image[0] for image in alone} & set(range(200, 210))
 
 
 def test_uncertainty_is_the_entropy_of_the_votes_in_nats():
@@ -128,6 +132,9 @@ def test_labels_in_the_official_order_are_joined_and_all_others_refused(official
         check_official_order(swapped, CIFAR10_CLASSES)
     with pytest.raises(ValueError, match="other images"):
         check_official_order(official[:-1], CIFAR10_CLASSES)
+    for wrapping in (official.astype(np.int64) - 256, official + 0.5):
+        with pytest.raises(ValueError, match="other images"):
+            check_official_order(wrapping, CIFAR10_CLASSES)
     with pytest.raises(ValueError, match="classes: expected"):
         check_official_order(official, CIFAR10_CLASSES[::-1])
 
@@ -137,10 +144,15 @@ def test_runs_in_another_order_are_refused_aloud_and_other_data_sets_passed_over
     turned, digits = Stub("turned", official[::-1].copy()), Stub("digits", LABELS, "0123456789")
     bare = Stub("bare", official)
     bare.held = None
-    found, lines = fitting_runs([fits, turned, digits, bare])
+    half, cut = Stub("half", official), Stub("cut", official)
+    del half.held["logits"]
+    cut.held["logits"] = cut.held["logits"][:-1]
+    found, lines = fitting_runs([fits, turned, digits, bare, half, cut])
     assert [run.name for run, _ in found] == ["fits"]
     assert lines[0] == "Runs on CIFAR-10's test images: 1."
     assert "turned is refused: labels" in lines[1] and "bare is refused" in lines[2]
+    assert lines[3] == "half is refused: its predictions lack logits"
+    assert lines[4] == "cut is refused: its logits are (9999, 10), not (10000, 10)"
     assert not any("digits" in line for line in lines)
 
 
@@ -160,8 +172,60 @@ def test_every_fitting_run_is_compared_in_one_study(official, monkeypatch):
     study = human.study_votes(runs, resamples=3)
     assert [one.title for one in study.compared] == ["a, CIFAR-10", "b, CIFAR-10"]
     assert [one.accuracy.value for one in study.compared] == [1, 0.9995]
-    assert study.compared[1].model_alone_wrong == [0, 1, 2, 3, 4]
+    assert [image.image for image in study.compared[1].model_alone_wrong] == [0, 1, 2, 3, 4]
     assert "c is refused" in study.told
+
+
+def archive(path, labels):
+    """An archive with twenty training images and, as test images, their own places as colours."""
+    places = np.arange(len(labels))
+    pixels = np.zeros((len(labels), 2, 2, 3), dtype=np.uint8)
+    pixels[..., 0], pixels[..., 1] = (places // 256)[:, None, None], (places % 256)[:, None, None]
+    train = np.zeros((20, 2, 2, 3), np.uint8), np.arange(20) % 10
+    keys = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
+    np.savez(path, **dict(zip(keys, (*train, pixels, labels, CIFAR10_CLASSES), strict=True)))
+    return str(path)
+
+
+def test_disputed_images_are_shown_by_their_place(official, tmp_path):
+    voted = np.eye(10, dtype=np.int64)[official] * 50
+    wrong = np.where(np.arange(10000) % 3000 == 2999, (official + 1) % 10, official)
+    voted[[5, 7]] = np.roll(voted[[5, 7]], 1, axis=1)
+    study = votes.VotesStudy("", [], [compare_votes("a", official, wrong, voted, resamples=2)])
+    split, note = load_test_images(study, archive(tmp_path / "own.npz", official))
+    assert note == "Images from own, by their place in the test set."
+    figure = plots_human.disputed_images(study, split, columns=4)
+    shown = [axes.get_images()[0].get_array()[0, 0] for axes in figure.axes if axes.get_images()]
+    assert [256 * int(red) + int(green) for red, green, _ in shown] == [2999, 5999, 8999, 5, 7]
+    names = [CIFAR10_CLASSES[label] for label in (*official[[2999, 2999]], *official[[5, 5]])]
+    following = [CIFAR10_CLASSES[(CIFAR10_CLASSES.index(name) + 1) % 10] for name in names]
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[0] == f"{names[0]}\n> {following[0]}"
+    assert titles[4] == f"{names[2]}\n> {following[2]}"
+    words = [part.get_suptitle() for part in figure.subfigs]
+    assert "network wrong, 3 images" in words[0] and "people wrong, 2 images" in words[1]
+    bare = plots_human.disputed_images(study, None, columns=4)
+    assert [axes.texts[0].get_text() for axes in bare.axes[:1]] == ["image\n2999"]
+
+
+def test_images_that_are_not_at_hand_are_neither_fetched_nor_taken_from_other_data(
+    official, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
+    voted = np.eye(10, dtype=np.int64)[official] * 50
+    study = votes.VotesStudy("", [], [compare_votes("a", official, official, voted, resamples=2)])
+    turned = archive(tmp_path / "turned.npz", official[::-1])
+    cases = {
+        None: "cifar-10-python.tar.gz is not in the cache. Running notebooks/data.ipynb",
+        turned: "turned.npz: labels: expected CIFAR-10's 10000 test labels in the official order",
+        str(tmp_path): "The images are not shown",
+    }
+    for path, told in cases.items():
+        split, note = load_test_images(study, path)
+        assert split is None and told in note
+    nothing = votes.VotesStudy("", [], [])
+    assert "no image to show" in load_test_images(nothing)[1]
+    assert "No run" in plots_human.disputed_images(nothing, None).texts[0].get_text()
 
 
 def test_table_has_people_and_a_column_for_each_run():
