@@ -9,9 +9,7 @@ In all three a sample is a function of (seed, epoch, index), how a batch is mixe
 step). The paths draw different numbers from the same distributions.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import torch
@@ -131,8 +129,6 @@ class Batched:
         self.pixels = place_pixels(split.images, self.device, memory)
         self.labels = torch.from_numpy(split.labels).to(self.device)
         self.buffer = torch.empty(0, device=self.device)
-        self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        self.pool = one_thread_each(self.threads) if self.threads > 1 else None
         S, native, kind = config.img_size, self.pixels.size, config.augment
         resizes = kind == "thesis" and S > SMALL
         self.work_size = min(*native, S) if resizes and config.input == "fast" else S
@@ -178,23 +174,8 @@ class Batched:
         if len(self.buffer) < B:
             self.buffer = torch.empty(B, 3, S, S, device=self.device)
         images = self.buffer[:B]
-        parts = self._shares(B)
-        own = [Draws._make(values[part] for values in draws) for part in parts]
-        split = [pixels[part] for part in parts], own, [images[part] for part in parts]
-        list((self.pool.map if self.pool else map)(self._make, *split))
-        return images
-
-    def _shares(self, count: int) -> list[slice]:
-        """What each thread of a CPU works on: whole pairs, so that no share hangs on the others."""
-        if self.pool is None:
-            return [slice(0, count)]
-        length = 2 * -(-count // (2 * self.threads))
-        return [slice(start, min(start + length, count)) for start in range(0, count, length)]
-
-    def _make(self, pixels: Tensor, draws: Draws, images: Tensor) -> None:
-        """Write samples into ``images`` from their uint8 ``pixels`` and what was drawn."""
         views = self._views(pixels, draws)
-        for part in self._parts(len(images), self.config.img_size):
+        for part in self._parts(B, S):
             place_views(views[part], self.upscale, images[part])
         for image, (top, left, height, width), (row, column) in zip(
             images, draws.erased.tolist(), draws.noise.tolist(), strict=True
@@ -202,6 +183,7 @@ class Batched:
             if height:
                 noise = self.noise[:, row : row + height, column : column + width]
                 image[:, top : top + height, left : left + width] = noise
+        return images
 
     def _few(self, size: int) -> int:
         """How many images of ``size`` pixels a side to work on at a time."""
@@ -225,25 +207,6 @@ class Batched:
             views[part] = resample(pixels[part], rows, columns)
         apply_work(views, plan, list(zip(rest[::2], rest[1::2], strict=True)), self._few(size))
         return views
-
-
-def one_thread_each(count: int) -> ThreadPoolExecutor:
-    """Threads of which each computes alone; PyTorch's own threads are as many as before.
-
-    On small images PyTorch splits each operation among threads that then wait for each other: two
-    of them made batches at 0.6 times the speed of one, and two that work apart at 1.9 times.
-    """
-    meeting = threading.Barrier(count)
-
-    def begin(_: int) -> None:
-        torch.set_num_threads(1)
-        torch.get_num_threads()  # each thread takes its number at the first time of asking
-        meeting.wait()
-
-    pool = ThreadPoolExecutor(count, "batches")
-    list(pool.map(begin, range(count)))
-    torch.set_num_threads(count)
-    return pool
 
 
 def place_views(views: Tensor, weights: Tensor, images: Tensor) -> None:

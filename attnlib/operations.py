@@ -91,7 +91,6 @@ def fixed_tables(
         POSTERIZE: x - x % merged,
         SOLARIZE: np.where(x < a, x, 255 - x),
         SOLARIZE_ADD: np.where(x < 128, np.minimum(x + a, 255), x),
-        BRIGHTNESS: np.clip(np.trunc(a * x), 0, 255),
     }
     return np.select([code[:, None] == key for key in choices], list(choices.values()))
 
@@ -129,9 +128,15 @@ def equalize(pixels: Tensor, _: Tensor) -> Tensor:
 def contrast(pixels: Tensor, factor: Tensor) -> Tensor:
     """Blend with the mean grey level, rounded."""
     count = pixels.shape[2] * pixels.shape[3]
-    mean = (2 * grey(pixels.float()).long().sum(dim=(1, 2, 3)) + count) // (2 * count)
-    levels = torch.arange(256, device=pixels.device, dtype=torch.float32)
-    return look_up(pixels, blend(mean[:, None].float(), levels, factor))
+    exact = pixels.float()
+    whole = grey(exact).sum(dim=3).long().sum(dim=(1, 2))  # the sum of a row is exact in floats
+    mean = (2 * whole + count) // (2 * count)
+    return blend(mean.view(-1, 1, 1, 1).float(), exact, factor.view(-1, 1, 1, 1))
+
+
+def brightness(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Blend with black."""
+    return pixels.float().mul_(factor.view(-1, 1, 1, 1)).clamp_(0, 255).to(torch.uint8)
 
 
 # Blends with another version of the image.
@@ -148,7 +153,8 @@ def grey(pixels: Tensor) -> Tensor:
     Sums stay below 2**24, where floats are exact.
     """
     red, green, blue = pixels.split(1, dim=1)
-    return (red * 19595).add_(green * 38470).add_(blue * 7471).add_(32768).mul_(2**-16).floor_()
+    total = (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471)
+    return total.add_(32768).mul_(2**-16).floor_()
 
 
 def color(pixels: Tensor, factor: Tensor) -> Tensor:
@@ -178,8 +184,9 @@ def cubic(points: Sequence[Tensor], share: Tensor) -> Tensor:
     a, b, c, d = points
     slope = a - b
     cube = (d - c).sub_(slope)
-    value = slope.sub_(cube).add_(cube.mul_(share))
-    return value.mul_(share).add_(c).sub_(a).mul_(share).add_(b)
+    value = slope.sub_(cube).addcmul_(cube, share)
+    value = (c - a).addcmul_(value, share)
+    return torch.addcmul(b, value, share)
 
 
 def fill_outside(values: Tensor, inside: Tensor) -> Tensor:
@@ -250,7 +257,8 @@ def _turns(
 
 
 FAMILIES = (  # operations, their function, and what turns codes and arguments into its values
-    ((INVERT, POSTERIZE, SOLARIZE, SOLARIZE_ADD, BRIGHTNESS), look_up, fixed_tables),
+    ((INVERT, POSTERIZE, SOLARIZE, SOLARIZE_ADD), look_up, fixed_tables),
+    ((BRIGHTNESS,), brightness, _factors),
     ((AUTO_CONTRAST,), auto_contrast, _factors),
     ((EQUALIZE,), equalize, _factors),
     ((CONTRAST,), contrast, _factors),
