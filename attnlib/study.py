@@ -129,22 +129,25 @@ def systems_table(study: Study) -> "pd.DataFrame":
 
 
 def published_table(study: Study) -> "pd.DataFrame":
-    """The figures as the thesis's source gives them: means and t intervals over ten people."""
+    """The figures as the thesis's source gives them: means and t intervals over ten people.
+
+    Empty where all decisions are of networks that attnlib ran.
+    """
     import pandas as pd
 
-    rows = []
+    rows = {}
     for one in study.systems:
         if one.source == "attnlib":
             continue
-        row = {"system": one.title, "accuracy": f"{one.measures['accuracy'].value:.4f}"}
+        row = {"accuracy": f"{one.measures['accuracy'].value:.4f}"}
         for measure in MEASURES[1:4]:
             margin = one.margins[measure]
             told = "" if math.isnan(margin) or one.system == PEOPLE else f" ± {margin:.4f}"
             row[NAMES[measure]] = f"{one.measures[measure].value:.4f}{told}"
         row["shape bias"] = f"{one.measures['shape_bias'].value:.4f}"
         row["shape / texture"] = " / ".join(str(hits) for hits in one.hits)
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("system")
+        rows[one.title] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
 
 
 def claims_table(study: Study) -> "pd.DataFrame":

@@ -11,6 +11,7 @@ import pytest
 
 from attnlib import published
 from attnlib.agreement import MEASURES, measure_agreement
+from attnlib.claims import judge_claims
 from attnlib.consistency import classwise_errors, confusion_matrix, interclass_errors, js_distance
 from attnlib.decisions import CATEGORIES, Decisions, make_decisions, read_cues, write_decisions
 from attnlib.downloads import DownloadError, cache_dir
@@ -61,6 +62,16 @@ def test_published_numbers_come_out_to_the_digits_given(systems):
     assert people.estimate("kappa").value == pytest.approx(0.331, abs=5e-4)
     assert people.estimate("shape_bias").value == pytest.approx(0.9587, abs=5e-5)
     assert people.hits[0].sum(axis=0).tolist() == [9236, 398]
+
+
+def test_verdicts_on_the_thesis_s_claims_are_those_of_the_published_decisions(systems):
+    findings = judge_claims(measure_agreement(systems, resamples=300))
+    assert [finding.verdict for finding in findings] == [
+        *("holds", "holds", "the opposite holds", "holds", "holds", "holds"),
+        *("the opposite holds", "holds", "not decided", "not decided"),
+        *("holds", "holds", "holds"),
+        *["not run"] * 8,  # DeiT
+    ]
 
 
 def test_distances_to_people_s_average_come_out_as_printed(systems):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from attnlib import human, plots_human, published
 from attnlib.agreement import MEASURES
-from attnlib.claims import PROTOCOLS
+from attnlib.claims import CLAIMS, PROTOCOLS
 from attnlib.decisions import CATEGORIES, make_decisions, read_decisions, write_decisions
 from attnlib.downloads import DownloadError
 from attnlib.human import StudyParams, ask, figure_systems, run_study
@@ -175,6 +175,9 @@ def test_own_images_with_own_names_are_shown_to_networks_alone(world, tmp_path, 
         plots_human.protocol_beside_gaps(study),
     ):
         figure.canvas.draw()
+    tables = [table(study) for table in (published_table, systems_table, claims_table)]
+    assert [len(table) for table in tables] == [0, 1, len(CLAIMS)]
+    assert (tables[2]["verdict"] == "not run").all() and protocol_table(study).to_string()
 
 
 def test_own_images_that_people_have_not_seen_say_so(world, tmp_path):
