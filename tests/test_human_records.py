@@ -35,6 +35,8 @@ def test_a_saved_study_of_votes_is_read_back_as_it_was(tmp_path, monkeypatch):
     labels = np.repeat(np.arange(10), 10)
     counts = rng.multinomial(50, np.full(10, 0.1), size=100)
     counts[np.arange(100), labels] += 30
+    counts[20:40] = np.eye(10, dtype=int)[labels[20:40]] * 50  # of one voice
+    counts[90:] = np.roll(counts[90:], 1, axis=1)  # and wrong
     decisions = np.where(rng.random(100) < 0.7, labels, 0)
     compared = [compare_votes("a run", labels, decisions, counts, resamples=10)]
     study = VotesStudy("told", [Crowd(name, 25, 0.5) for name in GROUPS], compared)
@@ -43,6 +45,7 @@ def test_a_saved_study_of_votes_is_read_back_as_it_was(tmp_path, monkeypatch):
     assert again.told.startswith("first\n") and "human-cifar10h.json" in again.told
     assert again.people == study.people
     (one,), (other,) = study.compared, again.compared
+    assert one.model_alone_wrong and one.majority_alone_wrong
     for f in fields(one):
         if f.name in ("accuracy", "kappa", "class_js", "inter_js"):
             assert getattr(other, f.name) == pytest.approx(getattr(one, f.name), abs=1e-6)

@@ -244,6 +244,7 @@ def test_a_saved_study_is_read_back_as_it_was(world, tmp_path, monkeypatch):
     folder = tmp_path / "results" / "measurements"
     study = run_study(StudyParams(resamples=20, save=str(folder)))
     assert read_decisions(folder / "human" / f"{human.NETWORK}-rgb-mean.csv").correct.all()
+    assert list(published_table(study).index) == ["people", "ResNet-50", "ViT-B/32"]
     again = read_study()  # beside the work
     for table in (systems_table, published_table, claims_table, protocol_table):
         assert str(table(again)) == str(table(study))
