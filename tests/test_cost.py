@@ -1,17 +1,31 @@
 """Cost: counts of the specification, files as written, memory as an allocator counts it."""
 
 import time
+from collections import Counter
 from io import BytesIO
 
 import pytest
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import attnlib as al
 from attnlib import cost
 
 MB = 1e6
+
+
+class CountCalls(TorchDispatchMode):
+    """Counts operations by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.calls[str(function)] += 1
+        return function(*args, **(kwargs or {}))
 
 
 class Sleeper(nn.Module):
@@ -175,6 +189,13 @@ def test_speed_follows_the_algorithm_and_restores_the_mode():
     assert (speed.repeats, speed.batch_size) == (7, 3)
     assert 3 / 0.02 < speed.low <= speed.value <= speed.high < 3 / 0.002
     assert 3 / 0.02 < speed.mean < 3 / 0.002
+
+
+def test_each_timed_step_takes_the_answer_to_the_cpu():
+    with CountCalls() as counted:
+        cost.measure_speed(Sleeper(0.0), repeats=7)
+    assert counted.calls["aten.argmax.default"] == cost.WARM_UP + 7
+    assert counted.calls["aten._to_copy.default"] >= cost.WARM_UP + 7  # to bytes
 
 
 def test_a_speed_that_does_not_hold_still_is_no_number():

@@ -84,6 +84,12 @@ def test_what_would_take_too_long_is_a_row_with_its_reason():
     assert [row["value"] for row in slow] == [None] and "(limit 0.5 s)" in slow[0]["reason"]
 
 
+def test_time_is_expected_from_the_pace_and_every_forward():
+    assert survey.too_slow(pace=10.0, batch_size=20, seconds=16.0) == ""  # 3 + 5 forwards of 2 s
+    assert survey.too_slow(pace=10.0, batch_size=20, seconds=15.9).startswith("would take 16 s")
+    assert survey.too_slow(pace=0.0, batch_size=20, seconds=1.0) == ""  # not known yet
+
+
 @pytest.mark.parametrize(("needed", "fits"), [(7, True), (9, False)])
 def test_four_fifths_of_the_free_memory_may_be_used(monkeypatch, needed, fits):
     monkeypatch.setattr(survey, "free_memory", lambda device: 10**10)
