@@ -72,6 +72,13 @@ def test_epoch_and_seed_change_the_view_and_nothing_else_does(path):
         assert not torch.equal(images, made(split, input=path, **other)[0])
 
 
+@pytest.mark.parametrize("path", INPUTS)
+def test_each_step_of_each_epoch_mixes_in_its_own_way(path):
+    split, moments = split_of(), [(epoch, step) for epoch in range(2) for step in range(3)]
+    shares = [made(split, input=path, epoch=e, step=s, mixup=0.8)[1] for e, s in moments]
+    assert len({float(targets.max(1).values.min()) for targets in shares}) == len(moments)
+
+
 @pytest.mark.parametrize("mixing", [{}, {"cutmix": 1.0}, {"mixup": 0.8}])
 @pytest.mark.parametrize("path", INPUTS)
 def test_batches_equal_batch(path, mixing, device):
