@@ -111,7 +111,9 @@ def answered_images(
     rows = max(1, -(-len(chosen) // columns))
     with style():
         size = (0.96 * columns, (0.9 + 0.16 * (1 + len(names))) * rows)
-        figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        figure, grid = plt.subplots(
+            rows, columns, figsize=size, squeeze=False, layout="constrained"
+        )
         for axes in grid.flat:
             axes.axis("off")
         for axes, place, title in zip(grid.flat, chosen, titles, strict=False):
@@ -122,7 +124,6 @@ def answered_images(
                 axes.imshow(split.images[place], interpolation="nearest")
         if not len(chosen):
             grid[0, 0].text(0, 0.5, "There is no such image.", fontsize=10)
-        figure.tight_layout(pad=0.3)
         plt.close(figure)
     return figure
 

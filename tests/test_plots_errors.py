@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 
 from attnlib import errors, plots_errors
@@ -107,6 +108,15 @@ def test_images_stand_below_the_truth_and_the_answers():
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == 2 and np.array_equal(shown[0].images[0].get_array(), pixels[7])
     assert shown[1].get_title() == errors.image_titles(some, np.array([9]), *some.names)[0]
+
+
+def test_no_title_runs_into_the_image_above_it():
+    some = compare(3)
+    split = Split(np.zeros((400, 8, 8, 3), np.uint8), some.labels, np.arange(400))
+    figure = plots_errors.answered_images(some, split, range(10), *some.names)
+    FigureCanvasAgg(figure).draw()
+    for above, below in zip(figure.axes[:5], figure.axes[5:], strict=True):
+        assert below.title.get_window_extent().y1 <= above.get_window_extent().y0
 
 
 def test_without_images_their_places_stand_for_them():
