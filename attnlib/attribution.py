@@ -58,6 +58,19 @@ class Trace:
             return ("mean", "head", "max")
         return tuple(kind for kind in KINDS if kind != "distillation" or grid.prefix == 2)
 
+    def place(self, layer: int | None, head: int) -> dict[str, int]:
+        """``layer`` (None for the last) and ``head`` counted from 1, as ``row`` takes them, from 0.
+
+        Raises:
+            ValueError: If the model has fewer.
+        """
+        depth, heads = len(self.weights), self.weights[0].shape[1]
+        layer = depth if layer is None else layer
+        for name, value, most in (("layer", layer, depth), ("head", head, heads)):
+            if not 1 <= value <= most:
+                raise ValueError(f"{name}: expected 1 to {most}; got {value}.")
+        return {"layer": layer - 1, "head": head - 1}
+
     def row(self, kind: str, layer: int = -1, head: int = 0) -> Tensor:
         """A map of one of ``KINDS`` over the tokens, prefix and all: (B, N).
 

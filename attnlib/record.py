@@ -207,7 +207,9 @@ def token_grid(model: nn.Module, img_size: tuple[int, int]) -> TokenGrid:
     if hasattr(embed, "dynamic_feat_size"):  # timm's, which may take more than one size
         return TokenGrid(prefix, *embed.dynamic_feat_size(img_size))
     if not hasattr(embed, "grid_size"):
-        raise NothingToRecordError(f"{type(model).__name__} is not made of patches")
+        raise NothingToRecordError(
+            f"{type(model).__name__} is not made of patches, as ViT and DeiT are"
+        )
     return TokenGrid(prefix, *embed.grid_size)
 
 

@@ -1,18 +1,18 @@
 """What the notebooks of attention and features look at: a model with its images."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from attnlib.attribution import KINDS
 from attnlib.augment import eval_transform
-from attnlib.config import MODELS, TITLES, TrainConfig
+from attnlib.config import MODELS, TITLES, TRANSFORMERS, TrainConfig
 from attnlib.data import Split, load_dataset
 from attnlib.downloads import DownloadError
 from attnlib.experiment import run_experiment
@@ -23,8 +23,10 @@ from attnlib.runs import Run, build_model, list_runs, load_run
 from attnlib.weights import fit_tokens
 from attnlib.zoo import create_model
 
-SMALL = {"profile": "quick", "limit": 200, "epochs": 3}  # a model to look at in seconds
-FROM_IMAGENET = {"lr": 5e-3, "epochs": 4}  # and then, or so few steps would not turn a new head
+SMALL = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
+# from ImageNet weights more, or so few steps would not turn a new head
+FROM_IMAGENET = {"lr": 5e-3, "epochs": 4, "batch_size": 32}
+CHAINABLE = (*TRANSFORMERS, "resnet18", "resnet50", "atresnet18")
 Note = Callable[[str], object]
 
 
@@ -55,6 +57,7 @@ class View:
 class AttentionView(View):
     """Parameters of the attention notebook."""
 
+    model: str | None = parameter(None, "in place of a run", choices=TRANSFORMERS, prefix="timm/")
     kind: str = parameter("mean", "of map", choices=tuple(KINDS))
     layer: int | None = parameter(None, "1 is the first; by default the last", low=1)
     head: int = parameter(1, "1 is the first", low=1)
@@ -66,6 +69,7 @@ class AttentionView(View):
 class FeaturesView(View):
     """Parameters of the features notebook."""
 
+    model: str | None = parameter(None, "in place of a run", choices=CHAINABLE, prefix="timm/")
     side: int | None = parameter(None, "pixels; by default 64 patches, thus 1024 of 16", low=32)
     channels: int = parameter(8, "first channels that are drawn", low=1, high=36)
     threshold: float = parameter(DULL, "robust range under which a map is dull", above=0, high=1)
@@ -82,6 +86,7 @@ class Subject:
     test: Split | None = None
     run: Run | None = None
     pretrained: bool = False  # with ImageNet weights as they are
+    name: str | None = None  # in the zoo, where it is no run's
 
     def images(self, image: str | None = None) -> tuple[Tensor, list[str]]:
         """Images as the model takes them, (B, 3, H, W) in [0, 1], and their names.
@@ -123,7 +128,7 @@ class Subject:
         """
         if self.test is None:
             photographs, _ = self.images()
-            with torch.inference_mode():
+            with torch.no_grad():  # gradients may be asked for with these labels
                 return photographs, self.model(photographs).argmax(dim=1)
         place = eval_transform(self.img_size)
         images: list[Tensor] = []
@@ -201,7 +206,7 @@ def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
     title += ", ImageNet weights" if wanted else ", random weights"
     info = ImageNetInfo()
     names = [info.index_to_description(i).partition(",")[0] for i in range(1000)]
-    return Subject(model.eval(), title, 224, tuple(names), pretrained=wanted)
+    return Subject(model.eval(), title, 224, tuple(names), pretrained=wanted, name=name)
 
 
 def recorded_images(
@@ -294,15 +299,22 @@ def resize(subject: Subject, side: int) -> Subject:
         ValueError: If it can't take that size.
     """
     run = subject.run
-    if run is None or not hasattr(subject.model, "patch_embed"):
+    if not hasattr(subject.model, "patch_embed"):
         return replace(subject, img_size=side)  # convolutions take any size
-    config = run.config | {"img_size": side}
-    model: Any = build_model(config, len(subject.class_names))
-    state = load_file(run.path / "model.safetensors")
+    model: Any
+    if hasattr(subject.model, "set_input_size"):  # timm's
+        model = deepcopy(subject.model)
+        model.set_input_size(img_size=side)
+        return replace(subject, model=model.eval(), img_size=side)
+    if run is not None:
+        model = build_model(run.config | {"img_size": side}, len(subject.class_names))
+    else:
+        model = create_model(str(subject.name), len(subject.class_names), side)
+    state = subject.model.state_dict()
     model.load_state_dict(fit_tokens(state, model.grid_size, model.num_prefix_tokens))
     return replace(subject, model=model.eval(), img_size=side)
 
 
-def usual_side(subject: Subject) -> int:
-    """Pixels to see features at: the thesis's 1024, and less for networks of small images."""
-    return min(1024, 8 * subject.img_size)
+def usual_side(*subjects: Subject) -> int:
+    """Pixels to see features at: the thesis's 1024, and less if a network is of small images."""
+    return min(1024, *(8 * subject.img_size for subject in subjects))

@@ -169,6 +169,15 @@ def test_what_the_model_does_not_have_is_refused(
         traced.row(*arguments)
 
 
+def test_layers_and_heads_may_be_counted_from_one(traced: Trace) -> None:
+    assert traced.place(2, 3) == {"layer": 1, "head": 2}
+    assert traced.place(None, 1) == {"layer": 2, "head": 0}
+    for layer, head, told in ((4, 1, "layer: expected 1 to 3; got 4"), (0, 1, "layer"),
+                              (1, 4, "head: expected 1 to 3; got 4")):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            traced.place(layer, head)
+
+
 def test_atresnet_over_positions_has_a_map_at_each_stage() -> None:
     model = shaken(AtResNet(5, (64, 96), "spatial"), 0.02)
     images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))

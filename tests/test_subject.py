@@ -10,6 +10,7 @@ from PIL import Image
 
 import attnlib as al
 from attnlib import subject
+from attnlib.attribution import trace
 from attnlib.features import real_features
 from attnlib.subject import (
     AttentionView,
@@ -172,7 +173,7 @@ def test_weights_that_are_not_to_be_had_are_random_and_said_to_be(
     monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path))
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    view = AttentionView.from_params(model="resnet18")
+    view = FeaturesView.from_params(model="resnet18")
     assert open_subject(view, str).title == "ResNet-18, random weights"
     with pytest.raises(al.downloads.DownloadError):
         open_model("resnet18", pretrained=True)
@@ -197,6 +198,36 @@ def test_resized_network_is_the_same_one_with_its_positions_resampled(seen: Subj
     images, _ = seen.images()
     torch.testing.assert_close(again.model(images), seen.model(images))
     assert real_features(large.model, large.images("china")[0])["blocks.0"].shape[-2:] == (4, 4)
+
+
+@pytest.mark.parametrize("name", ["deit_t", "timm/vit_tiny_patch16_224"])
+def test_models_of_the_zoo_are_resized_too(name: str) -> None:
+    seen = open_model(name, pretrained=False)
+    large = resize(seen, 64)
+    assert large.model(large.images("china")[0]).shape == (1, 1000)
+    before, after = seen.model.state_dict(), large.model.state_dict()
+    assert [key for key in before if before[key].shape != after[key].shape] == ["pos_embed"]
+    assert all(torch.equal(before[key], after[key]) for key in before if key != "pos_embed")
+    assert seen.model(seen.images("china")[0]).shape == (1, 1000), "the first one stays as it was"
+
+
+def test_photographs_with_their_labels_can_be_traced_back() -> None:
+    images, labels = (small := open_model("deit_t", pretrained=False)).sample(16)
+    assert len(images) == 2
+    assert trace(small.model, images, labels).gradients[0].abs().sum() > 0
+
+
+def test_networks_side_by_side_are_seen_at_the_size_of_the_smallest(seen: Subject) -> None:
+    large = replace(seen, img_size=224)
+    assert (usual_side(large), usual_side(large, seen), usual_side(seen, large)) == (1024, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("view", "model"), [(AttentionView, "resnet18"), (FeaturesView, "efficientnet_b7")]
+)
+def test_models_that_a_notebook_cannot_show_are_refused_by_name(view: type, model: str) -> None:
+    with pytest.raises(ValueError, match=f"model: unknown value '{model}'.* Valid: deit_t, deit_s"):
+        view.from_params(model=model)
 
 
 def test_convolutions_take_any_size() -> None:
