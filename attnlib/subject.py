@@ -301,9 +301,8 @@ def resize(subject: Subject, side: int) -> Subject:
     run = subject.run
     if not hasattr(subject.model, "patch_embed"):
         return replace(subject, img_size=side)  # convolutions take any size
-    model: Any
     if hasattr(subject.model, "set_input_size"):  # timm's
-        model = deepcopy(subject.model)
+        model: Any = deepcopy(subject.model)
         model.set_input_size(img_size=side)
         return replace(subject, model=model.eval(), img_size=side)
     if run is not None:
@@ -317,4 +316,5 @@ def resize(subject: Subject, side: int) -> Subject:
 
 def usual_side(*subjects: Subject) -> int:
     """Pixels to see features at: the thesis's 1024, and less if a network is of small images."""
-    return min(1024, *(8 * subject.img_size for subject in subjects))
+    own = [getattr(s.model, "tokens", "") == "channel" for s in subjects]  # takes its own size only
+    return min(1024, *(s.img_size * (1 if o else 8) for s, o in zip(subjects, own, strict=True)))

@@ -220,6 +220,8 @@ def test_photographs_with_their_labels_can_be_traced_back() -> None:
 def test_networks_side_by_side_are_seen_at_the_size_of_the_smallest(seen: Subject) -> None:
     large = replace(seen, img_size=224)
     assert (usual_side(large), usual_side(large, seen), usual_side(seen, large)) == (1024, 256, 256)
+    channels = open_model("atresnet18", pretrained=False)  # takes its own size only
+    assert usual_side(channels, large) == 224
 
 
 @pytest.mark.parametrize(
