@@ -65,7 +65,7 @@ class TrainConfig:
     patch_size: int | None = parameter(None, "pixels of a patch's side; none: the model's", low=1)
     tokens: str = parameter("channel", "of AtResNet", choices=("channel", "spatial"))
     augment: str = parameter("none", "of training images", choices=("thesis", "light", "none"))
-    input: str = parameter("reference", "who makes the batches", choices=INPUTS)
+    input: str = parameter("fast", "who makes the batches", choices=INPUTS)
     lr: float = parameter(5e-4, "peak learning rate; follows batch_size if not given", above=0)
     weight_decay: float = parameter(0.05, "of matrices; vectors and tokens never decay", low=0)
     warmup_epochs: int = parameter(1, "epochs of linear warm-up", low=0)
@@ -130,7 +130,8 @@ class TrainConfig:
     @property
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from what the profile gives."""
-        given = {name: getattr(self, name) for name in ("model", "distillation", "batch_size")}
+        hanging = ("model", "distillation", "batch_size", "dataset")
+        given = {name: getattr(self, name) for name in hanging}
         given["epochs"] = self.epochs
         usual = profile_defaults(self.profile, given)
         usual["amp"] = self.device.startswith("cuda")
@@ -176,6 +177,8 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
         defaults["patch_size"] = QUICK_PATCH_SIZE
     if given.get("distillation", "none") != "none":
         defaults["teacher"] = "resnet18"
+    if given.get("dataset", defaults["dataset"]) == "folder":
+        defaults["input"] = "reference"  # its images differ in size
     defaults["lr"] *= given.get("batch_size", defaults["batch_size"]) / defaults["batch_size"]
     defaults["warmup_epochs"] = min(defaults["warmup_epochs"], given.get("epochs", 100) // 2)
     return defaults

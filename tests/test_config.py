@@ -38,6 +38,15 @@ def test_learning_rate_follows_the_batch_size_unless_given():
     assert TrainConfig.from_params(profile="thesis", batch_size=256, lr=1e-4).lr == 1e-4
 
 
+def test_fast_makes_the_batches_but_for_files_of_any_size():
+    folder = {"dataset": "folder", "data_path": "x"}
+    assert TrainConfig.from_params().input == "fast"
+    assert TrainConfig.from_params(profile="thesis").input == "fast"
+    config = TrainConfig.from_params(**folder)
+    assert config.input == "reference" and "input" not in config.changed
+    assert TrainConfig.from_params(**folder, input="fast").changed["input"] == "fast"
+
+
 def test_name_is_a_function_of_what_shapes_the_result():
     config = TrainConfig.from_params(model="deit_t")
     assert config.name == TrainConfig.from_params(model="deit_t").name
