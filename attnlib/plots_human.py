@@ -183,8 +183,9 @@ def disputed_images(study: VotesStudy, split: Split | None, columns: int = 6) ->
 def _say(words: str) -> Figure:
     """A sentence in place of a figure that has nothing to show."""
     with style():
-        figure = plt.figure(figsize=(WIDTH, 0.6))
-        figure.text(0.5, 0.5, words, ha="center", va="center")
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.6))  # Jupyter draws no figure without axes
+        axes.axis("off")
+        axes.text(0.5, 0.5, words, ha="center", va="center")
         plt.close(figure)
     return figure
 

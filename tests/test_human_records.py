@@ -138,7 +138,7 @@ def test_figure_of_votes_has_a_point_for_each_run_and_group():
     axes = plots_human.accuracy_by_uncertainty(VotesStudy("", people, runs)).axes[0]
     assert len(axes.containers) == 2 * 4
     nothing = plots_human.accuracy_by_uncertainty(VotesStudy("", [], []))
-    assert "not at hand" in nothing.texts[0].get_text()
+    assert "not at hand" in nothing.axes[0].texts[0].get_text()
 
 
 def test_measurements_are_looked_for_beside_the_work_and_in_the_checkout():

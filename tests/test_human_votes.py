@@ -225,7 +225,7 @@ def test_images_that_are_not_at_hand_are_neither_fetched_nor_taken_from_other_da
         assert split is None and told in note
     nothing = votes.VotesStudy("", [], [])
     assert "no image to show" in load_test_images(nothing)[1]
-    assert "No run" in plots_human.disputed_images(nothing, None).texts[0].get_text()
+    assert "No run" in plots_human.disputed_images(nothing, None).axes[0].texts[0].get_text()
 
 
 def test_table_has_people_and_a_column_for_each_run():
