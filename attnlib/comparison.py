@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from attnlib.config import TrainConfig
 from attnlib.data import Split, load_dataset
 from attnlib.downloads import cache_dir
 from attnlib.formats import CIFAR10_ARCHIVE
 from attnlib.parameters import parameter, parse_params, suggest
-from attnlib.runs import Run, load_run
+from attnlib.runs import Run, find_folders, load_run
 from attnlib.statistics import Estimate, Proportion, mean_interval, wilson_interval
 
 Ints = npt.NDArray[np.int64]
+DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # of what an older record lacks
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Comparison:
 
 
 def find_runs(names: Sequence[str] = (), runs_dir: str | Path = "runs") -> dict[str, Path]:
-    """Folders of finished runs by name, in ``runs_dir`` and ``results``, here or one level up.
+    """Folders of finished runs by name, in ``runs_dir`` and ``results``; the former's counts.
 
     Args:
         names: Only these, in this order; if empty all, by name.
@@ -121,7 +123,7 @@ def find_runs(names: Sequence[str] = (), runs_dir: str | Path = "runs") -> dict[
     Raises:
         ValueError: If one of ``names`` is not there.
     """
-    folders = [Path(f) for f in ("../results", "results", Path("..") / runs_dir, runs_dir)]
+    folders = find_folders("results", runs_dir)
     found = {
         path.parent.name: path.parent
         for folder in folders
@@ -190,7 +192,7 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
         differing = [
             f"{key} {value}"
             for key, value in run.config.items()
-            if any(other.config.get(key) != value for other in same)
+            if any(other.config.get(key, DEFAULTS.get(key)) != value for other in same)
         ]
         labels.append(", ".join([run.title, *differing]))
     return [

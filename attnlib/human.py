@@ -26,7 +26,7 @@ from attnlib.decisions import (
 from attnlib.downloads import DownloadError, cache_dir
 from attnlib.parameters import parameter, parse_params, suggest
 from attnlib.published import VOTES, load_folder, load_images, load_published, load_votes
-from attnlib.runs import Run, list_runs
+from attnlib.runs import Run, find_folders, list_runs
 from attnlib.stimuli import (
     CHANNELS,
     POOLING,
@@ -51,7 +51,6 @@ from attnlib.zoo import create_model, list_models
 
 NETWORK = "efficientnet_lite0"  # its weights need no download
 CUE_CONFLICT = "cue-conflict"
-RUN_FOLDERS = ("../results", "../runs", "results", "runs")  # the latter of one name counts
 CLASSIFIERS = tuple(name for name in list_models() if name != "atresnet18")  # whole ImageNet models
 PROTOCOL_NAMES = tuple(
     str(Protocol(*words)) for words in itertools.product(CHANNELS, POOLING, PREPARATIONS)
@@ -262,7 +261,9 @@ def study_votes(
         seed: Of the resamples.
         save: Folder to keep the study's record in.
     """
-    fitting, lines = fitting_runs(list_runs(*RUN_FOLDERS) if runs is None else runs)
+    fitting, lines = fitting_runs(
+        list_runs(*find_folders("results", "runs")) if runs is None else runs
+    )
     try:
         if not network and not (cache_dir() / VOTES).is_file():
             raise DownloadError(f"{VOTES} is not in the cache")

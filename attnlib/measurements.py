@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnlib.runs import describe_device, describe_git, describe_versions, now, write_json
+from attnlib.runs import (
+    describe_device,
+    describe_git,
+    describe_versions,
+    find_folders,
+    now,
+    write_json,
+)
 
 SCHEMA = 1
-FOLDERS = ("results/measurements", "../results/measurements")  # from the root, from notebooks/
+FOLDER = "results/measurements"
 KEYS = {
     "schema": int, "kind": str, "rows": list, "command": str, "git": dict, "versions": dict,
     "device": dict, "date": str,
@@ -96,7 +103,9 @@ def read_measurements(path: str | Path) -> Measurements:
 
 def list_measurements(kind: str, *folders: str | Path) -> tuple[list[Measurements], dict[str, str]]:
     """Measurement files of ``kind``, by name, and what can't be read: file name to reason."""
-    files = {path.name: path for f in folders or FOLDERS for path in Path(f).glob("*.json")}
+    files = {
+        path.name: path for f in folders or find_folders(FOLDER) for path in Path(f).glob("*.json")
+    }
     kept, left_out = [], {}
     for name in sorted(files):
         try:

@@ -170,7 +170,7 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     Raises:
         ValueError: If there is none, it is not finished, or its record is not of the schema.
     """
-    places = [Path(run), Path(runs_dir) / run, Path("results") / run, Path("..") / "results" / run]
+    places = [Path(run), Path(runs_dir) / run, *(f / run for f in find_folders("results")[::-1])]
     path = next((p for p in places if (p / "record.json").exists()), None)
     if path is None:
         known = ", ".join(r.name for r in list_runs(runs_dir)) or "none"
@@ -179,6 +179,12 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     record = json.loads((path / "record.json").read_text(encoding="utf-8"))
     check_record(record, path / "record.json")
     return Run(path, config, read_history(path), record)
+
+
+def find_folders(*folders: str | Path) -> list[Path]:
+    """Where ``folders`` may be: for a notebook run in its own folder one up, and here."""
+    above = [Path("..") / folder for folder in folders if Path.cwd().name == "notebooks"]
+    return [*above, *map(Path, folders)]
 
 
 def list_runs(*folders: str | Path) -> list[Run]:

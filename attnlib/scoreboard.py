@@ -11,7 +11,7 @@ import pandas as pd
 from attnlib.countable import Values
 from attnlib.measurements import list_measurements
 from attnlib.parameters import parameter
-from attnlib.runs import Run, load_run
+from attnlib.runs import Run, find_folders, load_run
 from attnlib.thesis import KINDS, Statement, read_errata, read_thesis
 from attnlib.verdicts import VERDICTS, Evidence, Verdict, judge
 
@@ -112,6 +112,4 @@ def _cells(line: Line) -> str:
 
 def _folder(folder: str | Path) -> Path:
     """The folder, here or, for a notebook run in its own folder, one up."""
-    folder = Path(folder)
-    beside = Path("..") / folder
-    return beside if not folder.exists() and beside.exists() else folder
+    return next((f for f in find_folders(folder)[::-1] if f.exists()), Path(folder))

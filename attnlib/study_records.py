@@ -8,7 +8,8 @@ from typing import Any
 from attnlib.agreement import MEASURES, Interval
 from attnlib.claims import Finding
 from attnlib.decisions import CATEGORIES
-from attnlib.measurements import FOLDERS, Measurements, Row, read_measurements, write_measurements
+from attnlib.measurements import FOLDER, Measurements, Row, read_measurements, write_measurements
+from attnlib.runs import find_folders
 from attnlib.study import Measured, Study
 from attnlib.votes import Crowd, Disputed, Group, VotesComparison, VotesStudy
 
@@ -21,7 +22,7 @@ IMAGES = ("model_alone_wrong", "majority_alone_wrong")
 
 def measurement_folders() -> list[Path]:
     """Folders that may hold kept measurements: from the root, from notebooks/, attnlib's own."""
-    return [*map(Path, FOLDERS), Path(__file__).parents[1] / FOLDERS[0]]
+    return [*find_folders(FOLDER), Path(__file__).parents[1] / FOLDER]
 
 
 def write_study(study: Study, folder: Path) -> None:

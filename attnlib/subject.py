@@ -19,7 +19,7 @@ from attnlib.experiment import run_experiment
 from attnlib.features import DULL
 from attnlib.images import PHOTOGRAPHS, open_image
 from attnlib.parameters import parameter, parse_params
-from attnlib.runs import Run, build_model, list_runs, load_run
+from attnlib.runs import Run, build_model, find_folders, list_runs, load_run
 from attnlib.weights import fit_tokens
 from attnlib.zoo import create_model
 
@@ -263,7 +263,7 @@ def find_run(
         data: SHA-256 of its data set; any if None.
         like: Values of parameters.
     """
-    places = (runs_dir, Path(runs_dir) / "small", "results", Path("..") / "results")
+    places = (runs_dir, Path(runs_dir) / "small", *find_folders("results")[::-1])
     found = [
         run
         for run in list_runs(*places)

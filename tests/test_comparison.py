@@ -9,6 +9,7 @@ import pytest
 import attnlib as al
 from attnlib import comparison
 from attnlib.comparison import ErrorsConfig, compare_runs, find_runs, load_images
+from attnlib.runs import find_folders, list_runs, load_run
 
 DATA = al.load_dataset("digits")
 
@@ -117,6 +118,16 @@ def test_runs_of_one_title_are_told_apart_by_what_differs(write):
     assert compared.names == ("DeiT-T, seed 0", "DeiT-T, seed 1", "ResNet-18")
 
 
+def test_a_parameter_that_an_older_record_lacks_does_not_set_it_apart(write):
+    same = {"title": "DeiT-T"}
+    new, old = (write(name, config={"seed": k}, **same) for k, name in enumerate("ab"))
+    settings = json.loads((old / "config.json").read_text())
+    del settings["accumulate"], settings["compile"]
+    (old / "config.json").write_text(json.dumps(settings))
+    compared = compare_runs(folders(new, old))
+    assert compared.names == ("DeiT-T, seed 0", "DeiT-T, seed 1")
+
+
 def test_mean_over_seeds_takes_the_runs_that_differ_in_nothing_else(write):
     right = DATA.test.labels
     some = np.where(np.arange(len(right)) < 36, (right + 1) % 10, right)
@@ -150,6 +161,15 @@ def test_runs_are_found_in_order_and_unknown_ones_suggest_the_nearest(write, tmp
     assert list(find_runs()) == ["one", "two"]
     with pytest.raises(ValueError, match=r"no finished run 'tow'\. Did you mean 'two'\? Fin"):
         find_runs(["tow"])
+
+
+def test_runs_that_happen_to_lie_beside_the_project_are_not_taken(write, tmp_path, monkeypatch):
+    write("one")
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    assert find_runs() == {} and list_runs(*find_folders("results", "runs")) == []
+    with pytest.raises(ValueError, match="no finished run 'one'"):
+        load_run("one")
 
 
 def test_images_come_from_the_data_set_by_their_place(write):
