@@ -125,20 +125,6 @@ def equalize(pixels: Tensor, _: Tensor) -> Tensor:
     return look_up(pixels, torch.where(step > 0, spread, levels))
 
 
-def contrast(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the mean grey level, rounded."""
-    count = pixels.shape[2] * pixels.shape[3]
-    exact = pixels.float()
-    whole = grey(exact).sum(dim=3).long().sum(dim=(1, 2))  # the sum of a row is exact in floats
-    mean = (2 * whole + count) // (2 * count)
-    return blend(mean.view(-1, 1, 1, 1).float(), exact, factor.view(-1, 1, 1, 1))
-
-
-def brightness(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Blend with black."""
-    return pixels.float().mul_(factor.view(-1, 1, 1, 1)).clamp_(0, 255).to(torch.uint8)
-
-
 # Blends with another version of the image.
 
 
@@ -161,6 +147,20 @@ def color(pixels: Tensor, factor: Tensor) -> Tensor:
     """Blend with grey."""
     exact = pixels.float()
     return blend(grey(exact), exact, factor.view(-1, 1, 1, 1))
+
+
+def contrast(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the mean grey level, rounded."""
+    count = pixels.shape[2] * pixels.shape[3]
+    exact = pixels.float()
+    whole = grey(exact).sum(dim=3).long().sum(dim=(1, 2))  # the sum of a row is exact in floats
+    mean = (2 * whole + count) // (2 * count)
+    return blend(mean.view(-1, 1, 1, 1).float(), exact, factor.view(-1, 1, 1, 1))
+
+
+def brightness(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Blend with black."""
+    return pixels.float().mul_(factor.view(-1, 1, 1, 1)).clamp_(0, 255).to(torch.uint8)
 
 
 def sharpness(pixels: Tensor, factor: Tensor) -> Tensor:
