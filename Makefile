@@ -1,5 +1,6 @@
 # make book: train the thesis's five rows small, execute the notebooks, build the book
 # make test: lint, types, the book, and all tests
+# make reference DATA=FILE.npz: the reference runs that results/ lacks; hours, resumable
 # Set-up is part of both: the first call makes .venv and installs what constraints.txt pins.
 
 PYTHON ?= python3
@@ -9,9 +10,9 @@ BIN := .venv/bin
 # Waiting threads sleep instead of spinning: where something else holds one of two cores, spinning
 # made a ResNet-18 step sixteen times slower (9.7 against 156 images a second).
 export OMP_WAIT_POLICY = passive
-SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake book --cores $(CORES) --quiet rules --rerun-incomplete --nolock --config profile=$(PROFILE)
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --nolock
 
-.PHONY: book test lint plan address clean
+.PHONY: book test lint plan reference address clean
 .DEFAULT_GOAL := book
 
 .venv/ready: pyproject.toml constraints.txt
@@ -21,11 +22,15 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake book --cores $(CORES
 	touch $@
 
 book: .venv/ready
-	$(SNAKEMAKE)
+	$(SNAKEMAKE) book --config profile=$(PROFILE)
 	@echo "Open in a browser: file://$(CURDIR)/_build/html/index.html"
 
 plan: .venv/ready
-	$(SNAKEMAKE) --dry-run
+	$(SNAKEMAKE) book --dry-run --config profile=$(PROFILE)
+
+reference: .venv/ready
+	@test -f "$(DATA)" || { echo "make reference needs DATA=FILE.npz, the data set's file; got '$(DATA)'"; exit 2; }
+	$(SNAKEMAKE) reference --keep-going --config data="$(DATA)"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,13 +1,18 @@
 # train -> analyse -> book. On a laptop: snakemake --cores all (make book does it).
 # Elsewhere: snakemake --executor slurm --jobs 5 --config profile=thesis
 
+import shlex
 import tomllib
 from pathlib import Path
 
+import torch
 from attnlib.config import TrainConfig
 from attnlib.experiment import teacher_config
 
 PROFILE = config.get("profile", "quick")
+# Of the reference runs: their profile, and the data set's file, FILE.npz.
+REFERENCE = "reference" if torch.cuda.is_available() else "cpu-reference"
+DATA = config.get("data")
 PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
 BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
@@ -17,20 +22,45 @@ ALONE = ["data", "cost", "human"]
 MEASUREMENTS = sorted(map(str, Path("results/measurements").rglob("*.*")))
 
 
+TABLE = tomllib.loads(Path("notebooks/experiments.toml").read_text())
+
+
 def experiments():
-    """Parameters of each run by its name: a row of the table with one of its seeds."""
-    rows = tomllib.loads(Path("notebooks/experiments.toml").read_text())
+    """Parameters of each of the thesis's runs by its name: a row with one of its seeds."""
     runs = {}
-    for row in rows.values():
-        for seed in row.pop("seeds"):
+    for row in TABLE["thesis"].values():
+        for seed in row["seeds"]:
             params = {**row, "profile": PROFILE, "seed": seed}
             params["pretrained"] = row["pretrained"] and PROFILE != "quick"
+            del params["seeds"]
             runs[TrainConfig.from_params(**params).name] = params
     return runs
 
 
+def references():
+    """Parameters of each reference run by its name, teachers that are rows by their run's name."""
+    runs, names = {}, {}
+    for key, row in TABLE["reference"].items():
+        for seed in row["seeds"] if REFERENCE == "reference" else row["seeds"][:1]:
+            params = {**row, "profile": REFERENCE, "seed": seed, "data_path": DATA or "DATA.npz"}
+            del params["seeds"]
+            if row.get("teacher") in names:
+                params["teacher"] = names[row["teacher"]]
+            name = TrainConfig.from_params(**params).name
+            runs[name] = params
+            names.setdefault(key, name)
+    return runs
+
+
+def kept(name):
+    return f"results/{name}/record.json"
+
+
 RUNS = experiments()
 EXECUTED = expand("runs/{name}/train.ipynb", name=RUNS)
+REFERENCES = references()
+MISSING = [name for name in REFERENCES if not Path(kept(name)).exists()]
+PARAMETERS = REFERENCES | RUNS
 # Records that are there beside the table's: kept ones, and runs that the reader made.
 RECORDS = sorted(map(str, [*Path("results").glob("*/record.json"), *Path("runs").glob("*/record.json")]))
 RECORDS = [path for path in RECORDS if path.split("/")[1] not in RUNS]
@@ -39,12 +69,23 @@ CHAPTER = next(f"runs/{name}/train.ipynb" for name, row in RUNS.items() if "teac
 
 def teacher_of(wildcards):
     """The executed notebook of the run that teaches this one, if there is one."""
-    student = TrainConfig.from_params(**RUNS[wildcards.name])
-    return f"runs/{teacher_config(student).name}/train.ipynb" if student.teacher else []
+    student = TrainConfig.from_params(**PARAMETERS[wildcards.name])
+    if student.teacher is None:
+        return []
+    is_run = student.teacher in PARAMETERS
+    name = student.teacher if is_run else teacher_config(student).name
+    return f"runs/{name}/train.ipynb"
+
+
+def threads_of(wildcards):
+    """Small models share a CPU best one to a core; a large one wants the machine to itself."""
+    profile = PARAMETERS[wildcards.name]["profile"]
+    return 1 if profile in ("quick", "cpu-reference") else workflow.cores
 
 
 def options(wildcards):
-    return " ".join(f"-p {name} {value}" for name, value in RUNS[wildcards.name].items())
+    values = PARAMETERS[wildcards.name].items()
+    return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values)
 
 
 wildcard_constraints:
@@ -65,8 +106,7 @@ rule train:
         options=options,
     log:
         "runs/{name}/train.log",
-    # Small models share a CPU best one to a core; a large one wants the machine to itself.
-    threads: 1 if PROFILE == "quick" else workflow.cores
+    threads: threads_of
     shell:
         "papermill --no-progress-bar {input.notebook} {output} {params.options} < /dev/null > {log} 2>&1"
         " || (tail -n 30 {log}; exit 1)"
@@ -136,3 +176,21 @@ rule book:
     shell:
         "jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going > {log} 2>&1"
         " || (tail -n 40 {log}; exit 1)"
+
+
+# `make reference DATA=FILE.npz`: the runs that results/ lacks; what is kept has no weights, no pixels.
+rule keep:
+    input:
+        "runs/{name}/train.ipynb",
+    output:
+        kept("{name}"),
+    wildcard_constraints:
+        name="|".join(MISSING) or "none",  # what is kept is never made again
+    shell:
+        "cd runs/{wildcards.name} && cp config.json history.jsonl predictions.npz attention.npz"
+        " features.npz explorer.npz record.json ../../results/{wildcards.name}/"
+
+
+rule reference:
+    input:
+        [kept(name) for name in MISSING],

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from attnlib.attribution import tokens_to_plane
+from attnlib.attribution import grad_cam, tokens_to_plane
 from attnlib.augment import eval_transform
 from attnlib.batches import eval_batches
 from attnlib.data import Split
@@ -15,6 +15,7 @@ from attnlib.record import (
     NothingToRecordError,
     TokenGrid,
     attention_rollout,
+    feature_names,
     patches_to_grid,
     record_attention,
     record_features,
@@ -24,6 +25,8 @@ from attnlib.record import (
 Arrays = dict[str, npt.NDArray[Any]]
 SAMPLES = 8  # the first images of the test set
 CHANNELS = 8  # the first channels of each stage
+WHOLE_BYTES = 2**20  # of the attention among all tokens: 8 small images, or one of 224 pixels
+CAM_POSITIONS = 16  # Grad-CAM is taken from the last stage that has so many
 
 
 def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
@@ -57,6 +60,57 @@ def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
     rollout = prefix_rows(model, attention_rollout(maps)[:, None])
     arrays["rollout"], arrays["rollout_peak"] = _to_bytes_and_peak(rollout)
     return arrays
+
+
+def sample_explorer(model: nn.Module, split: Split, img_size: int) -> Arrays:
+    """What a reader steps through: a transformer's attention among all tokens, or Grad-CAM.
+
+    Returns:
+        ``indices`` (S,) of the images, fewer where one takes much. Of a transformer ``attention``
+        (S, L, h, N, N) uint8, each row divided by its largest weight, ``peak`` (S, L, h, N)
+        float16, that weight, ``rollout`` (S, N, N) uint8 and ``rollout_peak`` likewise, ``grid``
+        (2,). Of a convolutional network ``grad_cam`` (S, R, C) uint8 for its decision, each map
+        divided by its maximum, and ``layer``, the stage it is of. Empty for other models.
+    """
+    chosen = split.subset(np.arange(min(SAMPLES, len(split))))
+    try:
+        with record_attention(model) as maps:
+            _forward(model, chosen, img_size)
+        grid = token_grid(model, (img_size, img_size))
+        for weights in maps:
+            patches_to_grid(weights[:, :, 0], grid)
+    except NothingToRecordError:
+        return _sample_grad_cam(model, chosen, img_size)
+    if any(len(weights) != len(chosen) for weights in maps):
+        return {}
+    whole = torch.stack(list(maps), dim=1)
+    count = max(1, WHOLE_BYTES // whole[0].numel())
+    attention, peak = _to_bytes_and_peak(whole[:count])
+    rollout, rollout_peak = _to_bytes_and_peak(attention_rollout(maps)[:count])
+    return {
+        "indices": chosen.indices[:count],
+        "attention": attention,
+        "peak": peak.astype(np.float16),
+        "rollout": rollout,
+        "rollout_peak": rollout_peak.astype(np.float16),
+        "grid": np.array(grid[1:]),
+    }
+
+
+def _sample_grad_cam(model: nn.Module, chosen: Split, img_size: int) -> Arrays:
+    try:
+        with record_features(model) as features:
+            images = _forward(model, chosen, img_size)
+        planes = {name: f for name, f in features.items() if f.ndim == 4}
+        sizes = {name: (f.shape[-2], f.shape[-1]) for name, f in planes.items()}
+        large = [n for n in feature_names(model) if np.prod(sizes.get(n, 0)) >= CAM_POSITIONS]
+        layer = (large or list(sizes))[-1]
+        cam = grad_cam(model, images, layer=layer).float().cpu()
+    except (NothingToRecordError, ImportError, IndexError):  # another family; no captum; no planes
+        return {}
+    cam = torch.nn.functional.adaptive_avg_pool2d(cam, sizes[layer])
+    cam = cam / cam.amax(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
+    return {"indices": chosen.indices, "grad_cam": _to_bytes(cam), "layer": np.array(layer)}
 
 
 def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:
@@ -136,12 +190,15 @@ def recorded_planes(arrays: Arrays, img_size: int, name: str, token: int = 0) ->
     return tokens_to_plane(rows[:, token], grid, (img_size, img_size))
 
 
-def _forward(model: nn.Module, split: Split, img_size: int) -> None:
+def _forward(model: nn.Module, split: Split, img_size: int) -> Tensor:
+    """One pass over all images of ``split``; returns them as the model saw them."""
     device = next(model.parameters()).device
     model.eval()
+    (batch,) = eval_batches(split, eval_transform(img_size), batch_size=len(split))
+    images = batch[0].to(device)
     with torch.inference_mode():
-        for images, _ in eval_batches(split, eval_transform(img_size), batch_size=len(split)):
-            model(images.to(device))
+        model(images)
+    return images
 
 
 def _to_bytes_and_peak(weights: Tensor) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:

@@ -14,7 +14,7 @@ from attnlib.config import TrainConfig
 from attnlib.data import Dataset
 from attnlib.distributed import Group
 from attnlib.evaluate import Predictions, predict
-from attnlib.maps import sample_attention, sample_features
+from attnlib.maps import sample_attention, sample_explorer, sample_features
 from attnlib.runs import Run
 from attnlib.statistics import Proportion
 from attnlib.training import Training, amp_dtype
@@ -62,7 +62,12 @@ def finish(
     weights = save({key: value.contiguous() for key, value in training.best_weights.items()})
     write_atomically(path / "model.safetensors", weights)
     np.savez_compressed(path / "predictions.npz", logits=logits, labels=tested.labels)
-    for name, sample in (("attention", sample_attention), ("features", sample_features)):
+    samples = {
+        "attention": sample_attention,
+        "features": sample_features,
+        "explorer": sample_explorer,
+    }
+    for name, sample in samples.items():
         np.savez_compressed(path / f"{name}.npz", **sample(model, data.test, size))  # type: ignore[arg-type]
     speeds = [epoch["images_per_second"] for epoch in runs.read_history(path)]
     is_cuda = config.device.startswith("cuda")

@@ -29,7 +29,7 @@ def test_finished_run_has_every_file_of_the_record(tiny_run):
     files = {path.name for path in tiny_run.path.iterdir()}
     assert files == {
         "config.json", "history.jsonl", "record.json", "predictions.npz", "attention.npz",
-        "features.npz", "model.safetensors", "state",
+        "features.npz", "explorer.npz", "model.safetensors", "state",
     }  # fmt: skip
 
 

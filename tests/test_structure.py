@@ -188,7 +188,7 @@ def test_training_notebook_lists_every_parameter():
 
 
 def test_thesis_rows_are_the_five_of_table_8_1_and_the_teacher_is_one_of_them(tmp_path):
-    rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())
+    rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["thesis"]
     assert set(rows) == {"deit_t_p", "deit_t_dp", "resnet18_p", "resnet18", "atresnet18_p"}
     for profile in ("quick", "thesis"):
         configs = {
@@ -203,6 +203,27 @@ def test_thesis_rows_are_the_five_of_table_8_1_and_the_teacher_is_one_of_them(tm
         assert len({config.name for config in configs.values()}) == 5
         teacher = al.experiment.teacher_config(configs["deit_t_dp"])
         assert teacher.name == configs["resnet18_p"].name
+
+
+def test_reference_rows_are_the_runs_that_need_no_weights_from_elsewhere():
+    rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["reference"]
+    started = {row["model"] for row in rows.values() if row.get("pretrained")}
+    assert started == {"efficientnet_lite0"}  # whose weights come in a package
+    assert {row.get("tokens", "channel") for row in rows.values()} == {"channel", "spatial"}
+    taught = {(r.get("distillation"), r.get("teacher")) for r in rows.values() if "teacher" in r}
+    assert taught == {("hard", "resnet18"), ("soft", "resnet18"), ("hard", "efficientnet_lite0_p")}
+
+
+def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it():
+    command = [sys.executable, "-m", "snakemake", "reference", "--dry-run", "--cores", "1",
+               "--quiet", "rules", "--config", "data=ANY.npz"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["reference"]
+    kept = {json.loads(p.read_text())["command"] for p in ROOT.glob("results/*/record.json")}
+    missing = len(rows) - sum("cpu-reference" in command for command in kept)
+    found = re.search(r"keep\s+(\d+)", done.stdout + done.stderr)
+    assert (int(found[1]) if found else 0) == missing
 
 
 def test_snakemake_shows_the_plan():

@@ -62,7 +62,8 @@ def test_slip_in_the_file_is_named(monkeypatch, old, new, told):
 
 
 def test_subjects_of_table_8_1_are_the_experiments():
-    rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text(encoding="utf-8"))
+    text = (ROOT / "notebooks" / "experiments.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)["thesis"]
     own = {name: about for name, about in THESIS.subjects.items() if about.get("own")}
     assert set(own) == set(rows)
     for name, row in rows.items():
