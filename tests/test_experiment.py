@@ -290,7 +290,7 @@ def test_durations_are_told_as_people_say_them(seconds, told):
 def test_run_that_is_not_there_is_refused_with_those_that_are(tiny_run):
     with pytest.raises(ValueError, match=tiny_run.name):
         al.load_run("absent", tiny_run.path.parent)
-    with pytest.raises(ValueError, match="It has: attention, features, predictions"):
+    with pytest.raises(ValueError, match="It has: attention, explorer, features, predictions"):
         tiny_run.arrays("weights")
 
 
