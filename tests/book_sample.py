@@ -129,12 +129,15 @@ def copy_sources(folder: Path) -> None:
     """Copy what the book is built from, without what the pipeline put there."""
     ignored = shutil.ignore_patterns("runs", "__pycache__", ".ipynb_checkpoints")
     shutil.copytree(ROOT / "book", folder / "book", ignore=ignored)
+    shutil.copytree(ROOT / "attnlib", folder / "attnlib", ignore=ignored)  # chapters show its lines
     for name in ("_config.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     for name in ("errors", "cost", "features", "attention", "human", "scoreboard", "errata"):
         page = folder / "book" / "runs" / f"{name}.md"
         page.parent.mkdir(exist_ok=True)
         page.write_text(f"# {name.title()}\n\nStands for a page of the book.\n")
+    with (folder / "book" / "runs" / "errata.md").open("a") as errata:  # chapters refer to them
+        errata.writelines(f"\n(erratum-{n})=\n## {n}. An erratum\n" for n in range(1, 31))
 
 
 def make_pages(folder: Path) -> None:
