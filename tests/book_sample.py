@@ -132,6 +132,9 @@ def copy_sources(folder: Path) -> None:
     shutil.copytree(ROOT / "attnlib", folder / "attnlib", ignore=ignored)  # chapters show its lines
     for name in ("_config.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "notebooks").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "notebooks" / "experiments.toml", folder / "notebooks")
+    shutil.copytree(ROOT / "results" / "measurements", folder / "results" / "measurements")
     for name in ("errors", "cost", "features", "attention", "human", "scoreboard", "errata"):
         page = folder / "book" / "runs" / f"{name}.md"
         page.parent.mkdir(exist_ok=True)

@@ -1,0 +1,484 @@
+"""What stands behind a number in the text: its value, its interval and where it comes from.
+
+Plain functions of the files in ``results``, ``runs`` and ``notebooks/experiments.toml``; nothing
+here knows of Sphinx. ``provenance`` makes links of them.
+"""
+
+import functools
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from attnlib.config import TrainConfig, profile_defaults
+from attnlib.evaluate import Predictions
+from attnlib.measurements import Measurements, read_measurements, select
+from attnlib.runs import Run, list_runs
+from attnlib.statistics import mean_interval, paired_difference
+
+PROFILES = ("reference", "cpu-reference")  # the first that a row has records of; never both
+NOT_RUN = "not run"
+# The page that shows what a measurement file of this kind is for.
+PAGES = {
+    "cost": "runs/cost", "scaling": "runs/cost", "human": "runs/human",
+    "human-cifar10h": "runs/human",
+}  # fmt: skip
+SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
+GIGA_COUNT = "1e9"
+Facts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number as it is shown, and what a reader may want to know of it."""
+
+    text: str
+    facts: Facts
+    interval: str = ""
+    page: str = ""  # document that it leads to
+    mark: str = ""  # of whose it is, where it is not ours
+
+
+class Row(NamedTuple):
+    """The runs that stand for a row of the reference, one a seed, all of one profile."""
+
+    name: str
+    title: str
+    runs: tuple[Run, ...]
+
+
+def one_of(name: str, valid: Sequence[str], what: str) -> None:
+    """Check that ``name`` is known.
+
+    Raises:
+        ValueError: Naming the valid ones.
+    """
+    if name not in valid:
+        raise ValueError(f"no {what} {name!r}; there is: {', '.join(sorted(valid))}")
+
+
+@functools.cache
+def read_rows(root: Path) -> dict[str, dict[str, Any]]:
+    """The rows of ``[reference]``."""
+    text = (root / "notebooks" / "experiments.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["reference"]
+
+
+@functools.cache
+def read_runs(root: Path) -> tuple[Run, ...]:
+    """All finished runs; of two with one name, the kept one."""
+    return tuple(list_runs(root / "runs", root / "results"))
+
+
+def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a run's configuration is the row's: model, start, distillation, teacher, tokens."""
+    config = run.config
+    wanted = {"model": row["model"], "dataset": "npz", "limit": None}
+    wanted |= {"pretrained": row.get("pretrained", False)}
+    wanted |= {"distillation": row.get("distillation", "none")}
+    if row["model"].startswith("atresnet"):
+        wanted["tokens"] = row.get("tokens", TrainConfig.tokens)
+    if any(config.get(name) != value for name, value in wanted.items()):
+        return False
+    if "teacher" not in row:
+        return True
+    teacher = rows.get(row["teacher"], {"model": row["teacher"]})
+    start = "pretrained-" if teacher.get("pretrained") else ""
+    return str(run.record["teacher"]).startswith(f"{teacher['model']}-{start}npz-")
+
+
+def is_of_profile(run: Run) -> bool:
+    """Whether nothing but the seed was set apart from the profile."""
+    given = {name: run.config.get(name) for name in ("model", "distillation", "dataset")}
+    usual = profile_defaults(run.config["profile"], given)
+    return all(run.config.get(name) == value for name, value in usual.items() if name != "teacher")
+
+
+def find_row(root: Path, name: str, profiles: Sequence[str] = PROFILES) -> Row:
+    """The runs of a row, by seed, of the first profile that has any.
+
+    What is kept in ``results`` may depart from the profile (fewer epochs, say) as long as all of
+    it does in the same way; what merely lies in ``runs`` may not.
+
+    Raises:
+        ValueError: If there is no such row, or kept runs of it are set up differently.
+    """
+    rows = read_rows(root)
+    one_of(name, [*rows], "row of [reference]")
+    given = {key: value for key, value in rows[name].items() if key != "seeds"}
+    title = TrainConfig.from_params(**given, profile="quick", device="cpu").title
+    title = title.replace("efficientnet_lite0_p", "EfficientNet-Lite0")
+    for profile in profiles:
+        found = [
+            run
+            for run in read_runs(root)
+            if run.config.get("profile") == profile and is_of_row(run, rows[name], rows)
+        ]
+        exact = [run for run in found if is_of_profile(run)]
+        kept = exact or [run for run in found if root / "results" in run.path.parents]
+        seeds = {run.record["seeds"]["run"]: run for run in kept}
+        if len(seeds) < len(kept):
+            raise ValueError(f"{name}: two runs of one seed: {', '.join(r.name for r in kept)}")
+        if kept:
+            return Row(name, title, tuple(seeds[seed] for seed in sorted(seeds)))
+    return Row(name, title, ())
+
+
+def minus(text: str) -> str:
+    """A number with a proper minus."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def percent(value: float) -> str:
+    """0.9632 -> 96.3%."""
+    return minus(f"{value:.1%}")
+
+
+def points(value: float) -> str:
+    """A difference of shares: 0.012 -> +1.2 points."""
+    return minus(f"{100 * value:+.1f} points")
+
+
+def rate(value: float) -> str:
+    """Images a second."""
+    return f"{value:,.0f} images/s" if value >= 100 else f"{value:#.3g} images/s"
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes, decimal."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def plain(value: float) -> str:
+    """A number without a unit."""
+    whole = isinstance(value, int) or float(value).is_integer()
+    return minus(f"{int(value):,}" if whole and abs(value) < 1e15 else f"{value:.4g}")
+
+
+def words_for(name: str, unit: str = "") -> Callable[[float], str]:
+    """How a quantity of that name, in that unit, is written."""
+    by_unit: dict[str, Callable[[float], str]] = {
+        "s": duration, "bytes": size, "img/s": rate, "images/s": rate,
+        GIGA_COUNT: lambda value: f"{value:.3g} GMAC",
+    }  # fmt: skip
+    if name.endswith("images_per_second"):
+        return rate
+    if "accuracy" in name or name.removesuffix("_value") in SHARES:
+        return percent
+    if name == "difference":
+        return points
+    if name.endswith("mib") or "_mib_" in name:
+        return lambda value: f"{value:,.0f} MiB"
+    if name.endswith("bytes"):
+        return size
+    if name.endswith("seconds"):
+        return duration
+    if name.endswith("gmac"):
+        return by_unit[GIGA_COUNT]
+    return by_unit.get(unit, plain)
+
+
+def interval_words(low: float, high: float, words: Callable[[float], str]) -> str:
+    """[95.9, 96.6]: the ends as the value is written, without the unit."""
+    ends = [re.sub(r"[%+]|\s.*", "", words(end)) for end in (low, high)]
+    units = {words(end).split()[-1] for end in (low, high) if " " in words(end)}
+    if len(units) > 1:  # 950 ms to 1.1 s
+        ends = [words(low), words(high)]
+    return f"[{', '.join(ends)}]"
+
+
+def origin(run: Run) -> Facts:
+    """Run, commit, command, data, device, date."""
+    record = run.record
+    git, data, device = record["git"], record["dataset"], record["device"]
+    commit = f"{str(git['commit'])[:12]}{', with uncommitted changes' if git['dirty'] else ''}"
+    return (
+        ("run", record["name"]),
+        ("commit", commit),
+        ("command", record["command"]),
+        ("data", f"{data['title']}, SHA-256 {data['sha256'][:16]}"),
+        ("device", f"{device['name']}, {device['threads']} threads, {record['precision']}"),
+        ("date", record["finished"][:10]),
+    )
+
+
+def missing(row: Row) -> Finding:
+    """What stands where a known row has no record yet."""
+    facts = (
+        ("what", f"{row.title}: no run record yet"),
+        ("command", "make reference DATA=FILE.npz"),
+    )
+    return Finding(NOT_RUN, facts, page="reproduce")
+
+
+def metric_of(run: Run, name: str) -> Any:
+    """A metric, a cost or a setting of a run.
+
+    Raises:
+        ValueError: If its record has none of that name.
+    """
+    record = run.record
+    scalars = {k: v for k, v in record["metrics"].items() if k != "per_class"} | record["cost"]
+    scalars |= {k: v for k, v in run.config.items() if isinstance(v, int | float)}
+    classes = {row["class"]: row for row in record["metrics"]["per_class"]}
+    group, _, of = name.partition(".")
+    if group == "per_class":
+        one_of(of, [*classes], "class")
+        return classes[of]
+    one_of(name, [*scalars], "metric")
+    return scalars[name]
+
+
+METRICS = ("test_accuracy", "val_accuracy", "test_loss", "best_epoch", "per_class", "parameters",
+           "train_images_per_second", "wall_seconds", "weights_bytes", "peak_memory_bytes",
+           "epochs", "batch_size", "img_size", "lr", "weight_decay")  # fmt: skip
+
+
+def find_result(root: Path, key: str) -> Finding:
+    """``ROW.METRIC`` or ``ROW - ROW`` of the reference runs.
+
+    Raises:
+        ValueError: If the row or the metric is unknown.
+    """
+    first, sign, second = (part.strip() for part in key.partition(" - "))
+    if sign:
+        return find_difference(root, first, second)
+    name, _, metric = key.partition(".")
+    row = find_row(root, name)
+    if not row.runs:
+        one_of(metric.partition(".")[0], METRICS, "metric")
+        return missing(row)
+    values = [metric_of(run, metric) for run in row.runs]
+    what = f"{metric.replace('_', ' ').replace('.', ', ')} of {row.title}"
+    words = words_for("accuracy" if metric.startswith("per_class") else metric)
+    shown, interval, how = summarise(values, words)
+    facts: Facts = (("what", what + how),)
+    if len(row.runs) > 1:
+        facts += (("runs", ", ".join(run.name for run in row.runs)),)
+        facts += tuple(fact for fact in origin(row.runs[0]) if fact[0] != "run")
+    else:
+        facts += origin(row.runs[0])
+    return Finding(shown, facts, interval, f"runs/records/{row.runs[0].name}")
+
+
+def summarise(values: Sequence[Any], words: Callable[[float], str]) -> tuple[str, str, str]:
+    """Text, interval and how it was made, of one run's value or of several seeds' values."""
+    if values[0] is None:
+        return "not measured", "", ""
+    shares = isinstance(values[0], dict)
+    numbers = [value["value"] if shares else value for value in values]
+    if len(values) == 1 and shares:
+        value = values[0]
+        method = value.get("method", "Wilson, 95%").replace(" %", "%")
+        interval = interval_words(value["low"], value["high"], words)
+        return words(value["value"]), interval, f"; on {value['n']:,} images, interval {method}"
+    if len(set(numbers)) == 1:
+        return words(numbers[0]), "", ""
+    mean = mean_interval(numbers)
+    how = f"; mean of {mean.n} seeds with the 95% t-interval over them"
+    interval = f"{interval_words(mean.low, mean.high, words)}, {mean.n} seeds"
+    return words(mean.value), interval, how
+
+
+def correct(run: Run) -> Any:
+    """Whether each test image was answered right."""
+    arrays = run.arrays("predictions")
+    return Predictions(arrays["logits"], arrays["labels"]).correct
+
+
+def find_difference(root: Path, first: str, second: str) -> Finding:
+    """Test accuracy of one row less that of another, image by image and seed by seed.
+
+    Raises:
+        ValueError: If a row is unknown, or the two were tested on different data.
+    """
+    for profile in PROFILES:
+        rows = [find_row(root, name, [profile]) for name in (first, second)]
+        if all(row.runs for row in rows):
+            break
+    else:
+        return missing(next(row for row in rows if not row.runs))
+    a, b = ({run.record["seeds"]["run"]: run for run in row.runs} for row in rows)
+    if len({run.record["dataset"]["sha256"] for run in (*a.values(), *b.values())}) > 1:
+        raise ValueError(f"{first} and {second} were tested on different data")
+    pairs = [(a[seed], b[seed]) for seed in sorted(a.keys() & b.keys())]
+    pairs = pairs or [(rows[0].runs[0], rows[1].runs[0])]
+    each = [paired_difference(correct(x), correct(y)) for x, y in pairs]
+    how, estimate, tail = f"Newcombe's 95% interval, {each[0].n:,} images", each[0], ""
+    if len(each) > 1:
+        estimate = mean_interval([one.value for one in each])
+        how = f"mean of {len(each)} seeds with the 95% t-interval over them"
+        tail = f", {len(each)} seeds"
+    what = f"test accuracy of {rows[0].title} less that of {rows[1].title}; {how}"
+    names = ", ".join(f"{x.name} less {y.name}" for x, y in pairs)
+    facts = (("what", what), ("runs", names), *origin(pairs[0][0])[1:])
+    interval = interval_words(estimate.low, estimate.high, points) + tail
+    page = f"runs/records/{pairs[0][0].name}"
+    return Finding(points(estimate.value), facts, interval, page)
+
+
+@functools.cache
+def read_file(path: Path) -> Measurements:
+    """A measurement file."""
+    return read_measurements(path)
+
+
+def parse_given(text: str) -> dict[str, Any]:
+    """``model=deit_t, batch_size=1`` as a dictionary of text, numbers, truth and None.
+
+    Raises:
+        ValueError: If it is not of that form.
+    """
+    words = {"none": None, "true": True, "false": False}
+    given: dict[str, Any] = {}
+    for part in re.split(r",\s*(?=\w+\s*=)", text.strip()) if text.strip() else []:
+        name, sign, value = (word.strip() for word in part.partition("="))
+        if not sign:
+            raise ValueError(f"expected key=value, got {part!r}")
+        value = value.strip("'\"")
+        if value.lower() in words:
+            given[name] = words[value.lower()]
+        else:
+            try:
+                given[name] = float(value) if re.search(r"[.e]", value) else int(value)
+            except ValueError:
+                given[name] = value
+    return given
+
+
+def find_measured(root: Path, key: str) -> Finding:
+    """``FILE(key=value, ...).column`` of a file of ``results/measurements``.
+
+    Raises:
+        ValueError: If the file, a key, the row or the column is unknown, or more rows than one fit.
+    """
+    form = re.fullmatch(r"([\w-]+)\s*(?:\((.*)\))?\s*\.\s*(\w+)", key.strip())
+    if not form:
+        raise ValueError(f"expected FILE(key=value, ...).column, got {key!r}")
+    name, given, column = form[1], parse_given(form[2] or ""), form[3]
+    folder = root / "results" / "measurements"
+    one_of(name, [path.stem for path in folder.glob("*.json")], "measurement file")
+    measured = read_file(folder / f"{name}.json")
+    rows = select(measured.rows, **given)
+    if not rows:
+        known = {k: sorted({str(row.get(k)) for row in measured.rows}) for k in given}
+        told = "; ".join(f"{k}: {', '.join(values[:12])}" for k, values in known.items())
+        raise ValueError(f"{name} has no row with {given}; it has {told}")
+    if column not in rows[0] and f"{column}_value" in rows[0]:
+        column = f"{column}_value"
+    one_of(column, [*rows[0]], f"column of {name}")
+    if len({str(row[column]) for row in rows}) > 1:
+        differ = [k for k in rows[0] if len({str(row.get(k)) for row in rows}) > 1]
+        raise ValueError(f"{name}: {len(rows)} rows fit; they differ in {', '.join(differ)}")
+    return measured_finding(measured, rows[0], column, given)
+
+
+def measured_finding(
+    measured: Measurements, row: Mapping[str, Any], column: str, given: Mapping[str, Any]
+) -> Finding:
+    """The number in one cell of a measurement file."""
+    value, git, device = row[column], measured.git, measured.device
+    about = ", ".join(f"{name} {value}" for name, value in given.items())
+    quantity = str(row.get("quantity", "")) if column == "value" else column
+    facts = (
+        ("what", f"{quantity.replace('_', ' ') or column}{f': {about}' if about else ''}"),
+        ("file", f"results/measurements/{measured.path.name}"),
+        ("commit", f"{str(git['commit'])[:12]}{', with changes' if git['dirty'] else ''}"),
+        ("command", measured.command),
+        ("device", f"{device['name']}, {device['threads']} threads"),
+        ("date", measured.date[:10]),
+    )
+    page = PAGES.get(measured.kind, "reproduce")
+    if not isinstance(value, int | float):
+        return Finding(str(value or row.get("reason") or "not measured"), facts, page=page)
+    words = words_for(quantity, str(row.get("unit", "")))
+    base = column.removesuffix("_value")
+    low, high = row.get(f"{base}_low"), row.get(f"{base}_high")
+    if low is None and (column in ("value", "images_per_second", "difference", "accuracy")):
+        low, high = row.get("low"), row.get("high")
+        if column == "accuracy" and "difference" in row:
+            low = high = None  # they are the difference's
+    interval = "" if low is None or high is None else interval_words(low, high, words)
+    return Finding(words(value), facts, interval, page)
+
+
+def find_thesis(root: Path, key: str) -> Finding:
+    """A number that the thesis states, by the id of the statement.
+
+    Raises:
+        ValueError: If there is no such statement.
+    """
+    del root
+    statements = read_statements()
+    one_of(key, [*statements], "statement of the thesis")
+    statement = statements[key]
+    facts: Facts = (("what", statement.what), ("in the thesis", statement.place))
+    if statement.note:
+        facts += (("note", statement.note),)
+    if statement.erratum:
+        facts += (("erratum", str(statement.erratum)),)
+    space = "" if statement.unit in ("%", "") else " "
+    text = f"{statement.printed}{space}{statement.unit}"
+    return Finding(text, facts, page="runs/scoreboard", mark="thesis")
+
+
+@functools.cache
+def read_statements() -> Any:
+    """The thesis's statements by id."""
+    from attnlib.thesis import read_thesis
+
+    return read_thesis().statements
+
+
+@functools.cache
+def counted_values() -> Any:
+    """Every named count, fact and formula of the errata."""
+    from attnlib.countable import Values
+    from attnlib.thesis import read_errata, read_thesis
+
+    return Values(read_thesis(), read_errata())
+
+
+def find_counted(root: Path, key: str) -> Finding:
+    """``COUNT(key=value, ...)`` of ``attnlib.countable.COUNTS``, or a named count of the errata.
+
+    Raises:
+        ValueError: If there is no such count, or it needs what was not given.
+    """
+    del root
+    from attnlib.countable import COUNTS, count
+
+    form = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", key.strip())
+    if not form:
+        raise ValueError(f"expected COUNT(key=value, ...), got {key!r}")
+    name, given = form[1], parse_given(form[2] or "")
+    if name in COUNTS:
+        try:
+            value = count(name, given)
+        except KeyError as fault:
+            raise ValueError(f"{name} needs {fault}") from None
+        call = f"count({name!r}, {given})"
+        how = f'python -c "from attnlib.countable import count; print({call})"'
+    else:
+        values = counted_values()
+        own = set(values) - set(read_statements())
+        one_of(name, [*COUNTS, *own], "count")
+        value, how = values[name], "attnlib/errata.toml"
+    about = ", ".join(f"{k} {v}" for k, v in given.items())
+    facts = (
+        ("what", f"{name.replace('_', ' ')}{f': {about}' if about else ''}"),
+        ("counted by", "attnlib/countable.py, when this page was built"),
+        ("command", how),
+    )
+    return Finding(words_for(name)(value), facts, page="runs/scoreboard")
