@@ -17,7 +17,7 @@ PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
 BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
 # The notebooks beside train.ipynb, each a page of the book, and those that need no run.
-ANALYSES = ["data", "errors", "cost", "features", "attention", "human", "scoreboard"]
+ANALYSES = ["data", "reference", "errors", "cost", "features", "attention", "human", "scoreboard"]
 ALONE = ["data", "cost", "human"]
 MEASUREMENTS = sorted(map(str, Path("results/measurements").rglob("*.*")))
 
@@ -126,6 +126,7 @@ rule analysis:
     input:
         PACKAGE,
         MEASUREMENTS,
+        "notebooks/experiments.toml",
         lambda wildcards: [] if wildcards.notebook in ALONE else [*EXECUTED, *RECORDS],
         notebook="notebooks/{notebook}.ipynb",
     output:

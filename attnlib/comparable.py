@@ -1,12 +1,19 @@
 """Which run records may stand beside a row of the thesis, and what is missing where none may."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from attnlib.config import TrainConfig
+from attnlib.config import THESIS, TrainConfig
+from attnlib.cost import count_gmac
 from attnlib.runs import Run
 from attnlib.thesis import Thesis
+from attnlib.zoo import create_model
 
+TRAINING_IMAGES = 45_000
+# Half-precision operations a second of the data sheets, and the shares of them that small networks
+# sustain in training: an assumption, wide on purpose.
+GPUS = {"T4": (65e12, 0.04, 0.12), "H100": (989e12, 0.02, 0.08)}
 DATASET = "cifar10"  # of the thesis's accuracies: the official pixels only, no copy of them
 
 
@@ -58,6 +65,8 @@ def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[st
     needs = "needs CIFAR-10, ImageNet weights and a graphics processor"
     if not about["pretrained"]:
         needs = needs.replace(", ImageNet weights", "")
+    if about.get("own"):
+        needs += f" (estimated: {estimate_words(about['model'], about.get('teacher'))})"
     near = [run for run in runs if run.config.get("model") == about["model"]]
     if not near:
         return needs, config.command
@@ -70,3 +79,20 @@ def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[st
         share = nearest.record["metrics"]["test_accuracy"]["value"]
         told += f", on which its accuracy is {share:.2%}"
     return f"{needs}; the nearest record is not comparable: {told}", config.command
+
+
+@cache
+def estimate_words(model: str, teacher: str | None = None) -> str:
+    """How long a run of the thesis's recipe would take, estimated from its multiply-adds.
+
+    A training step costs three forward passes of the model and one of its teacher.
+    """
+    gmac = 3 * count_gmac(create_model(model, 10, THESIS["img_size"]))
+    if teacher:
+        gmac += count_gmac(create_model(teacher, 10, THESIS["img_size"]))
+    operations = TRAINING_IMAGES * THESIS["epochs"] * gmac * 2e9
+    times = []
+    for gpu, (peak, low, high) in GPUS.items():
+        shortest, longest = (operations / (peak * share) / 60 for share in (high, low))
+        times.append(f"{shortest:.0f} to {longest:.0f} min on a {gpu}".replace("a H", "an H"))
+    return ", ".join(times)

@@ -70,12 +70,22 @@ class Comparison:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """A student and its teacher, as in the thesis's Fig. 8.1, or else the first two."""
+        """A student and its teacher, as in the thesis's Fig. 8.1, or else the first two.
+
+        Of several students the one taught hard by a ResNet-18 comes first: the thesis's.
+        """
         by_folder = {run.name: name for name, run in self.runs.items()}
-        for name, run in self.runs.items():
-            if run.record["teacher"] in by_folder:
-                return name, by_folder[run.record["teacher"]]
-        return self.names[0], self.names[1]
+        pairs = [
+            (name, by_folder[run.record["teacher"]])
+            for name, run in self.runs.items()
+            if run.record["teacher"] in by_folder
+        ]
+
+        def is_other(pair: tuple[str, str]) -> bool:
+            student, teacher = (self.runs[name].config for name in pair)
+            return (student["distillation"], teacher["model"]) != ("hard", "resnet18")
+
+        return min(pairs, key=is_other, default=(self.names[0], self.names[1]))
 
     def decisions(self, name: str) -> Ints:
         """The class that run ``name`` chose for each image (n,)."""
@@ -142,7 +152,8 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
     """Put runs side by side; those that answered other questions are named and left out.
 
     A run fits if its record is of this version's schema, its predictions are there, and data,
-    order of classes and labels are those that most of the runs share; of equals, the first.
+    order of classes and labels are those that most of the kept runs share, or, if none is kept in
+    ``results``, most of all runs; of equals, the first.
 
     Raises:
         ValueError: If fewer than two fit, with the reason for each that doesn't.
@@ -160,7 +171,11 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
     groups: dict[str, list[str]] = {}
     for name, run in runs.items():
         groups.setdefault(run.record["dataset"]["sha256"], []).append(name)
-    first = max(groups.values(), key=len)[0] if groups else ""
+
+    def weight(names: list[str]) -> tuple[int, int]:
+        return sum(folders[name].parent.name == "results" for name in names), len(names)
+
+    first = max(groups.values(), key=weight)[0] if groups else ""
     for name in list(runs):
         fault_found = _difference(runs[name], answers[name], runs[first], answers[first])
         if fault_found:
@@ -214,6 +229,14 @@ def load_images(comparison: Comparison, data_path: str | None = None) -> tuple[S
             f"The images of {title} are not shown: {cached.name} is not in the cache. "
             "Running notebooks/data.ipynb with -p dataset cifar10 fetches it."
         )
+    if data_path is None and name in ("npz", "folder"):
+        file = str(next(iter(comparison.runs.values())).config.get("data_path"))
+        if not (cache_dir() / file).exists():
+            return None, (
+                f"The images of {title} are not shown: {file} is not in the folder that "
+                "ATTNLIB_DATA names; the parameter data_path says where else it is."
+            )
+        data_path = str(cache_dir() / file)
     try:
         data = load_dataset(name, data_path)
     except (ValueError, OSError) as fault:

@@ -183,7 +183,7 @@ def test_images_come_from_the_data_set_by_their_place(write):
     ("dataset", "told"),
     [
         ({"name": "cifar10", "title": "CIFAR-10"}, "images of CIFAR-10 are not shown: cifar-10-py"),
-        ({"name": "npz", "title": "shells"}, "of shells are not shown: 'npz' needs data_path"),
+        ({"name": "npz", "title": "shells"}, "of shells are not shown: None is not in the f"),
         ({"sha256": "0" * 64}, "is other data"),
     ],
 )
@@ -192,6 +192,39 @@ def test_where_the_images_are_not_at_hand_that_is_said(write, tmp_path, monkeypa
     compared = compare_runs(folders(write("a", dataset=dataset), write("b", dataset=dataset)))
     split, note = load_images(compared)
     assert split is None and told in note
+
+
+def test_kept_runs_come_before_more_runs_on_other_data(write, tmp_path):
+    here = [write(name, dataset={"sha256": "0" * 64}) for name in ("a", "b", "c")]
+    (tmp_path / "results").mkdir()
+    kept = [write(name).rename(tmp_path / "results" / name) for name in ("k", "l")]
+    assert compare_runs(folders(*here, *kept)).names == ("k", "l")
+    assert compare_runs(folders(*here)).names == ("a", "b", "c")
+
+
+def test_the_thesis_pair_is_a_student_taught_hard_by_a_resnet(write):
+    resnet = write("resnet", config={"model": "resnet18"})
+    other = write("other", config={"model": "efficientnet_lite0"})
+    students = [
+        write("a", config={"distillation": "hard"}, teacher="other"),
+        write("b", config={"distillation": "soft"}, teacher="resnet"),
+        write("c", config={"distillation": "hard"}, teacher="resnet"),
+    ]
+    assert compare_runs(folders(*students, resnet, other)).pair == ("c", "resnet")
+
+
+def test_images_of_a_file_are_found_in_the_cache(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    parts = {"train": DATA.train, "test": DATA.test}
+    arrays = {f"{k}_images": part.images for k, part in parts.items()}
+    arrays |= {f"{k}_labels": part.labels for k, part in parts.items()}
+    np.savez(tmp_path / "cache" / "mine.npz", **arrays)
+    own = al.load_dataset("npz", tmp_path / "cache" / "mine.npz")
+    about = {"name": "npz", "title": "mine", "sha256": own.sha256}
+    runs = [write(n, dataset=about, config={"data_path": "mine.npz"}) for n in ("a", "b")]
+    split, _ = load_images(compare_runs(folders(*runs)))
+    np.testing.assert_array_equal(split.images, own.test.images)
 
 
 def test_nothing_is_downloaded_to_show_an_image(write, tmp_path, monkeypatch):
