@@ -167,3 +167,31 @@ def test_profiles_of_reference_runs_start_from_scratch_on_a_file():
     assert (config.patch_size, config.img_size, config.limit) == (8, 32, None)
     config = TrainConfig.from_params(profile="reference", data_path="x.npz")
     assert (config.img_size, config.batch_size, config.epochs) == (224, 128, 100)
+
+
+KEPT = sorted((ROOT / "results").glob("*/record.json"))
+FILES = {"config.json", "history.jsonl", "record.json", "predictions.npz", "attention.npz",
+         "features.npz", "explorer.npz"}  # fmt: skip
+
+
+def test_kept_records_are_small_and_hold_no_weights_and_no_pixels():
+    assert sum(p.stat().st_size for p in (ROOT / "results").rglob("*") if p.is_file()) < 20e6
+    for record in KEPT:
+        assert {path.name for path in record.parent.iterdir()} <= FILES, record.parent
+        for arrays in (load_run(record.parent).arrays(p.stem) for p in record.parent.glob("*.npz")):
+            for name, array in arrays.items():
+                assert array.shape[-1:] != (3,) and array.ndim < 6, (record.parent.name, name)
+
+
+@pytest.mark.parametrize("record", KEPT, ids=lambda path: path.parent.name)
+def test_kept_record_is_whole_and_made_from_committed_code(record):
+    run = load_run(record.parent)  # checks the schema
+    assert run.name == record.parent.name and run.record["git"]["dirty"] is False
+    assert len(run.history) == run.config["epochs"]
+    arrays = run.arrays("predictions")
+    right = (arrays["logits"].argmax(axis=1) == arrays["labels"]).mean()
+    assert right == run.record["metrics"]["test_accuracy"]["value"]
+    assert run.record["dataset"]["title"] == "CIFAR-10 (JPEG copy)"
+    assert not {"/tmp", "/home", "/root"} & {word[:5] for word in run.record["command"].split()}
+    given = {k: v for k, v in run.config.items() if k in TrainConfig.__dataclass_fields__}
+    assert TrainConfig(**given).name == run.name  # the name is a function of the configuration
