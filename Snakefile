@@ -16,6 +16,7 @@ DATA = config.get("data")
 PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
 BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
+BOOK += sorted(map(str, Path("book").glob("figures/*.svg")))
 # The notebooks beside train.ipynb, each a page of the book, and those that need no run.
 ANALYSES = ["data", "reference", "errors", "cost", "features", "attention", "human", "scoreboard"]
 ALONE = ["data", "cost", "human"]
