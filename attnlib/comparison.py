@@ -172,8 +172,9 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
     for name, run in runs.items():
         groups.setdefault(run.record["dataset"]["sha256"], []).append(name)
 
-    def weight(names: list[str]) -> tuple[int, int]:
-        return sum(folders[name].parent.name == "results" for name in names), len(names)
+    def weight(names: list[str]) -> tuple[bool, int, int]:
+        kept = sum(folders[name].parent.name == "results" for name in names)
+        return len(names) > 1, kept, len(names)
 
     first = max(groups.values(), key=weight)[0] if groups else ""
     for name in list(runs):

@@ -200,6 +200,7 @@ def test_kept_runs_come_before_more_runs_on_other_data(write, tmp_path):
     kept = [write(name).rename(tmp_path / "results" / name) for name in ("k", "l")]
     assert compare_runs(folders(*here, *kept)).names == ("k", "l")
     assert compare_runs(folders(*here)).names == ("a", "b", "c")
+    assert compare_runs(folders(*here, kept[0])).names == ("a", "b", "c")  # one is no comparison
 
 
 def test_the_thesis_pair_is_a_student_taught_hard_by_a_resnet(write):
