@@ -1,11 +1,15 @@
-"""What tests share: a device, a tiny configuration, a tiny finished run."""
+"""What tests share: a device, a tiny configuration and run of it, a small book, a browser."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import book_sample
 import pytest
 import torch
+from browsing import open_browser
 
 import attnlib as al
 
@@ -40,3 +44,26 @@ def tiny_run(tiny: al.TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> 
     """A finished run of ``tiny``; read it, don't change its folder."""
     folder: Path = tmp_path_factory.mktemp("runs")
     return al.run_experiment(replace(tiny, runs_dir=str(folder)))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small book, built strictly from invented records."""
+    folder = tmp_path_factory.mktemp("book")
+    book_sample.sample_book(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def html(request: pytest.FixtureRequest) -> Path:
+    """The HTML that the browser looks at."""
+    if built := os.environ.get("ATTNLIB_BOOK_HTML"):
+        assert (Path(built) / "intro.html").exists(), f"ATTNLIB_BOOK_HTML: no book in {built}"
+        return Path(built).resolve()
+    return request.getfixturevalue("sample") / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Headless Chromium with its console and its network in the logs."""
+    yield from open_browser(tmp_path_factory.mktemp("chromium"))

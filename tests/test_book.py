@@ -5,12 +5,10 @@ it the tests build a small one from invented records.
 """
 
 import importlib.util
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +17,19 @@ from urllib.parse import unquote, urlsplit
 
 import book_sample
 import pytest
+from browsing import (
+    NARROW,
+    WIDE,
+    built_pages,
+    console_faults,
+    outside_requests,
+    resize,
+    wait,
+)
 from pybtex.database import parse_file
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
-WIDE, NARROW = (1400, 1000), (390, 844)
 FIGURES = """
 return [...document.querySelectorAll('article img, article figure svg')].map(image => ({
     width: image.naturalWidth ?? image.getBoundingClientRect().width,
@@ -41,67 +47,6 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small book, built strictly from invented records."""
-    folder = tmp_path_factory.mktemp("book")
-    book_sample.sample_book(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def html(request: pytest.FixtureRequest) -> Path:
-    """The HTML that the browser looks at."""
-    if built := os.environ.get("ATTNLIB_BOOK_HTML"):
-        assert (Path(built) / "intro.html").exists(), f"ATTNLIB_BOOK_HTML: no book in {built}"
-        return Path(built).resolve()
-    return request.getfixturevalue("sample") / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Headless Chromium with its console and its network in the logs."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("NO BROWSER, so nobody looked at the book: apt install chromium-driver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-dev-shm-usage",
-        "disable-background-networking", "disable-component-update", "disable-sync",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    chrome.set_page_load_timeout(60)
-    chrome.get("about:blank")
-    chrome.get_log("performance")  # drops what the browser's own first page asked for
-    yield chrome
-    chrome.quit()
-
-
-def built_pages(html: Path) -> list[Path]:
-    """The book's pages, without the theme's own templates."""
-    return sorted(p for p in html.rglob("*.html") if "_static" not in p.relative_to(html).parts)
-
-
-def resize(browser: Any, size: tuple[int, int]) -> None:
-    screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == NARROW}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-
-
-def wait(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """The first true value of ``condition``, or its last false one."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return value
-
-
 @dataclass
 class Visit:
     """What was seen on one page."""
@@ -110,21 +55,6 @@ class Visit:
     outside: list[str]
     figures: list[dict[str, Any]]
     overflow: list[str] = field(default_factory=list)
-
-
-def outside_requests(browser: Any) -> list[str]:
-    """Requests since the last call to anything but the disk."""
-    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    urls = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-    return [url for url in urls if urlsplit(url).scheme in {"http", "https", "ws", "wss"}]
-
-
-def console_faults(browser: Any) -> list[str]:
-    return [e["message"] for e in browser.get_log("browser") if e["level"] in {"SEVERE", "WARNING"}]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,162 @@
+// Plain tables of the book: sort by any column, filter the rows, copy as CSV or LaTeX, scroll in
+// their own box. Without this script they are still tables.
+(() => {
+  "use strict";
+  const ROWS_TO_FILTER = 8;
+  const NUMBER = /^[<>≈~≤≥]?\s*([-+−]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?)\s*([%×]|[a-zµ][\w µ·/.]*)?\s*([[(±,;].*|to .*)?$/i;
+  const UNITS = {ns: 1e-9, "µs": 1e-6, ms: 1e-3, min: 60, h: 3600, kB: 1e3, KiB: 1024, MB: 1e6, MiB: 2 ** 20, GB: 1e9, GiB: 2 ** 30, M: 1e6, G: 1e9};
+
+  const text = cell => (cell?.innerText ?? "").replace(/\s+/g, " ").trim();
+
+  /** The number a cell begins with, in its unit; NaN if it is not a number. */
+  function value(cell) {
+    const found = NUMBER.exec(cell.dataset.value ?? text(cell));
+    if (!found || /^\d{4}-\d\d/.test(text(cell))) return NaN; // a date is text
+    return Number(found[1].replace(/,/g, "").replace("−", "-")) * (UNITS[found[2]?.trim()] ?? 1);
+  }
+
+  /** One row of headings: pandas puts the index's name into a second one. */
+  function headings(table) {
+    const [first, second] = table.tHead.rows;
+    if (second && text(second.cells[0]) && ![...second.cells].slice(1).some(text) && !text(first.cells[0])) {
+      first.cells[0].textContent = text(second.cells[0]);
+      second.remove();
+    }
+    return table.tHead.rows.length === 1 ? [...first.cells] : null;
+  }
+
+  function sort(table, heads, column) {
+    const head = heads[column], down = head.getAttribute("aria-sort") === "ascending";
+    const body = table.tBodies[0], rows = [...body.rows];
+    const keys = new Map(rows.map(row => [row, {n: value(row.cells[column]), t: text(row.cells[column])}]));
+    const numeric = [...keys.values()].filter(key => !Number.isNaN(key.n)).length * 2 > rows.length;
+    const missing = key => (numeric ? Number.isNaN(key.n) : !key.t); // last, in either direction
+    rows.sort((a, b) => {
+      const [p, q] = [keys.get(a), keys.get(b)];
+      if (missing(p) || missing(q)) return missing(p) - missing(q);
+      const order = numeric ? p.n - q.n : p.t.localeCompare(q.t, "en", {numeric: true});
+      return down ? -order : order;
+    });
+    body.append(...rows);
+    heads.forEach(other => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  }
+
+  const shown = table => [...table.rows].filter(row => !row.hidden).map(row => [...row.cells].map(text));
+  const csv = table => shown(table).map(row => row.map(cell => (/[",\n]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell)).join(",")).join("\n") + "\n";
+
+  function latex(table) {
+    const marks = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "±": "$\\pm$", "×": "$\\times$"};
+    const escape = cell => cell.replace(/[\\~^−±×]|[&%$#_{}]/g, mark => marks[mark] ?? `\\${mark}`);
+    const [head, ...rows] = shown(table).map(row => row.map(escape).join(" & ") + " \\\\");
+    const cells = [...(table.tBodies[0].rows[0]?.cells ?? [])];
+    const letters = cells.map(cell => (Number.isNaN(value(cell)) ? "l" : "r")).join("");
+    return ["\\begin{tabular}{" + letters + "}", "\\hline", head, "\\hline", ...rows, "\\hline", "\\end{tabular}"].join("\n") + "\n";
+  }
+
+  async function copy(content) {
+    try {
+      await navigator.clipboard.writeText(content);
+    } catch { // no permission: the old way
+      const area = document.body.appendChild(document.createElement("textarea"));
+      area.value = content;
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+  }
+
+  function element(name, properties, ...children) {
+    const made = Object.assign(document.createElement(name), properties);
+    made.append(...children);
+    return made;
+  }
+
+  function name(table) {
+    if (table.caption) return text(table.caption);
+    const section = table.closest("section");
+    const heading = section?.querySelector("h1, h2, h3, h4")?.firstChild?.textContent.trim();
+    const tables = [...(section ?? document).querySelectorAll("table")];
+    return `Table ${tables.indexOf(table) + 1}${heading ? ` of “${heading}”` : ""}`;
+  }
+
+  function tools(table, label) {
+    const status = element("span", {className: "table-status"});
+    status.setAttribute("role", "status");
+    const bar = element("div", {className: "table-tools"});
+    bar.setAttribute("role", "group");
+    bar.setAttribute("aria-label", `${label}: tools`);
+    const rows = [...table.tBodies[0].rows];
+    if (rows.length > ROWS_TO_FILTER) {
+      const field = element("input", {type: "search", autocomplete: "off", spellcheck: false});
+      field.addEventListener("input", () => {
+        const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+        for (const row of rows) {
+          const content = row.textContent.toLowerCase();
+          row.hidden = !words.every(word => content.includes(word));
+        }
+        status.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length} rows`;
+      });
+      bar.append(element("label", {}, "Filter ", field));
+    }
+    const kinds = element("span", {className: "table-copy"}, "Copy as ");
+    for (const [kind, write] of [["CSV", csv], ["LaTeX", latex]]) {
+      const button = element("button", {type: "button", textContent: kind});
+      button.setAttribute("aria-label", `Copy as ${kind}`);
+      button.addEventListener("click", async () => {
+        await copy(write(table));
+        button.focus();
+        status.textContent = `Copied ${shown(table).length - 1} rows as ${kind}`;
+      });
+      kinds.append(button);
+    }
+    bar.append(kinds, status);
+    return bar;
+  }
+
+  function box(table, label) {
+    let around = table.parentElement;
+    if (!around.matches(".pst-scrollable-table-container")) {
+      around = element("div", {});
+      table.replaceWith(around);
+      around.append(table);
+    }
+    around.classList.add("table-scroll");
+    const watch = new ResizeObserver(() => { // only what scrolls is a stop of the Tab key
+      const scrolls = around.scrollWidth > around.clientWidth + 1;
+      for (const [key, set] of [["tabindex", "0"], ["role", "region"], ["aria-label", label]]) {
+        scrolls ? around.setAttribute(key, set) : around.removeAttribute(key);
+      }
+    });
+    watch.observe(around);
+    watch.observe(table);
+    return around;
+  }
+
+  function equip(table) {
+    if (!table.tHead || table.tBodies.length !== 1 || table.querySelector("table")) return;
+    const label = name(table), around = box(table, label), heads = headings(table);
+    const plain = [...table.tBodies[0].rows].every(row => row.cells.length === heads?.length);
+    if (table.tBodies[0].rows.length < 2 || !plain || table.querySelector("[rowspan], [colspan]")) return;
+    heads.forEach((head, column) => {
+      const title = text(head) || "name of the row";
+      const button = element("button", {type: "button", className: "table-sort"});
+      if (!text(head) || head.querySelector("a, button, [tabindex]")) {
+        button.setAttribute("aria-label", `Sort by ${title}`);
+        head.append(button);
+      } else {
+        button.append(...(head.querySelector(":scope > p") ?? head).childNodes);
+        head.replaceChildren(button);
+      }
+      head.scope = "col";
+      button.addEventListener("click", () => sort(table, heads, column));
+    });
+    around.before(tools(table, label));
+  }
+
+  function start() {
+    const chosen = "article table:not(.linked-confusion, .highlighttable, .footnote, .citation, .plain, [role])";
+    document.querySelectorAll(chosen).forEach(equip);
+  }
+  document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
+})();
