@@ -149,6 +149,16 @@ class Diagram:
             around = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
             self.parts.append(f'<polygon points="{around}" fill="{INK}"/>')
 
+    def line(self, points: Sequence[Point], kind: str = "plain", *, width: float = 1.3,
+             dashed: bool = False) -> None:  # fmt: skip
+        """A line through the points in the colour of a kind of box."""
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        dash = ' stroke-dasharray="4 3"' if dashed else ""
+        self.parts.append(
+            f'<path d="M{path}" fill="none" stroke="{COLOURS[kind]}" '
+            f'stroke-width="{width:g}"{dash}/>'
+        )
+
     def frame(self, x: float, y: float, width: float, height: float) -> None:
         """A dashed frame around what is repeated, by its upper left corner."""
         self.parts.append(

@@ -72,7 +72,8 @@ def test_every_chapter_is_written():
 
 
 @pytest.mark.parametrize("chapter", WRITTEN)
-def test_worked_examples_print_what_the_chapter_says(chapter):
+def test_worked_examples_print_what_the_chapter_says(chapter, monkeypatch):
+    monkeypatch.chdir(ROOT)
     torch.manual_seed(0)
     report: list[str] = []
     test = examples(chapter)
