@@ -1,7 +1,7 @@
-"""Every picture says in words what it shows: an alternative text that is missing or empty of
-meaning is a warning, and the strict build stops at it.
+"""Every picture says in words what it shows.
 
-Without this the tool chain writes the path of the file, which a screen reader then reads aloud.
+An alternative text that is missing or empty of meaning is a warning, at which the strict build
+stops. Without this the tool chain writes the path of the file, and a screen reader reads it aloud.
 """
 
 import re
@@ -14,8 +14,11 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 SHORTEST = 15
 EMPTY_WORDS = set(
-    "a an the of image images figure fig picture photo graphic graph plot chart diagram "
-    "screenshot icon logo untitled output png svg".split()
+    re.findall(
+        r"\w+",
+        "a an the of image images figure fig picture photo graphic graph plot chart diagram "
+        "screenshot icon logo untitled output png svg",
+    )
 )
 FILE = re.compile(r"\.(png|svg|jpe?g|gif|webp|pdf)\b|_images/", re.IGNORECASE)
 

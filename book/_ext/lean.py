@@ -20,6 +20,10 @@ ICON_SCRIPT = re.compile(
 SEARCH_SCRIPTS = re.compile(
     r'\s*<script\b[^>]*src="[^"]*(?:searchtools|language_data|searchindex)\.js[^>]*></script>'
 )
+FONT_SOURCES = re.compile(
+    r'url\(([^()]*webfonts/[\w-]+)\.woff2\) format\("woff2"\),'
+    r'url\([^()]*\.ttf\) format\("truetype"\)'
+)
 ESCAPED_CODE = re.compile(r"\\([0-9a-f]{4,5})\b")
 FONTS = "_static/vendor/fontawesome/webfonts"
 
@@ -142,11 +146,7 @@ def slim(app: Sphinx, error: Exception | None) -> None:
     }
     for path in static.rglob("*.css"):
         css = used_rules(path.read_text(encoding="utf-8"), words)
-        css = re.sub(
-            r'url\(([^()]*webfonts/[\w-]+)\.woff2\) format\("woff2"\),url\([^()]*\.ttf\) format\("truetype"\)',
-            r'url(\1.woff) format("woff")',
-            css,
-        )
+        css = FONT_SOURCES.sub(r'url(\1.woff) format("woff")', css)
         path.write_text(css, encoding="utf-8")
         codes |= {int(code, 16) for code in ESCAPED_CODE.findall(css)}
         codes |= {ord(c) for c in css if "\ue000" <= c <= "\uf8ff"}
