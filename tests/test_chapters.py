@@ -58,7 +58,9 @@ def examples(chapter: str) -> doctest.DocTest:
         body = fence["body"].splitlines()
         lines[first : first + len(body)] = body
     place = str(BOOK / f"{chapter}.md")
-    return doctest.DocTestParser().get_doctest("\n".join(lines), {}, chapter, place, 0)
+    return doctest.DocTestParser().get_doctest(
+        "\n".join(lines), {"__name__": "__main__"}, chapter, place, 0
+    )
 
 
 def test_every_chapter_is_in_the_table_of_contents():

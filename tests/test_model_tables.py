@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from attnlib.config import PROFILES
 from attnlib.operations import OPERATIONS
 from attnlib.thesis import read_thesis
 
@@ -71,3 +72,12 @@ def test_every_file_of_the_package_stands_in_the_table_below_what_it_imports():
     assert all(row[2].endswith(".") and len(row[2].split()) > 2 for row in rows)
     level = {row[1].strip("`"): int(row[0]) for row in rows}
     assert level["layers.py"] < level["vit.py"] < level["zoo.py"] < level["experiment.py"]
+
+
+def test_recipe_names_each_value_that_the_thesis_profile_sets_and_its_source():
+    rows = model_tables.recipe().rows
+    named = [row[0].partition("`: ")[0].strip("`") for row in rows]
+    assert set(PROFILES["thesis"]) - {"dataset"} <= set(named)
+    batch = rows[named.index("batch_size")]
+    assert batch[1:4] == ["128", "64", "32"] and batch[4] == "section 7.6"
+    assert all(row[4] for row in rows)

@@ -7,6 +7,7 @@ import ast
 import functools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,27 @@ MEANINGS = {
     "AutoContrast": "each channel stretched to 0..255",
     "Equalize": "each channel's levels made about equally frequent",
     "Invert": "negative",
+}
+
+# Where the thesis profile has its values from. DEIT: facebookresearch/deit, main.py.
+DEIT = "not stated; DeiT's default"
+SOURCES = {
+    "img_size": "section 7.6.1",
+    "batch_size": "section 7.6",
+    "epochs": "section 7.6",
+    "pretrained": "section 7.6.4, 7.6.5; the row ResNet-18 without",
+    "lr": f"{DEIT}, 5e-4 for a batch of 512, in proportion",
+    "weight_decay": DEIT,
+    "warmup_epochs": DEIT,
+    "restarts": "DeiT's; the text says otherwise ({ref}`erratum 18 <erratum-18>`)",
+    "augment": "section 7.6.1; strengths are DeiT's defaults",
+    "cutmix": "section 7.6.2; the parameter is DeiT's",
+    "mixup": "cutmix alone is described; DeiT has 0.8",
+    "label_smoothing": DEIT,
+    "drop_path": DEIT,
+    "ema": f"{DEIT}; the weights themselves are evaluated",
+    "alpha": "equation 5.3",
+    "temperature": f"{DEIT}; hard distillation has none",
 }
 
 
@@ -159,6 +181,21 @@ def operation_table() -> Table:
     return Table(["operation", "at magnitude 9"], rows)
 
 
+def recipe() -> Table:
+    """What three profiles set, and where the thesis profile has it from."""
+    from attnlib.config import PROFILES, TrainConfig
+
+    profiles = ("thesis", "cpu-reference", "quick")
+    meanings = {f.name: f.metadata["about"] for f in fields(TrainConfig)}
+    rows = []
+    for name, source in SOURCES.items():
+        values = [PROFILES[p].get(name, getattr(TrainConfig, name)) for p in profiles]
+        words = {True: "yes", False: "no"}
+        shown = [words[v] if isinstance(v, bool) else f"{v}" for v in values]
+        rows.append([f"`{name}`: {meanings[name]}", *shown, source])
+    return Table(["parameter", *profiles, "source of the first"], rows)
+
+
 def first_sentence(module: ast.Module) -> str:
     """A module's docstring up to its first full stop, with code marked as MyST has it."""
     text = " ".join((ast.get_docstring(module) or "").split("\n\n")[0].split())
@@ -190,6 +227,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "resnet-layers": resnet_layers,
     "encoder-parameters": encoder_parameters,
     "operations": operation_table,
+    "recipe": recipe,
     "modules": module_table,
 }
 
