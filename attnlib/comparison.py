@@ -218,11 +218,16 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
 
 
 def load_images(comparison: Comparison, data_path: str | None = None) -> tuple[Split | None, str]:
-    """The test images that the runs answered, and a sentence; None where they are not to be had.
+    """The test images that the runs answered, and a sentence: ``find_images`` of one of them."""
+    return find_images(next(iter(comparison.runs.values())), data_path)
+
+
+def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, str]:
+    """The test images of a run, and a sentence; None where they are not to be had.
 
     Nothing is downloaded for it: CIFAR-10 is shown where its archive is in the cache already.
     """
-    record = next(iter(comparison.runs.values())).record["dataset"]
+    record = run.record["dataset"]
     name, title = record["name"], record["title"]
     cached = cache_dir() / "cifar10" / CIFAR10_ARCHIVE
     if name == "cifar10" and data_path is None and not cached.exists():
@@ -231,7 +236,7 @@ def load_images(comparison: Comparison, data_path: str | None = None) -> tuple[S
             "Running notebooks/data.ipynb with -p dataset cifar10 fetches it."
         )
     if data_path is None and name in ("npz", "folder"):
-        file = str(next(iter(comparison.runs.values())).config.get("data_path"))
+        file = str(run.config.get("data_path"))
         if not (cache_dir() / file).exists():
             return None, (
                 f"The images of {title} are not shown: {file} is not in the folder that "

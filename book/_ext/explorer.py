@@ -1,0 +1,130 @@
+"""``{attention-explorer}``: a numbered figure in which the reader asks where attention goes.
+
+    ```{attention-explorer}
+    :name: fig-explorer
+    The caption.
+    ```
+
+Everything is in the page: arrays of the run records as base64, the script beside them. Underneath
+lies a static figure, for print, for other formats and where there is no JavaScript.
+"""
+
+import base64
+import json
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
+
+from attnlib.exploring import (
+    Exploration,
+    find_exploration,
+    image_names,
+    overlay,
+    static_maps,
+    to_payload,
+)
+
+SCRIPT = Path(__file__).with_name("explorer.js")
+SHOWN, CELL, HEAD = 4, 88, 30  # images in the static figure; pixels of a cell and of the headings
+NOTHING = (
+    "<p>No run record in this book holds attention among all tokens yet; the next run that is "
+    "trained will.</p>"
+)
+
+
+class explorer(nodes.General, nodes.Element):  # noqa: N801
+    """What only a browser can show: ``payload`` is the JSON that the script reads."""
+
+
+class AttentionExplorer(SphinxDirective):
+    """The figure; its content is the caption."""
+
+    has_content = True
+    option_spec = {"name": directives.unchanged}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        """Build the figure from the records of ``runs`` and ``results``."""
+        root = Path(self.env.srcdir).parent
+        for file in sorted(root.glob("r*s/*/explorer.npz")):
+            self.env.note_dependency(str(file))
+        found = find_exploration(root / "results", root / "runs")
+        figure = nodes.figure("", classes=["attention-explorer"])
+        static = NOTHING if found is None else static_figure(found)
+        static = f'<div class="explorer-static">{static}</div>'
+        figure += nodes.raw("", static, format="html")
+        words = " ".join(self.content)
+        if found is not None:
+            figure += explorer(payload=json.dumps(to_payload(found)))
+            words = f"{words} {provenance(found)}"
+        caption, _ = self.parse_inline(words, lineno=self.lineno)
+        figure += nodes.caption("", "", *caption)
+        self.set_source_info(figure)
+        self.add_name(figure)
+        return [figure]
+
+
+def provenance(found: Exploration) -> str:
+    """Whose attention this is, with links to the runs' pages."""
+    names = [f"{{ref}}`{run.title} <run-{run.name}>`" for run in found[:2] if run is not None]
+    return f"Shown: {' and '.join(names)}. {found.note}"
+
+
+def static_figure(found: Exploration) -> str:
+    """The first images, each with its maps, as an SVG in the page's colours."""
+    maps = [
+        static_maps(found, place) for place in range(min(SHOWN, len(found.attention["indices"])))
+    ]
+    headings = ["image", *maps[0]]
+    width, height = CELL * len(headings), HEAD + CELL * len(maps)
+    parts = [
+        f'<text x="{(column + 0.5) * CELL}" y="{HEAD - 10}">{escape(heading)}</text>'
+        for column, heading in enumerate(headings)
+    ]
+    for row, planes in enumerate(maps):
+        image = None if found.images is None else found.images[row]
+        for column, plane in enumerate([None, *planes.values()]):
+            png = base64.b64encode(overlay(image, plane)).decode()
+            parts.append(
+                f'<image x="{column * CELL + 2}" y="{HEAD + row * CELL + 2}" width="{CELL - 4}" '
+                f'height="{CELL - 4}" href="data:image/png;base64,{png}"/>'
+            )
+    last = " and ".join(headings[1:-1]) if found.network else " and ".join(headings[1:])
+    alt = (
+        f"{len(maps)} test images in rows. Beside each, in orange over the grey image: where the "
+        f"class token attends, in the {last}"
+        + (f"; and Grad-CAM of {found.network.title}." if found.network else ".")
+        + f" The images are: {'; '.join(image_names(found)[: len(maps)])}."
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(alt)}" fill="currentColor" font-size="14" text-anchor="middle" '
+        f'style="image-rendering: pixelated">{"".join(parts)}</svg>'
+    )
+
+
+def write_html(translator: HTML5Translator, node: explorer) -> None:
+    """Data and script, where scripts run; a book in one file or an EPUB has the static figure."""
+    if translator.builder.name in ("html", "dirhtml"):
+        payload = node["payload"].replace("</", "<\\/")
+        script = SCRIPT.read_text(encoding="utf-8")
+        translator.body.append(f'<script type="application/json">{payload}</script>')
+        translator.body.append(f"<script>{script}</script>")
+    raise nodes.SkipNode
+
+
+def skip(translator: nodes.NodeVisitor, node: nodes.Node) -> None:
+    """Nothing, in other formats."""
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive and its node."""
+    other = {name: (skip, None) for name in ("latex", "text", "man", "texinfo")}
+    app.add_node(explorer, html=(write_html, None), **other)
+    app.add_directive("attention-explorer", AttentionExplorer)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
