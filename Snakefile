@@ -14,6 +14,7 @@ PROFILE = config.get("profile", "quick")
 REFERENCE = "reference" if torch.cuda.is_available() else "cpu-reference"
 DATA = config.get("data")
 PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
+TEXTS = sorted(str(path) for path in Path("attnlib").glob("*.toml"))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
 BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
 BOOK += sorted(map(str, Path("book").glob("figures/*.svg")))
@@ -99,6 +100,7 @@ wildcard_constraints:
 rule train:
     input:
         PACKAGE,
+        "book/stamp.py",
         teacher_of,
         notebook="notebooks/train.ipynb",
     output:
@@ -109,8 +111,9 @@ rule train:
         "runs/{name}/train.log",
     threads: threads_of
     shell:
-        "papermill --no-progress-bar {input.notebook} {output} {params.options} < /dev/null > {log} 2>&1"
-        " || (tail -n 30 {log}; exit 1)"
+        "(papermill --no-progress-bar {input.notebook} {output} {params.options} < /dev/null"
+        " && python book/stamp.py --source {input.notebook} {output} {input} runs/{wildcards.name}/record.json)"
+        " > {log} 2>&1 || (tail -n 30 {log}; exit 1)"
 
 
 rule chapter:
@@ -126,7 +129,9 @@ rule chapter:
 rule analysis:
     input:
         PACKAGE,
+        TEXTS,
         MEASUREMENTS,
+        "book/stamp.py",
         "notebooks/experiments.toml",
         lambda wildcards: [] if wildcards.notebook in ALONE else [*EXECUTED, *RECORDS],
         notebook="notebooks/{notebook}.ipynb",
@@ -135,8 +140,9 @@ rule analysis:
     log:
         "runs/{notebook}.log",
     shell:
-        "papermill --no-progress-bar {input.notebook} {output} < /dev/null > {log} 2>&1"
-        " || (tail -n 30 {log}; exit 1)"
+        "(papermill --no-progress-bar {input.notebook} {output} < /dev/null"
+        " && python book/stamp.py --source {input.notebook} {output} {input})"
+        " > {log} 2>&1 || (tail -n 30 {log}; exit 1)"
 
 
 rule pages:

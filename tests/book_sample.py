@@ -125,6 +125,16 @@ def write_notebook(path: Path, title: str) -> None:
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 
+def write_executed(folder: Path, name: str, title: str) -> None:
+    """Write a notebook and its executed, stamped copy among the book's pages."""
+    source, page = folder / "notebooks" / f"{name}.ipynb", folder / "book/runs" / f"{name}.ipynb"
+    for path in (source, page):
+        write_notebook(path, title)
+    places = ["--source", f"notebooks/{name}.ipynb", str(page), "pyproject.toml"]
+    script = [sys.executable, str(ROOT / "book" / "stamp.py")]
+    subprocess.run([*script, *places], cwd=folder, check=True)
+
+
 def copy_sources(folder: Path) -> None:
     """Copy what the book is built from, without what the pipeline put there."""
     ignored = shutil.ignore_patterns("runs", "__pycache__", ".ipynb_checkpoints")
@@ -163,8 +173,7 @@ def sample_book(folder: Path) -> Path:
     """Write and build the sample book in ``folder``; its HTML folder."""
     copy_sources(folder)
     for name, title in (("data", "The data"), ("train", "Training a model")):
-        write_notebook(folder / "notebooks" / f"{name}.ipynb", title)
-        write_notebook(folder / "book" / "runs" / f"{name}.ipynb", title)
+        write_executed(folder, name, title)
     write_runs(folder)
     make_pages(folder)
     result = build(folder)

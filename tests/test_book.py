@@ -231,7 +231,7 @@ def test_formula_that_cannot_be_shown_is_refused():
 def test_book_without_a_run_builds_strictly_and_says_so(tmp_path: Path):
     book_sample.copy_sources(tmp_path)
     for name in ("data", "train"):
-        book_sample.write_notebook(tmp_path / "book" / "runs" / f"{name}.ipynb", name)
+        book_sample.write_executed(tmp_path, name, name.title())
     book_sample.make_pages(tmp_path)
     result = book_sample.build(tmp_path)
     assert result.returncode == 0, result.stderr

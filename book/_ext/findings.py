@@ -396,6 +396,7 @@ def measured_finding(
         ("file", f"results/measurements/{measured.path.name}"),
         ("commit", f"{str(git['commit'])[:12]}{', with changes' if git['dirty'] else ''}"),
         ("command", measured.command),
+        *([("data", str(row["dataset"]))] if row.get("dataset") else []),
         ("device", f"{device['name']}, {device['threads']} threads"),
         ("date", measured.date[:10]),
     )

@@ -1,0 +1,84 @@
+"""At the top of each executed page: whether its outputs match the code, data and records of now.
+
+A page whose stamp (``book/stamp.py``) no longer holds names what has changed and is a warning, and
+so fails the strict build; `make book` executes such a notebook again.
+"""
+
+import json
+import sys
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+import stamp
+
+logger = logging.getLogger(__name__)
+FRESH, STALE = "Outputs match this code", "Stale: not what this code would show"
+
+
+def rows_of(notebook: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was executed, when, on what and from what, a fact a row."""
+    known, papermill = notebook["metadata"][stamp.KEY], notebook["metadata"].get("papermill", {})
+    package = {p: h for p, h in known["inputs"].items() if p.startswith("attnlib/")}
+    records = {p: h for p, h in known["inputs"].items() if p.endswith("record.json")}
+    others = [p for p in known["inputs"] if p not in package and p not in records]
+    given = ", ".join(f"{name} = {value}" for name, value in known["parameters"].items())
+    rows = [
+        ("Executed", f"{str(papermill.get('end_time', ''))[:16].replace('T', ' ')} UTC"),
+        ("Device", known["device"]),
+        ("Parameters", given or "the notebook's defaults"),
+        ("Cells", f"{known['source']}, {known['cells']}"),
+        ("Source of attnlib", f"{len(package)} files, {stamp.digest_json(package)}"),
+        ("Data", ", ".join(f"{name}, {value}" for name, value in known["data"].items())),
+    ]
+    if records:
+        rows.append(("Run records", f"{len(records)}, {stamp.digest_json(records)}"))
+    if others:
+        rows.append(("Other files", f"{len(others)}, {stamp.digest_json(sorted(others))}"))
+    return rows
+
+
+def mark(notebook: dict[str, Any], changed: list[str]) -> str:
+    """The mark in HTML, with its details behind it."""
+    rows = rows_of(notebook) if stamp.KEY in notebook["metadata"] else []
+    rows = [("Changed since", ", ".join(changed))] * bool(changed) + rows
+    body = "".join(f"<dt>{escape(term)}</dt><dd>{escape(fact)}</dd>" for term, fact in rows)
+    kind, words = ("stale", STALE) if changed else ("fresh", FRESH)
+    return (
+        f'<details class="freshness {kind}"><summary>{words}</summary><dl>{body}</dl>'
+        "<p>The hashes are the first 16 digits of SHA-256.</p></details>"
+    )
+
+
+class MarkFreshness(SphinxTransform):
+    """Put the mark under the title of an executed notebook."""
+
+    default_priority = 870
+
+    def apply(self) -> None:
+        """Look at one page."""
+        path = Path(self.env.doc2path(self.env.docname))
+        if path.suffix != ".ipynb":
+            return
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        root = Path(self.env.srcdir).parent
+        changed = stamp.changes(notebook, root)
+        if changed:
+            message = "stale: outputs do not follow from what is here; changed: %s. make book"
+            logger.warning(message, ", ".join(changed), location=self.env.docname, type="fresh")
+        title = next(self.document.findall(nodes.title), None)
+        if title is not None:
+            html = nodes.raw("", mark(notebook, changed), format="html")
+            title.parent.insert(title.parent.index(title) + 1, html)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the transform."""
+    app.add_transform(MarkFreshness)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,95 @@
+"""``Reproduce this`` under each figure of an executed page: command, time, device and Colab.
+
+Collapsed until asked for, by mouse, touch or keyboard: a plain <details>. Everything in it is read
+from the executed notebook: papermill's times and parameters, and the stamp of ``book/stamp.py``.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+import stamp
+
+
+def seconds(duration: float | None) -> str:
+    """A time that papermill took."""
+    if duration is None:
+        return "a time that was not recorded"
+    return f"{duration / 60:.0f} minutes" if duration >= 120 else f"{duration:.2g} seconds"
+
+
+def command(source: str, parameters: Mapping[str, Any]) -> str:
+    """The call that executes the notebook again."""
+    options = "".join(f" -p {k} {shlex.quote(str(v))}" for k, v in parameters.items())
+    return f"papermill {source} OUT.ipynb{options}"
+
+
+def cell_of(notebook: Mapping[str, Any], figure: str) -> Mapping[str, Any]:
+    """The cell that draws the figure of that name."""
+    for cell in notebook["cells"]:
+        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == figure:
+            return cell
+    return {"metadata": {}}
+
+
+def details(notebook: Mapping[str, Any], figure: str, source: str, colab: str) -> str:
+    """The box in HTML."""
+    papermill = notebook["metadata"].get("papermill", {})
+    known = notebook["metadata"].get(stamp.KEY, {})
+    parameters = papermill.get("parameters", {})
+    own = cell_of(notebook, figure)["metadata"].get("papermill", {}).get("duration")
+    took = f"The whole notebook took {seconds(papermill.get('duration'))}"
+    took += f", this figure's cell {seconds(own)}" if own is not None else ""
+    took += f", on {escape(known['device'])}." if "device" in known else "."
+    paste = "".join(f"{name} = {value!r}\n" for name, value in parameters.items())
+    given = (
+        f"<p>In Colab, give its first cell these parameters and run all:</p>"
+        f"<pre>{escape(paste)}</pre>"
+        if paste
+        else "<p>Its parameters are the notebook's own defaults.</p>"
+    )
+    return (
+        '<details class="reproduce-this"><summary>Reproduce this'
+        f'<span class="for-ears">: {escape(figure)}</span></summary>'
+        f"<pre>{escape(command(source, parameters))}</pre><p>{took}</p>"
+        f'<p><a href="{escape(colab)}">Open {escape(source)} in Colab</a></p>{given}</details>'
+    )
+
+
+class ReproduceThis(SphinxPostTransform):
+    """Put the box after each figure, once the output to show has been chosen."""
+
+    default_priority = 400
+    formats = ("html",)
+
+    def run(self, **options: Any) -> None:
+        """Look at one page."""
+        del options
+        path = Path(self.env.doc2path(self.env.docname))
+        if path.suffix != ".ipynb":
+            return
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        source = f"notebooks/{path.name}"
+        theme = self.config.html_theme_options
+        repository = theme.get("repository_url", "").removeprefix("https://github.com/")
+        branch = theme.get("repository_branch", "main")
+        colab = f"https://colab.research.google.com/github/{repository}/blob/{branch}/{source}"
+        for figure in list(self.document.findall(nodes.figure)):
+            name = next(iter(figure["names"] or figure["ids"]), "")
+            box = nodes.raw("", details(notebook, name, source, colab), format="html")
+            figure.parent.insert(figure.parent.index(figure) + 1, box)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the transform."""
+    app.add_post_transform(ReproduceThis)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
