@@ -198,6 +198,11 @@ def interval_words(low: float, high: float, words: Callable[[float], str]) -> st
     return f"[{', '.join(ends)}]"
 
 
+def threads(device: Mapping[str, Any]) -> str:
+    """How many threads computed."""
+    return f"{device['threads']} thread{'s' * (device['threads'] != 1)}"
+
+
 def origin(run: Run) -> Facts:
     """Run, commit, command, data, device, date."""
     record = run.record
@@ -208,7 +213,7 @@ def origin(run: Run) -> Facts:
         ("commit", commit),
         ("command", record["command"]),
         ("data", f"{data['title']}, SHA-256 {data['sha256'][:16]}"),
-        ("device", f"{device['name']}, {device['threads']} threads, {record['precision']}"),
+        ("device", f"{device['name']}, {threads(device)}, {record['precision']}"),
         ("date", record["finished"][:10]),
     )
 
@@ -397,7 +402,7 @@ def measured_finding(
         ("commit", f"{str(git['commit'])[:12]}{', with changes' if git['dirty'] else ''}"),
         ("command", measured.command),
         *([("data", str(row["dataset"]))] if row.get("dataset") else []),
-        ("device", f"{device['name']}, {device['threads']} threads"),
+        ("device", f"{device['name']}, {threads(device)}"),
         ("date", measured.date[:10]),
     )
     page = PAGES.get(measured.kind, "reproduce")

@@ -1,0 +1,173 @@
+// Two runs side by side, and a reader's own record beside ours. Inlined by compare_runs.py.
+(() => {
+  const { runs, differences } = JSON.parse(document.getElementById('compare-data').textContent);
+  const byId = (id) => document.getElementById(id);
+  const make = (tag, attributes = {}, ...children) => {
+    const svg = ['svg', 'path', 'text', 'line', 'circle'].includes(tag);
+    const node = svg ? document.createElementNS('http://www.w3.org/2000/svg', tag) : document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.append(...children);
+    return node;
+  };
+  const percent = (share) => `${(100 * share).toFixed(1)}%`;
+  const points = (share) => `${share < 0 ? '\u2212' : '+'}${Math.abs(100 * share).toFixed(1)}`;
+  const share = (m) => `${percent(m.value)} [${(100 * m.low).toFixed(1)}, ${(100 * m.high).toFixed(1)}]`;
+  const plain = (value) => (value === null || value === undefined ? 'none' : String(value));
+  const count = (value) => (value >= 1000 ? Math.round(value).toLocaleString('en') : plain(value));
+  const titles = runs.map((run) => run.title);
+  const label = (run) =>
+    titles.filter((title) => title === run.title).length > 1 ? `${run.title}, seed ${run.seed} (${run.name})` : run.title;
+
+  const table = (caption, head, rows) => {
+    const line = (cells, tag) => make('tr', {}, ...cells.map((cell, i) =>
+      make(i && tag === 'td' ? 'td' : 'th', { scope: tag === 'th' ? 'col' : 'row' }, cell)));
+    const node = make('table', { class: 'table' }, make('caption', {}, caption),
+      make('thead', {}, line(head, 'th')), make('tbody', {}, ...rows.map((row) => line(row, 'td'))));
+    node.querySelectorAll('td').forEach((cell) => cell.removeAttribute('scope'));
+    return make('div', { class: 'compare-table', tabindex: '0', role: 'region', 'aria-label': caption }, node);
+  };
+
+  // ------------------------------------------------------------------------------- side by side
+  const pairDifference = (a, b) => {
+    const forward = differences[`${a.name} ${b.name}`];
+    const back = differences[`${b.name} ${a.name}`];
+    return forward ?? (back && [-back[0], -back[2], -back[1]]);
+  };
+  const verdictOf = (a, b) => {
+    if (a === b) return 'This is one run, chosen twice.';
+    if (a.sha256 !== b.sha256) return 'They were tested on different data: their accuracies can\u2019t be compared.';
+    const d = pairDifference(a, b);
+    if (!d) return 'At least one has no answers to single images: only their intervals can be compared.';
+    const told = `The first is right on ${points(d[0])} points of the test images compared with the second, [${points(d[1])}, ${points(d[2])}]`;
+    const apart = d[1] > 0 || d[2] < 0;
+    return `${told} (95%, Newcombe, image by image): ${apart ? 'more than the choice of test images explains.' : 'they can\u2019t be told apart.'}`;
+  };
+  const chart = (pair, curve) => {
+    const [w, h, left, bottom] = [560, 260, 56, 36];
+    const values = pair.map((run) => run.curves[curve].map((v) => (v === null ? NaN : v)));
+    const all = values.flat().filter(Number.isFinite);
+    const isShare = curve.endsWith('accuracy');
+    const words = byId('compare-curve').selectedOptions[0].textContent;
+    if (!all.length) return make('p', {}, `Neither run has recorded its ${words}.`);
+    const low = Math.min(...all), high = Math.max(...all, low + 1e-6);
+    const epochs = Math.max(2, ...values.map((v) => v.length));
+    const x = (i) => left + (i * (w - left - 12)) / (epochs - 1);
+    const y = (v) => h - bottom - ((v - low) * (h - bottom - 14)) / (high - low);
+    const show = (v) => (isShare ? percent(v) : v.toFixed(2));
+    const said = pair.map((run, i) => {
+      const own = values[i].filter(Number.isFinite);
+      return own.length ? `${label(run)}: from ${show(own[0])} after the first epoch to ${show(own.at(-1))} after epoch ${values[i].length}` : `${label(run)}: none`;
+    }).join('; ');
+    const svg = make('svg', { viewBox: `0 0 ${w} ${h}`, role: 'img', 'aria-label': `Line chart of the ${words}. ${said}.` });
+    for (const v of [low, (low + high) / 2, high]) {
+      svg.append(make('line', { x1: left, x2: w - 12, y1: y(v), y2: y(v), class: 'grid' }),
+        make('text', { x: left - 8, y: y(v) + 4, 'text-anchor': 'end' }, show(v)));
+    }
+    for (const i of new Set([0, Math.floor((epochs - 1) / 2), epochs - 1]))
+      svg.append(make('text', { x: x(i), y: h - bottom + 18, 'text-anchor': 'middle' }, String(i + 1)));
+    svg.append(make('text', { x: (left + w) / 2, y: h - 4, 'text-anchor': 'middle' }, 'epoch'));
+    values.forEach((own, k) => {
+      const at = own.map((v, i) => [x(i), y(v)]).filter(([, b]) => Number.isFinite(b));
+      svg.append(make('path', { class: `series-${k + 1}`, d: at.map(([a, b], i) => `${i ? 'L' : 'M'}${a.toFixed(1)} ${b.toFixed(1)}`).join('') }));
+      at.forEach(([a, b]) => svg.append(make('circle', { class: `series-${k + 1}`, cx: a, cy: b, r: 2.5 })));
+    });
+    const legend = make('figcaption', {}, `The ${words} over the epochs: `,
+      make('span', { class: 'key-1' }, `${label(pair[0])} (solid)`), ', ', make('span', { class: 'key-2' }, `${label(pair[1])} (dashed)`), '.');
+    return make('figure', {}, svg, legend);
+  };
+  const metricRows = (pair) => {
+    const row = (name, get) => [name, ...pair.map(get)];
+    return [
+      row('Test accuracy [95% interval]', (r) => share(r.metrics.test_accuracy)),
+      row('Validation accuracy [95% interval]', (r) => share(r.metrics.val_accuracy)),
+      row('Test loss, nats', (r) => r.metrics.test_loss.toFixed(3)),
+      row('Epoch that was kept', (r) => plain(r.metrics.best_epoch)),
+      row('Parameters', (r) => count(r.cost.parameters)),
+      row('Training images a second', (r) => count(Math.round(r.cost.train_images_per_second))),
+      row('Seconds of training', (r) => count(Math.round(r.cost.wall_seconds))),
+      row('Data', (r) => r.data),
+      row('Device', (r) => r.device),
+      row('Commit', (r) => r.commit),
+      row('Date', (r) => r.date),
+      row('Page', (r) => make('a', { href: `runs/records/${encodeURIComponent(r.name)}.html` }, r.name)),
+    ];
+  };
+  const apart = (a, b, ignored = []) =>
+    [...new Set([...Object.keys(a), ...Object.keys(b)])].sort()
+      .filter((key) => !ignored.includes(key) && JSON.stringify(a[key]) !== JSON.stringify(b[key]));
+  const compare = () => {
+    const pair = ['compare-first', 'compare-second'].map((id) => runs[byId(id).value]);
+    const [a, b] = pair;
+    const other = apart(a.config, b.config);
+    const head = ['', label(a), label(b)];
+    byId('compare-result').replaceChildren(
+      make('p', { class: 'compare-verdict' }, verdictOf(a, b)),
+      other.length ? table('Settings that differ', head, other.map((key) => [key, plain(a.config[key]), plain(b.config[key])]))
+        : make('p', {}, 'No setting differs.'),
+      table('What was measured', head, metricRows(pair)), chart(pair, byId('compare-curve').value));
+  };
+  if (byId('compare-first')) {
+    for (const id of ['compare-first', 'compare-second'])
+      byId(id).append(...runs.map((run, i) => make('option', { value: i }, label(run))));
+    const second = runs.findIndex((run, i) => i > 0 && run.sha256 === runs[0].sha256);
+    byId('compare-second').value = second > 0 ? second : 1;
+    for (const id of ['compare-first', 'compare-second', 'compare-curve']) byId(id).addEventListener('change', compare);
+    compare();
+  }
+
+  // ------------------------------------------------------------------------------ your own record
+  const KIND = /-s\d+-[0-9a-f]{8}$/; // the seed and the digest of the whole configuration
+  const FREE = ['seed', 'data_path', 'device', 'runs_dir'];
+  const read = (id) => {
+    const text = byId(id).value.trim();
+    if (!text) return null;
+    try { return JSON.parse(text); } catch (fault) { throw new Error(`${id.replace('check-', '')}.json is not whole: ${fault.message}`); }
+  };
+  const needed = (record) => {
+    const value = (path) => path.split('.').reduce((inner, key) => inner?.[key], record);
+    const kinds = { name: 'string', 'dataset.sha256': 'string', 'metrics.test_accuracy.value': 'number',
+      'metrics.test_accuracy.low': 'number', 'metrics.test_accuracy.high': 'number' };
+    return Object.entries(kinds).filter(([path, kind]) => typeof value(path) !== kind).map(([path]) => path);
+  };
+  const match = (record, config) => {
+    const same = runs.find((run) => run.name === record.name);
+    if (same) return [same, 'of exactly this configuration, seed included'];
+    if (config) {
+      const [near, keys] = runs.map((run) => [run, apart(config, run.config, FREE)]).sort((a, b) => a[1].length - b[1].length)[0];
+      return keys.length ? [null, `No run here has this configuration. The nearest, ${label(near)}, differs in ${keys.join(', ')}.`]
+        : [near, 'of this configuration but for the seed'];
+    }
+    const kind = record.name.replace(KIND, '');
+    const alike = runs.find((run) => run.name.replace(KIND, '') === kind);
+    return alike ? [alike, 'of this model, data set and profile; paste config.json to compare every setting']
+      : [null, 'No run here has this model, data set and profile.'];
+  };
+  // Newcombe's interval of a difference from two Wilson intervals, images taken as independent.
+  const newcombe = (a, b) => {
+    const d = a.value - b.value;
+    return [d, d - Math.hypot(a.value - a.low, b.high - b.value), d + Math.hypot(a.high - a.value, b.value - b.low)];
+  };
+  const judge = (record, config) => {
+    const missing = needed(record);
+    if (missing.length) return ['fault', `This is no finished run record: it lacks ${missing.join(', ')}.`];
+    const [run, how] = match(record, config);
+    if (!run) return ['none', how];
+    const head = `It stands beside ${label(run)} (${run.name}), a run ${how}.`;
+    if (run.sha256 !== record.dataset.sha256) return ['none', `${head} But it was tested on other data (another SHA-256), so the accuracies can\u2019t be compared.`];
+    const [own, ours] = [record.metrics.test_accuracy, run.metrics.test_accuracy];
+    const [d, low, high] = newcombe(own, ours);
+    const agrees = low <= 0 && high >= 0;
+    const told = `${share(own)} against ${share(ours)}: a difference of ${points(d)} points [${points(low)}, ${points(high)}]`;
+    return [agrees ? 'agrees' : 'differs', `${head} ${told}. ${agrees ? 'It agrees: the interval of the difference holds zero.' : 'It does not agree: the interval of the difference leaves out zero.'}`];
+  };
+  byId('check-form')?.addEventListener('submit', (event) => {
+    event.preventDefault();
+    let verdict;
+    try {
+      const record = read('check-record');
+      verdict = record && typeof record === 'object' ? judge(record, read('check-config')) : ['fault', 'Paste the text of a record.json first.'];
+    } catch (fault) { verdict = ['fault', fault.message]; }
+    byId('check-result').dataset.verdict = verdict[0];
+    byId('check-result').replaceChildren(make('p', {}, verdict[1]));
+  });
+})();

@@ -1,0 +1,163 @@
+"""The page that compares runs does so in the reader's browser, and judges a pasted record."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import book_sample
+import numpy as np
+import pytest
+from browsing import console_faults, outside_requests, resize, wait
+
+from attnlib.runs import list_runs
+from attnlib.statistics import paired_difference
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import compare_runs  # noqa: E402
+
+LABELS = np.arange(400) % 3
+FIRST, SECOND = "deit_t-digits-quick-s0-01234567", "resnet18-digits-quick-s0-89abcdef"
+OTHER = "resnet18-digits-quick-s3-00000000"
+
+
+def write_runs(folder: Path) -> None:
+    """Two runs that answered the same 400 images, 90% and 80% of them right."""
+    for name, title, accuracy in ((FIRST, "DeiT-T", 0.9), (SECOND, "ResNet-18 </script>", 0.8)):
+        book_sample.write_run(folder, name, title)
+        path = folder / name
+        record = json.loads((path / "record.json").read_text())
+        record["metrics"]["test_accuracy"] |= {
+            "value": accuracy, "low": accuracy - 0.04, "high": accuracy + 0.03, "n": 400
+        }  # fmt: skip
+        (path / "record.json").write_text(json.dumps(record))
+        config = {"model": name.split("-")[0], "epochs": 6, "lr": 5e-4, "seed": 0}
+        (path / "config.json").write_text(json.dumps(config))
+        right = np.arange(400) < 400 * accuracy
+        decided = np.where(right, LABELS, (LABELS + 1) % 3)
+        np.savez(path / "predictions.npz", logits=np.eye(3)[decided], labels=LABELS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("compare")
+    write_runs(place)
+    return place
+
+
+@pytest.fixture
+def page(browser: Any, folder: Path) -> Any:
+    """The two directives' HTML in a page of its own, opened from the disk."""
+    styles = "".join(
+        (ROOT / "book/_static" / f"{n}.css").read_text() for n in ("custom", "compare")
+    )
+    body = compare_runs.SKELETON + compare_runs.CHECK + compare_runs.script(list_runs(folder))
+    path = folder / "page.html"
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{styles}'
+    )
+    path.write_text(f"<!DOCTYPE html><html lang=en><head>{head}</style></head><body>{body}")
+    resize(browser, (1400, 1000))
+    browser.get(path.as_uri())
+    yield browser
+    assert console_faults(browser) == []
+    assert outside_requests(browser) == []
+
+
+def text(page: Any, selector: str) -> str:
+    return page.execute_script(
+        "return document.querySelector(arguments[0])?.textContent ?? ''", selector
+    )
+
+
+def paste(page: Any, record: Any, config: Any = "") -> tuple[str, str]:
+    """Paste, press Check; the kind of verdict and its words."""
+    from selenium.webdriver.common.by import By
+
+    for name, value in (("record", record), ("config", config)):
+        shown = value if isinstance(value, str) else json.dumps(value)
+        script = "document.getElementById(arguments[0]).value = arguments[1]"
+        page.execute_script(script, f"check-{name}", shown)
+    page.find_element(By.CSS_SELECTOR, "#check-form button").click()
+    kind = page.execute_script("return document.getElementById('check-result').dataset.verdict")
+    return kind, text(page, "#check-result")
+
+
+def record_of(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / name / "record.json").read_text())
+
+
+def test_data_in_the_page_are_the_records_and_the_paired_differences(folder: Path):
+    content = json.loads(compare_runs.data_of(list_runs(folder)))
+    assert [run["name"] for run in content["runs"]] == [FIRST, SECOND]
+    assert "</script>" not in compare_runs.data_of(list_runs(folder))
+    estimate = paired_difference(np.arange(400) < 360, np.arange(400) < 320)
+    assert content["differences"][f"{FIRST} {SECOND}"] == pytest.approx(estimate[:3], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_runs_stand_side_by_side_with_settings_curves_and_intervals(page: Any):
+    result = text(page, "#compare-result")
+    assert "right on +10.0 points" in result and "more than the choice of test images" in result
+    assert "90.0% [86.0, 93.0]" in result and "80.0% [76.0, 83.0]" in result
+    settings = text(page, ".compare-table tbody")
+    assert settings == "modeldeit_tresnet18"
+    assert "validation accuracy. DeiT-T: from" in page.execute_script(
+        "return document.querySelector('#compare-result svg').getAttribute('aria-label')"
+    )
+    paths = "return [...document.querySelectorAll('#compare-result path')]"
+    drawn = page.execute_script(f"{paths}.map(path => path.getAttribute('d'))")
+    assert len(drawn) == 2 and all(path.count("L") == 5 for path in drawn)
+    links = page.execute_script("return [...document.querySelectorAll('td a')].map(a => a.href)")
+    assert [Path(link).stem for link in links] == [FIRST, SECOND]
+
+
+@pytest.mark.slow
+def test_keyboard_alone_changes_a_run_and_the_curve(page: Any):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    page.find_element(By.ID, "compare-second").send_keys("DeiT-T")
+    assert wait(lambda: "This is one run, chosen twice" in text(page, "#compare-result"))
+    page.find_element(By.ID, "compare-curve").send_keys(Keys.ARROW_DOWN)
+    assert wait(lambda: "The validation loss over the epochs" in text(page, "figcaption"))
+
+
+@pytest.mark.slow
+def test_pasted_record_is_matched_and_judged_by_the_interval_of_the_difference(
+    page: Any, folder: Path
+):
+    own = record_of(folder, SECOND)
+    kind, said = paste(page, own)
+    assert kind == "agrees" and "of exactly this configuration" in said and SECOND in said
+    own["name"] = OTHER
+    own["metrics"]["test_accuracy"] |= {"value": 0.82, "low": 0.78, "high": 0.85}
+    kind, said = paste(page, own)
+    assert kind == "agrees" and "paste config.json" in said and "+2.0 points" in said
+    own["metrics"]["test_accuracy"] |= {"value": 0.7, "low": 0.66, "high": 0.73}
+    kind, said = paste(page, own, {"model": "resnet18", "epochs": 6, "lr": 5e-4, "seed": 3})
+    assert kind == "differs" and "but for the seed" in said
+    assert "80.0% [76.0, 83.0]" in said and "\N{MINUS SIGN}10.0 points" in said
+
+
+@pytest.mark.slow
+def test_record_that_fits_no_run_or_is_none_is_told_so(page: Any, folder: Path):
+    own = record_of(folder, SECOND)
+    assert paste(page, "{not json")[0] == "fault"
+    assert paste(page, "")[0] == "fault"
+    kind, said = paste(page, {"name": "x"})
+    assert kind == "fault" and "dataset.sha256" in said and "metrics.test_accuracy.low" in said
+    kind, said = paste(page, own | {"name": "vit_b_16-digits-quick-s0-00000000"})
+    assert kind == "none" and "No run here" in said
+    config = {"model": "resnet18", "epochs": 7, "lr": 5e-4, "seed": 3}
+    kind, said = paste(page, own | {"name": OTHER}, config)
+    assert kind == "none" and "differs in epochs" in said
+    kind, said = paste(page, own | {"dataset": own["dataset"] | {"sha256": "0" * 64}})
+    assert kind == "none" and "other data" in said
+
+
+@pytest.mark.slow
+def test_page_does_not_scroll_sideways_at_360_pixels(page: Any):
+    resize(page, (360, 740))
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 360
