@@ -13,6 +13,7 @@ from typing import Any
 import book_sample
 import numpy as np
 import pytest
+from browsing import NARROW, WIDE, resize, wait
 from sphinx.application import Sphinx
 
 from attnlib.config import TrainConfig
@@ -315,3 +316,55 @@ def test_number_without_a_run_links_to_the_command_and_the_thesis_is_marked(buil
 
 def test_number_in_a_heading_is_text(built: Built):
     assert re.search(r"<h2>Of 198 tokens", built.pages["intro"])
+
+
+@pytest.mark.slow
+def test_box_opens_on_focus_and_tap_closes_with_escape_and_fits_a_phone(
+    browser: Any, built: Built, tmp_path: Path
+):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    static = ROOT / "book" / "_static"
+    style = (static / "provenance.css").read_text()
+    script = (static / "provenance.js").read_text()
+    numbers = re.findall(r'<span class="number.*?</span></span>', built.pages["intro"], re.DOTALL)
+    page = tmp_path / "page.html"
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    body = f"<p>{'words ' * 60}{' and '.join(numbers)}</p><script>{script}</script>"
+    page.write_text(f"<!DOCTYPE html><html lang=en><head>{head}<style>{style}</style></head>{body}")
+    shown = "return [...document.querySelectorAll('.number-facts')].map(b => b.offsetHeight > 0)"
+    inside = """
+    return [...document.querySelectorAll('.number-facts')].every(box => {
+        const {left, right, top, bottom} = box.getBoundingClientRect();
+        return left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight;
+    }) && document.documentElement.scrollWidth <= innerWidth"""
+    for size in (WIDE, NARROW, (360, 640)):
+        resize(browser, size)
+        browser.get(page.as_uri())
+        assert not any(browser.execute_script(shown))
+        browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+        assert wait(lambda: browser.execute_script(shown)[0]), size
+        assert not any(browser.execute_script(shown)[1:])
+        assert browser.execute_script(inside), size
+        browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+        assert not any(browser.execute_script(shown))
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        assert browser.execute_script(shown)[:2] == [False, True]
+    browser.get(page.as_uri())
+    tap(browser, browser.find_elements(By.CLASS_NAME, "number-link")[0])
+    assert wait(lambda: browser.execute_script(shown)[0])
+    assert browser.current_url == page.as_uri(), "the first tap only opens"
+    tap(browser, browser.find_elements(By.CLASS_NAME, "number-link")[0])
+    assert wait(lambda: browser.current_url != page.as_uri()), "the second one follows"
+    resize(browser, WIDE)
+
+
+def tap(browser: Any, element: Any) -> None:
+    """A finger's tap on the middle of an element."""
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)
+    point = {"x": box["left"] + box["width"] / 2, "y": box["top"] + box["height"] / 2}
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    for kind, points in (("touchStart", [point]), ("touchEnd", [])):
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})

@@ -1,6 +1,7 @@
 // Two runs side by side, and a reader's own record beside ours. Inlined by compare_runs.py.
 (() => {
   const { runs, differences } = JSON.parse(document.getElementById('compare-data').textContent);
+  const SERIES = ['series-1', 'series-2']; // whole words: unused styles are cut
   const byId = (id) => document.getElementById(id);
   const make = (tag, attributes = {}, ...children) => {
     const svg = ['svg', 'path', 'text', 'line', 'circle'].includes(tag);
@@ -68,8 +69,8 @@
     svg.append(make('text', { x: (left + w) / 2, y: h - 4, 'text-anchor': 'middle' }, 'epoch'));
     values.forEach((own, k) => {
       const at = own.map((v, i) => [x(i), y(v)]).filter(([, b]) => Number.isFinite(b));
-      svg.append(make('path', { class: `series-${k + 1}`, d: at.map(([a, b], i) => `${i ? 'L' : 'M'}${a.toFixed(1)} ${b.toFixed(1)}`).join('') }));
-      at.forEach(([a, b]) => svg.append(make('circle', { class: `series-${k + 1}`, cx: a, cy: b, r: 2.5 })));
+      svg.append(make('path', { class: SERIES[k], d: at.map(([a, b], i) => `${i ? 'L' : 'M'}${a.toFixed(1)} ${b.toFixed(1)}`).join('') }));
+      at.forEach(([a, b]) => svg.append(make('circle', { class: SERIES[k], cx: a, cy: b, r: 2.5 })));
     });
     const legend = make('figcaption', {}, `The ${words} over the epochs: `,
       make('span', { class: 'key-1' }, `${label(pair[0])} (solid)`), ', ', make('span', { class: 'key-2' }, `${label(pair[1])} (dashed)`), '.');
