@@ -102,6 +102,11 @@ def test_every_figure_is_there_and_is_described(visits: dict[str, Visit]):
         assert not re.search(r"\.(png|svg|jpe?g)\b|_images/", figure["alt"]), (page, figure)
 
 
+def test_pages_with_data_stay_under_two_megabytes(html: Path):
+    sizes = {page: (html / page).stat().st_size for page in ("explorer.html", "runs/errors.html")}
+    assert {page: size for page, size in sizes.items() if size > 2_000_000} == {}
+
+
 def test_no_page_scrolls_sideways_on_a_phone(visits: dict[str, Visit]):
     assert {page: visit.overflow for page, visit in visits.items() if visit.overflow} == {}
 

@@ -22,7 +22,11 @@
       first.cells[0].textContent = text(second.cells[0]);
       second.remove();
     }
-    return table.tHead.rows.length === 1 ? [...first.cells] : null;
+    if (table.tHead.rows.length !== 1) return null;
+    for (const cell of [...first.cells].filter(cell => cell.matches("td"))) { // empty until now
+      cell.replaceWith(element("th", {}, ...cell.childNodes));
+    }
+    return [...first.cells];
   }
 
   function sort(table, heads, column) {
