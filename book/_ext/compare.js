@@ -22,7 +22,7 @@
   const table = (caption, head, rows) => {
     const line = (cells, tag) => make('tr', {}, ...cells.map((cell, i) =>
       make(i && tag === 'td' ? 'td' : 'th', { scope: tag === 'th' ? 'col' : 'row' }, cell)));
-    const node = make('table', { class: 'table' }, make('caption', {}, caption),
+    const node = make('table', { class: 'table plain' }, make('caption', {}, caption),
       make('thead', {}, line(head, 'th')), make('tbody', {}, ...rows.map((row) => line(row, 'td'))));
     node.querySelectorAll('td').forEach((cell) => cell.removeAttribute('scope'));
     return make('div', { class: 'compare-table', tabindex: '0', role: 'region', 'aria-label': caption }, node);
@@ -39,9 +39,9 @@
     if (a.sha256 !== b.sha256) return 'They were tested on different data: their accuracies can\u2019t be compared.';
     const d = pairDifference(a, b);
     if (!d) return 'At least one has no answers to single images: only their intervals can be compared.';
-    const told = `The first is right on ${points(d[0])} points of the test images compared with the second, [${points(d[1])}, ${points(d[2])}]`;
+    const told = `Test accuracy of the first less that of the second: ${points(d[0])} points [${points(d[1])}, ${points(d[2])}]`;
     const apart = d[1] > 0 || d[2] < 0;
-    return `${told} (95%, Newcombe, image by image): ${apart ? 'more than the choice of test images explains.' : 'they can\u2019t be told apart.'}`;
+    return `${told}, 95%, image by image. ${apart ? 'That is more than the choice of test images explains.' : 'They can\u2019t be told apart.'}`;
   };
   const chart = (pair, curve) => {
     const [w, h, left, bottom] = [560, 260, 56, 36];
@@ -100,18 +100,23 @@
     const pair = ['compare-first', 'compare-second'].map((id) => runs[byId(id).value]);
     const [a, b] = pair;
     const other = apart(a.config, b.config);
-    const head = ['', label(a), label(b)];
+    const settings = ['Setting', 'First run', 'Second run'];
+    const measured = ['Measured', 'First run', 'Second run'];
     byId('compare-result').replaceChildren(
       make('p', { class: 'compare-verdict' }, verdictOf(a, b)),
-      other.length ? table('Settings that differ', head, other.map((key) => [key, plain(a.config[key]), plain(b.config[key])]))
+      other.length ? table('Settings that differ', settings, other.map((key) => [key, plain(a.config[key]), plain(b.config[key])]))
         : make('p', {}, 'No setting differs.'),
-      table('What was measured', head, metricRows(pair)), chart(pair, byId('compare-curve').value));
+      table('What was measured', measured, metricRows(pair)), chart(pair, byId('compare-curve').value));
   };
   if (byId('compare-first')) {
     for (const id of ['compare-first', 'compare-second'])
       byId(id).append(...runs.map((run, i) => make('option', { value: i }, label(run))));
-    const second = runs.findIndex((run, i) => i > 0 && run.sha256 === runs[0].sha256);
-    byId('compare-second').value = second > 0 ? second : 1;
+    // To begin with, two models of the reference runs where there are two, else of any data.
+    const couple = (wanted) => runs.flatMap((a, i) => runs.map((b, j) => [i, j, a, b]))
+      .find(([i, j, a, b]) => i < j && wanted(a) && a.sha256 === b.sha256 && a.title !== b.title);
+    const [first, second] = couple((run) => /reference$/.test(run.config.profile)) ?? couple(() => true) ?? [0, 1];
+    byId('compare-first').value = first;
+    byId('compare-second').value = second;
     for (const id of ['compare-first', 'compare-second', 'compare-curve']) byId(id).addEventListener('change', compare);
     compare();
   }
