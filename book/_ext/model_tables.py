@@ -122,7 +122,7 @@ def resnet_layers() -> Table:
         for model in models:
             blocks = model.get_submodule(stage)
             convs = [m for m in blocks[-1].children() if isinstance(m, nn.Conv2d)]
-            lines = [*map(describe_convolution, convs), f"these {len(blocks)} times"]
+            lines = [*map(describe_convolution, convs), f"{len(blocks)} times"]
             cells.append("\n".join(lines))
         name = f"conv{number}_x"
         if number == 2:
@@ -181,6 +181,11 @@ def operation_table() -> Table:
     return Table(["operation", "at magnitude 9"], rows)
 
 
+def number(value: object) -> str:
+    """A number as short as it can be; anything else as it is."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def recipe() -> Table:
     """What three profiles set, and where the thesis profile has it from."""
     from attnlib.config import PROFILES, TrainConfig
@@ -191,7 +196,7 @@ def recipe() -> Table:
     for name, source in SOURCES.items():
         values = [PROFILES[p].get(name, getattr(TrainConfig, name)) for p in profiles]
         words = {True: "yes", False: "no"}
-        shown = [words[v] if isinstance(v, bool) else f"{v}" for v in values]
+        shown = [words[v] if isinstance(v, bool) else number(v) for v in values]
         rows.append([f"`{name}`: {meanings[name]}", *shown, source])
     return Table(["parameter", *profiles, "source of the first"], rows)
 
