@@ -1,5 +1,7 @@
 # make book: train the thesis's five rows small, execute the notebooks, build the book
 # make test: lint, types, the book, and all tests
+# make serve: open the book in a browser; make pdf, make epub: the whole book in one file
+# make archive: what a release carries, with checksums
 # make reference DATA=FILE.npz: the reference runs that results/ lacks; hours, resumable
 # Set-up is part of both: the first call makes .venv and installs what constraints.txt pins.
 
@@ -12,7 +14,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY = passive
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --nolock
 
-.PHONY: book test lint plan reference address clean
+.PHONY: book test lint plan reference serve pdf epub archive address clean
 .DEFAULT_GOAL := book
 
 .venv/ready: pyproject.toml constraints.txt
@@ -21,9 +23,25 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --q
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
+.venv/axe: tests/fetch_axe.py .venv/ready
+	$(BIN)/python tests/fetch_axe.py
+	touch $@
+
 book: .venv/ready
 	$(SNAKEMAKE) book --config profile=$(PROFILE)
 	@echo "Open in a browser: file://$(CURDIR)/_build/html/index.html"
+
+serve: book
+	$(BIN)/python book/serve.py _build/html $(if $(PORT),--port $(PORT))
+
+pdf: book
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/make_prints.py pdf
+
+epub: book
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/make_prints.py epub
+
+archive: book
+	$(BIN)/python book/make_archive.py
 
 plan: .venv/ready
 	$(SNAKEMAKE) book --dry-run --config profile=$(PROFILE)
@@ -37,7 +55,7 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint book
+test: lint book .venv/axe
 	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" $(BIN)/pytest --nbval-lax tests notebooks
 
 address: .venv/ready

@@ -56,15 +56,19 @@ def wait(condition: Callable[[], Any], seconds: float = 10) -> Any:
     return value
 
 
-def outside_requests(browser: Any) -> list[str]:
-    """Requests since the last call to anything but the disk."""
+def requested(browser: Any) -> list[str]:
+    """Requests since the last call, as URLs."""
     messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    urls = [
+    return [
         message["params"]["request"]["url"]
         for message in messages
         if message["method"] == "Network.requestWillBeSent"
     ]
-    return [url for url in urls if urlsplit(url).scheme in {"http", "https", "ws", "wss"}]
+
+
+def outside_requests(browser: Any) -> list[str]:
+    """Requests since the last call to anything but the disk."""
+    return [u for u in requested(browser) if urlsplit(u).scheme in {"http", "https", "ws", "wss"}]
 
 
 def console_faults(browser: Any) -> list[str]:

@@ -1,0 +1,147 @@
+"""The whole book as one PDF or EPUB: `python book/make_prints.py pdf`, `... epub`.
+
+Both are built like the HTML, strictly and from the same sources. Chromium prints the PDF, with page
+numbers, bookmarks and working cross-references; `book/_static/print.css` says how.
+"""
+
+import argparse
+import base64
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+STRICT = ["-W", "-n", "--keep-going"]
+# Of the one page that Sphinx makes, in which every chapter is a section of the first: chapters side
+# by side again, each from its own h1, a title page and the list of chapters before them.
+FRONT = """
+const [title, author, address] = arguments;
+const article = document.querySelector('article');
+const make = (name, text, kind) => {
+    const element = document.createElement(name);
+    element.textContent = text;
+    element.className = kind ?? '';
+    return element;
+};
+for (const chapters of article.querySelectorAll('.toctree-wrapper')) {
+    if (chapters.parentElement.closest('.toctree-wrapper')) continue;
+    for (const level of [2, 3, 4, 5, 6]) for (const old of chapters.querySelectorAll('h' + level)) {
+        const heading = make('h' + (level - 1), '', old.className);
+        heading.append(...old.childNodes);
+        old.replaceWith(heading);
+    }
+    article.append(chapters);
+}
+const list = make('ul', '');
+for (const heading of article.querySelectorAll('section > h1')) {
+    const link = make('a', [...heading.childNodes].filter(n => n.className !== 'headerlink')
+        .map(n => n.textContent).join(''));
+    link.href = '#' + heading.parentElement.id;
+    list.append(make('li', ''));
+    list.lastChild.append(link);
+}
+const cover = make('div', '', 'print-cover');
+cover.append(make('p', title, 'print-title'), make('p', author, 'print-author'),
+    make('p', address), list);
+article.prepend(cover);
+document.querySelectorAll('img[loading]').forEach(image => image.loading = 'eager');
+"""
+
+
+def build(config: Path, builder: list[str]) -> None:
+    """Run Jupyter Book; its warnings are errors."""
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book"]
+    options = ["--config", str(config), "--path-output", ".", *builder, *STRICT]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.stderr.write(done.stdout[-4000:] + done.stderr[-4000:])
+        raise SystemExit(done.returncode)
+
+
+def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
+    """Let Chromium print an HTML page."""
+    from selenium import webdriver
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = chromium or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        raise SystemExit("make pdf needs Chromium and its driver: apt install chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{flag}")
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        browser.command_executor.client_config.timeout = 900
+        browser.set_page_load_timeout(600)
+        browser.set_script_timeout(300)
+        browser.get(page.as_uri())
+        given = config["title"], config["author"], config["repository"]["url"]
+        browser.execute_script(FRONT, *given)
+        browser.execute_async_script(
+            "const done = arguments[0];"
+            "Promise.all([...document.images].map(image => image.decode().catch(() => {})))"
+            ".then(() => done())"
+        )
+        how = {"preferCSSPageSize": True, "printBackground": True}
+        how |= {"generateTaggedPDF": True, "generateDocumentOutline": True}
+        printed = browser.execute_cdp_cmd("Page.printToPDF", how)
+    finally:
+        browser.quit()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(base64.b64decode(printed["data"]))
+
+
+def make_pdf(config: Mapping[str, Any]) -> Path:
+    """Build the book as one page and print it."""
+    build(ROOT / "_config.yml", ["--builder", "singlehtml"])
+    page = ROOT / "_build" / "singlehtml" / "index.html"
+    if not (page.stat().st_size > 5000):  # the chapters stand under the name of the first one
+        page = page.with_name("intro.html")
+    out = ROOT / "_build" / "pdf" / "attnlib.pdf"
+    print_page(page, out, config)
+    return out
+
+
+def without_buttons(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of an EPUB, where the theme's buttons would stop the build."""
+    epub = {k: v for k, v in config.items() if k != "launch_buttons"}
+    epub["html"] = {k: v for k, v in config["html"].items() if not k.endswith("_button")}
+    epub["bibtex_bibfiles"] = [str(ROOT / "book" / name) for name in config["bibtex_bibfiles"]]
+    sphinx = dict(config["sphinx"])
+    sphinx["local_extensions"] = {k: str(ROOT / v) for k, v in sphinx["local_extensions"].items()}
+    sphinx["config"] = dict(sphinx["config"]) | {"epub_show_urls": "no", "viewport_meta": ""}
+    silent = [*sphinx["config"].get("suppress_warnings", []), "epub.unknown_project_files"]
+    sphinx["config"]["suppress_warnings"] = silent
+    return {**epub, "sphinx": sphinx}
+
+
+def make_epub(config: dict[str, Any]) -> Path:
+    """Build the EPUB."""
+    folder = ROOT / "_build" / "epub"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "_config.yml"
+    settings.write_text(yaml.safe_dump(without_buttons(config)), encoding="utf-8")
+    build(settings, ["--builder", "custom", "--custom-builder", "epub"])
+    (built,) = folder.glob("*.epub")
+    return built
+
+
+def main() -> None:
+    """Build what the command names."""
+    parser = argparse.ArgumentParser(description="The whole book in one file.")
+    parser.add_argument("kind", choices=["pdf", "epub"])
+    kind = parser.parse_args().kind
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    out = {"pdf": make_pdf, "epub": make_epub}[kind](config)
+    sys.stdout.write(f"{out.relative_to(ROOT)}: {out.stat().st_size / 1e6:.1f} MB\n")
+
+
+if __name__ == "__main__":
+    main()
