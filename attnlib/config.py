@@ -131,8 +131,8 @@ class TrainConfig:
         title += f" ({self.tokens} tokens)" if self.model.startswith("atresnet") else ""
         title += ", from ImageNet weights" if self.pretrained else ""
         if self.distillation != "none":
-            teacher = TITLES.get(str(self.teacher), str(self.teacher))
-            title += f", {self.distillation} distillation from {teacher}"
+            model = str(self.teacher).split("-")[0]  # a run's name begins with its model's
+            title += f", {self.distillation} distillation from {TITLES.get(model, self.teacher)}"
         return title
 
     @property

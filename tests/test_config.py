@@ -87,5 +87,14 @@ def test_command_of_a_run_makes_the_same_run(params):
     assert TrainConfig.from_params(**told).name == config.name
 
 
+def test_a_teacher_that_is_a_run_is_named_by_its_model():
+    run = "efficientnet_lite0-pretrained-npz-cpu-reference-s0-50fa289a"
+    config = TrainConfig.from_params(distillation="hard", teacher=run)
+    assert config.title == "DeiT-T, hard distillation from EfficientNet-Lite0"
+    assert TrainConfig.from_params(distillation="soft", teacher="timm/resnet26").title == (
+        "DeiT-T, soft distillation from timm/resnet26"
+    )
+
+
 def test_every_model_has_a_title_and_a_builder():
     assert set(TITLES) == set(MODELS) == set(list_models())
