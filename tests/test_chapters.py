@@ -126,3 +126,10 @@ def test_source_shown_in_a_chapter_is_whole_functions(chapter):
         assert path.is_file(), path
         assert ":pyobject:" in fence["body"] and ":lines:" not in fence["body"], fence[0]
         assert ":caption:" in fence["body"], fence[0]
+
+
+def test_every_entry_of_the_glossary_has_its_croatian_word():
+    (fence,) = fences("glossary", "{glossary}")
+    entries = fence["body"].strip().split("\n\n")
+    assert len(entries) >= 60
+    assert [entry.split("\n")[0] for entry in entries if not re.search("{hr}`[^`]+`", entry)] == []
