@@ -49,7 +49,7 @@ def find_exploration(*folders: str | Path) -> Exploration | None:
     """The runs to explore; None if no record in ``folders`` has attention among all tokens.
 
     Runs whose images are here come first; of those the reference runs, on a GPU before on a CPU;
-    then those with a convolutional network beside them, those taught by one, and the newest.
+    then those with a ResNet-18 beside them, best their teacher, those taught at all, the newest.
     """
     recorded = [run for run in list_runs(*folders) if (run.path / "explorer.npz").exists()]
     pictures: dict[str, tuple[Split | None, str]] = {}  # by the data, which may be large
@@ -75,6 +75,7 @@ def _rank(found: Exploration) -> tuple[object, ...]:
         found.images is not None,
         -profiles.index(config["profile"]),
         found.network is not None,
+        found.network is not None and found.network.name == found.transformer.record["teacher"],
         config["distillation"] == "hard",
         found.transformer.record["finished"],
     )
@@ -197,7 +198,8 @@ def _in_halves(array: Bytes) -> Bytes:
     """Bytes as 16 levels, two to a byte, the first one in the upper half."""
     levels = ((array.reshape(-1).astype(np.uint16) * 15 + 127) // 255).astype(np.uint8)
     levels = np.pad(levels, (0, len(levels) % 2))
-    return levels[::2] << 4 | levels[1::2]
+    halves: Bytes = (levels[::2] << 4 | levels[1::2]).astype(np.uint8)
+    return halves
 
 
 def _base64(array: npt.NDArray[Any]) -> str:

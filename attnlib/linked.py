@@ -49,7 +49,7 @@ def linked_confusion(
     if len(names) > CLASSES:
         told += f"<p>A table of {len(names)} classes could not be read, so there is none.</p>"
         return f'<div class="confusion">{told}</div>'
-    data = {
+    data: dict[str, Any] = {
         "runs": [first, second],
         "classes": names,
         "labels": _base64(comparison.labels),
