@@ -19,6 +19,7 @@ from attnlib.errors import count_confusions, error_sets
 from attnlib.statistics import mcnemar
 
 CLASSES = 20  # up to which a table can be read
+LONG = 3  # letters; longer names of columns stand upright
 PICTURES = 600  # at most, about 1 kB each
 RIGHT = 5  # pictures of images that both get right, of each class
 SIDE = 48  # pixels of a picture at most
@@ -44,7 +45,8 @@ def linked_confusion(
         f"<p>First: {escape(first)}. Second: {escape(second)}. Only the first is right about "
         f"{len(sets.only_a):,} images, only the second about {len(sets.only_b):,}; both are wrong "
         f"about {len(sets.both_wrong):,} and right about {len(sets.both_right):,}. McNemar's exact "
-        f"test of the first two counts: p = {p:.3g}. {escape(note)}</p>"
+        f"test of the first two counts: p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}. "
+        f"{escape(note)}</p>"
     )
     if len(names) > CLASSES:
         told += f"<p>A table of {len(names)} classes could not be read, so there is none.</p>"
@@ -59,8 +61,9 @@ def linked_confusion(
         chosen = choose_pictures(comparison, first, second)
         data |= {"places": chosen.tolist(), "columns": COLUMNS, "sheet": sheet(split, chosen)}
     content = json.dumps(data).replace("</", "<\\/")
+    shape = "confusion long" if max(map(len, names)) > LONG else "confusion"
     return (
-        f'<div class="confusion">{told}{_table(comparison, first)}'
+        f'<div class="{shape}">{told}{_table(comparison, first)}'
         f'<script type="application/json">{content}</script></div>'
     )
 

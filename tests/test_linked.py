@@ -84,6 +84,10 @@ def test_many_classes_have_no_table() -> None:
     assert "<table" not in html and "50 classes" in html
 
 
+def test_p_value_too_small_to_write_is_bounded() -> None:
+    assert "p < 0.001" in linked.linked_confusion(compare(10_000), None, "good", "bad")
+
+
 def test_names_cannot_break_out_of_the_page() -> None:
     some = compare()
     names = ("</script><b>", *some.class_names[1:])

@@ -26,7 +26,7 @@
     ];
     const state = {run: 0, filter: 0, cell: [0, 0]};
     const cells = [...table.tBodies[0].rows].map(row => [...row.cells].slice(1));
-    const caption = table.caption, opened = element("div", {class: "confusion-opened", "aria-live": "polite"});
+    const caption = element("p", {id: `confusion-${number}`}), opened = element("div", {class: "confusion-opened", "aria-live": "polite"});
 
     const chosen = () => [...labels.keys()].filter(filters[state.filter][1]);
 
@@ -70,7 +70,8 @@
       const some = seen.length && rest.length ? ` ${seen.length} of them are shown.` : "";
       const more = rest.length > NUMBERS ? ` and ${rest.length - NUMBERS} more` : "";
       opened.replaceChildren(
-        element("p", {}, title + some + (seen.length ? " Under each: what the first and the second say." : "")), list,
+        element("p", {}, title + some + (seen.length ? " Under each: what the first and the second say." : "")),
+        ...(seen.length ? [list] : []),
         ...(rest.length ? [element("p", {}, `By number in the test set: ${rest.slice(0, NUMBERS).join(", ")}${more}.`)] : []));
       cells.flat().forEach(cell => cell.setAttribute("aria-selected", cell === cells[r][c]));
     }
@@ -106,6 +107,8 @@
     });
 
     table.setAttribute("role", "grid");
+    table.setAttribute("aria-labelledby", caption.id);
+    table.caption.remove(); // as wide as the table, which scrolls
     cells.forEach((row, r) => row.forEach((cell, c) => {
       cell.setAttribute("role", "gridcell");
       cell.tabIndex = r || c ? -1 : 0;
@@ -123,7 +126,7 @@
       event.preventDefault();
     });
     const box = element("div", {class: "confusion-box"});
-    table.before(images, runs, box);
+    table.before(images, runs, caption, box);
     box.append(table);
     box.after(opened);
     holder.classList.add("is-live");
