@@ -6,6 +6,7 @@ numbers, bookmarks and working cross-references; `book/_static/print.css` says h
 
 import argparse
 import base64
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,15 @@ def build(config: Path, builder: list[str]) -> None:
         raise SystemExit(done.returncode)
 
 
+def once(pdf: bytes) -> bytes:
+    """Bookmarks without the repetition of a heading that Chromium moved to the next page.
+
+    Blanks take the place of the repetition, because a PDF counts its bytes.
+    """
+    twice = re.compile(rb"/Title \(((?:[^()\\]|\\.)+)\1\)")
+    return twice.sub(lambda m: b"/Title (" + m[1] + b" " * len(m[1]) + b")", pdf)
+
+
 def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
     """Let Chromium print an HTML page."""
     from selenium import webdriver
@@ -95,7 +105,7 @@ def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
     finally:
         browser.quit()
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(base64.b64decode(printed["data"]))
+    out.write_bytes(once(base64.b64decode(printed["data"])))
 
 
 def make_pdf(config: Mapping[str, Any]) -> Path:

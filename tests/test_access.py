@@ -50,7 +50,8 @@ const paper = document.documentElement.clientWidth;
 const lines = document.querySelector('article p, article li, #search-results') ?? document.body;
 return {
     machinery: shown('.bd-sidebar, .bd-header-article, .prev-next-area, .copybtn, .headerlink, ' +
-        'button, dialog, [popover]'),
+        '.toggle-button, .table-tools, dialog, [popover]'),
+    untitled: Boolean(document.querySelector('article h1')) && !shown('article h1').length,
     cut: [...document.querySelectorAll('article img, article svg')]
         .filter(figure => figure.getBoundingClientRect().right > paper + 1)
         .map(figure => figure.outerHTML.slice(0, 100)),
@@ -208,8 +209,8 @@ def test_printed_pages_hold_the_text_and_whole_figures_alone(offline: Any, html:
         in_theme(offline, path, "dark")
         seen = offline.execute_script(ON_PAPER)
         figures += seen["figures"]
-        if seen["machinery"] or seen["cut"]:
-            wrong[path.name] = (seen["machinery"], seen["cut"])
+        if seen["machinery"] or seen["cut"] or seen["untitled"]:
+            wrong[path.name] = (seen["machinery"], seen["cut"], seen["untitled"])
         assert seen["background"] == "rgb(255, 255, 255)", path.name
         assert sum(map(int, re.findall(r"\d+", seen["text"])[:3])) < 300, (path.name, seen["text"])
     offline.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

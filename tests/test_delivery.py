@@ -114,3 +114,9 @@ def test_epub_configuration_is_the_books_own_but_for_the_buttons():
     assert epub["sphinx"]["config"]["extensions"] == config["sphinx"]["config"]["extensions"]
     places = epub["sphinx"]["local_extensions"].values()
     assert all(Path(place).is_dir() and Path(place).is_absolute() for place in places)
+
+
+def test_bookmarks_say_a_heading_once_and_the_file_keeps_its_length():
+    once = load("make_prints").once
+    pdf = b"<</Title (Attention (a)>> <</Title (HeadsHeads)>> <</Title (no no)>>"
+    assert once(pdf) == b"<</Title (Attention (a)>> <</Title (Heads     )>> <</Title (no no)>>"
