@@ -134,3 +134,8 @@ def test_font_keeps_the_characters_asked_for(tmp_path: Path):
 def test_empty_header_cells_head_nothing():
     repaired = access.repair('<tr><th></th><th scope="col"> </th><th>a</th></tr>')
     assert repaired == "<tr><td></td><td></td><th>a</th></tr>"
+
+
+def test_folded_cells_are_called_what_they_show():
+    folded = '<summary aria-label="Toggle hidden content"><p>Show code cell source</p></summary>'
+    assert access.repair(folded) == "<summary><p>Show code cell source</p></summary>"

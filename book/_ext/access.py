@@ -14,6 +14,8 @@ REPAIRS = (
     (re.compile(r'<th((?: (?!scope)[\w-]+="[^"]*")*)(?: scope="\w+")?>\s*</th>'), r"<td\1></td>"),
     # docutils' role for an entry of a bibliography is deprecated, and its list holds no items
     (re.compile(r' role="doc-biblioentry"'), ""),
+    # MyST-NB's name for a folded cell hides the words that are shown
+    (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     (re.compile(r'<div role="list" (class="citation-list")'), r"<div \1"),
 )
 
