@@ -84,6 +84,8 @@ def in_theme(browser: Any, path: Path, theme: str) -> None:
 def offline(browser: Any, html: Path) -> Iterator[Any]:
     """The browser without a network."""
     resize(browser, WIDE)
+    browser.set_page_load_timeout(300)  # a busy machine takes its time, and axe-core reads it all
+    browser.set_script_timeout(300)
     browser.execute_cdp_cmd("Network.enable", {})
     blocked = {"urls": ["http://*", "https://*", "ws://*", "wss://*"]}
     browser.execute_cdp_cmd("Network.setBlockedURLs", blocked)
