@@ -20,7 +20,7 @@ from attnlib.statistics import mcnemar
 
 CLASSES = 20  # up to which a table can be read
 LONG = 3  # letters; longer names of columns stand upright
-PICTURES = 600  # at most, about 1 kB each
+PICTURES = 1500  # at most; half a kB each for images of 32 pixels
 RIGHT = 5  # pictures of images that both get right, of each class
 SIDE = 48  # pixels of a picture at most
 COLUMNS = 25  # pictures in a row of the sheet
