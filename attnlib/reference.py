@@ -252,14 +252,14 @@ def missing_table(thesis: Thesis, runs: Sequence[Run]) -> "pd.DataFrame":
 
 
 def describe(rows: Mapping[str, Row]) -> str:
-    """What the runs are, in a sentence: profile, data, device."""
+    """What the runs are: profile, data, device, a line each."""
     runs = [run for row in rows.values() for run in row.runs]
     if not runs:
         return "No reference run is here: make reference DATA=FILE.npz makes them."
     record, config = runs[0].record, runs[0].config
     size = record["dataset"]["sizes"]
     return (
-        f"profile {config['profile']}: {record['dataset']['title']}, {size['train']:,} training "
-        f"images at {config['img_size']} pixels, {config['epochs']} epochs, on "
-        f"{record['device']['name']}"
+        f"profile {config['profile']}: {config['img_size']} pixels, {config['epochs']} epochs\n"
+        f"{record['dataset']['title']}, {size['train']:,} training images\n"
+        f"on {record['device']['name']}"
     )
