@@ -4,6 +4,7 @@ Each is a finding of axe-core; ``tests/test_access.py`` runs it over every page.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -17,6 +18,18 @@ REPAIRS = (
     # MyST-NB's name for a folded cell hides the words that are shown
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     (re.compile(r'<div role="list" (class="citation-list")'), r"<div \1"),
+)
+
+# what the theme writes around the body
+AROUND = (
+    (
+        '<div id="pst-primary-sidebar" class="',
+        '<div id="pst-primary-sidebar" role="complementary" aria-label="The book" class="',
+    ),
+    (
+        '<summary><span class="toctree-toggle" role="presentation">',
+        '<summary aria-label="Pages below"><span class="toctree-toggle" aria-hidden="true">',
+    ),
 )
 
 
@@ -36,7 +49,20 @@ def repair_page(
         context["body"] = repair(context["body"])
 
 
+def repair_around(app: Sphinx, fault: Exception | None) -> None:
+    """Repair what stands around the body, once all pages are written."""
+    if fault or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        html = repaired = path.read_text(encoding="utf-8")
+        for old, new in AROUND:
+            repaired = repaired.replace(old, new)
+        if repaired != html:
+            path.write_text(repaired, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the repairs."""
     app.connect("html-page-context", repair_page)
+    app.connect("build-finished", repair_around)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
