@@ -169,6 +169,21 @@ def test_profiles_of_reference_runs_start_from_scratch_on_a_file():
     assert (config.img_size, config.batch_size, config.epochs) == (224, 128, 100)
 
 
+def test_conclusion_says_what_the_kept_runs_answer():
+    """New records may answer otherwise; then its words have to change."""
+    rows = find_rows(ROWS, [load_run(path.parent) for path in KEPT])
+    told = {(a.claim.first, a.claim.second): a.verdict for a in answer(rows)}
+    words = " ".join((ROOT / "book" / "conclusion.md").read_text(encoding="utf-8").split())
+    assert "soft distillation helps, hard distillation can't be told from none" in words
+    assert told["deit_t_soft", "deit_t"] == "holds"
+    assert told["deit_t_hard", "deit_t"] == "not decided"
+    assert "no student comes near its teacher" in words
+    assert told["deit_t_hard", "resnet18"] == "the opposite holds"
+    assert told["deit_t_hard_efficientnet", "efficientnet_lite0_p"] == "the opposite holds"
+    assert "AtResNet, with channels as tokens, is below the network it was made of" in words
+    assert told["atresnet18", "resnet18"] == "holds"
+
+
 KEPT = sorted((ROOT / "results").glob("*/record.json"))
 FILES = {"config.json", "history.jsonl", "record.json", "predictions.npz", "attention.npz",
          "features.npz", "explorer.npz"}  # fmt: skip
