@@ -31,7 +31,9 @@ from pybtex.database import parse_file
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
 FIGURES = """
-return [...document.querySelectorAll('article img, article figure svg')].map(image => ({
+const seen = [...document.querySelectorAll('article img, article figure svg')]
+    .filter(image => !image.closest('.is-live > .explorer-static'));  // it gave way to the live one
+return seen.map(image => ({
     width: image.naturalWidth ?? image.getBoundingClientRect().width,
     height: image.naturalHeight ?? image.getBoundingClientRect().height,
     alt: image.getAttribute('alt') ?? image.getAttribute('aria-label') ?? '',
