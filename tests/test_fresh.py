@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,11 @@ def test_built_page_has_the_mark_and_a_box_under_each_figure(tmp_path: Path):
     links = set(re.findall(r'href="(https://colab[^"]+)"', page))
     assert {link.split("/blob/")[1] for link in links} == {"main/notebooks/train.ipynb"}
     notebook = tmp_path / "notebooks" / "train.ipynb"
-    notebook.write_text(notebook.read_text().replace("print(1)", "print(2)"))
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    code = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
+    code["source"] = [*code["source"], "\nprint(2)"]
+    notebook.write_text(json.dumps(content), encoding="utf-8")
+    shutil.rmtree(tmp_path / "_build")  # make book reads all pages again too
     result = book_sample.build(tmp_path)
     assert result.returncode != 0
     assert "stale" in result.stderr and "notebooks/train.ipynb" in result.stderr

@@ -217,7 +217,7 @@ def test_reference_rows_are_the_runs_that_need_no_weights_from_elsewhere():
 
 def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it():
     command = [sys.executable, "-m", "snakemake", "reference", "--dry-run", "--cores", "1",
-               "--quiet", "rules", "--config", "data=ANY.npz"]  # fmt: skip
+               "--quiet", "rules", "--config", "data=cifar10-jpeg.npz"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["reference"]
