@@ -30,6 +30,10 @@ AROUND = (
         '<summary><span class="toctree-toggle" role="presentation">',
         '<summary aria-label="Pages below"><span class="toctree-toggle" aria-hidden="true">',
     ),
+    (  # called less than it shows: Search Ctrl+K
+        'search-button-field search-button__button pst-js-only" title="Search" aria-label="Search"',
+        'search-button-field search-button__button pst-js-only" title="Search"',
+    ),
 )
 
 
