@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tidy_epub import tidy
 
 ROOT = Path(__file__).resolve().parents[1]
 STRICT = ["-W", "-n", "--keep-going"]
@@ -126,7 +127,15 @@ def without_buttons(config: dict[str, Any]) -> dict[str, Any]:
     epub["bibtex_bibfiles"] = [str(ROOT / "book" / name) for name in config["bibtex_bibfiles"]]
     sphinx = dict(config["sphinx"])
     sphinx["local_extensions"] = {k: str(ROOT / v) for k, v in sphinx["local_extensions"].items()}
-    sphinx["config"] = dict(sphinx["config"]) | {"epub_show_urls": "no", "viewport_meta": ""}
+    sphinx["config"] = dict(sphinx["config"]) | {
+        "project": config["title"],
+        "epub_basename": "attnlib",
+        "epub_title": config["title"],
+        "epub_publisher": config["author"],
+        "epub_show_urls": "no",
+        "epub_identifier": "attnlib",
+        "epub_uid": "attnlib",
+    }
     silent = [*sphinx["config"].get("suppress_warnings", []), "epub.unknown_project_files"]
     sphinx["config"]["suppress_warnings"] = silent
     return {**epub, "sphinx": sphinx}
@@ -140,6 +149,7 @@ def make_epub(config: dict[str, Any]) -> Path:
     settings.write_text(yaml.safe_dump(without_buttons(config)), encoding="utf-8")
     build(settings, ["--builder", "custom", "--custom-builder", "epub"])
     (built,) = folder.glob("*.epub")
+    tidy(built)
     return built
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import re
+import sys
 import threading
 import urllib.request
 import zipfile
@@ -15,6 +16,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+sys.path.insert(0, str(ROOT / "book"))
+import tidy_epub  # noqa: E402
 
 
 def load(name: str) -> ModuleType:
@@ -120,3 +125,42 @@ def test_bookmarks_say_a_heading_once_and_the_file_keeps_its_length():
     once = load("make_prints").once
     pdf = b"<</Title (Attention (a)>> <</Title (HeadsHeads)>> <</Title (no no)>>"
     assert once(pdf) == b"<</Title (Attention (a)>> <</Title (Heads     )>> <</Title (no no)>>"
+
+
+def test_page_of_an_epub_becomes_xml_that_it_may_hold():
+    page = (
+        '<html><link rel="stylesheet" href="_static/print.css" /><style scoped>a{}</style><p>a<br>'
+        '<img src="a.png" alt="a &gt; b">&nbsp;</p><script>if (a < b && c) {}</script>'
+        '<svg viewBox="0 0 1 1"><path/></svg><details><summary><p>Show</p></summary></details>'
+        '<a href="runs/index.html#a">runs</a><a href="https://a.b/c.html">c</a></html>'
+    )
+    assert tidy_epub.fault(page)
+    tidied = tidy_epub.tidy_page(page)
+    assert tidy_epub.fault(tidied) is None
+    assert "<style" not in tidied and "<script" not in tidied and "print.css" not in tidied
+    assert 'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"' in tidied
+    assert "<summary><span>Show</span></summary>" in tidied
+    assert "runs/index.xhtml#a" in tidied and "https://a.b/c.html" in tidied
+
+
+def test_epub_says_which_pages_hold_mathematics_and_drawings(tmp_path: Path):
+    listed = (
+        '<item id="a" href="a.xhtml" /><item id="b" href="b.xhtml" /><meta property="x"></meta>'
+    )
+    book = tmp_path / "book.epub"
+    with zipfile.ZipFile(book, "w") as archive:
+        archive.writestr("mimetype", "application/epub+zip")
+        archive.writestr("content.opf", listed)
+        archive.writestr("a.xhtml", "<p><math></math></p>")
+        archive.writestr("b.xhtml", "<p>b</p>")
+    tidy_epub.tidy(book)
+    with zipfile.ZipFile(book) as archive:
+        assert archive.infolist()[0].compress_type == zipfile.ZIP_STORED
+        tidied = archive.read("content.opf").decode()
+    assert (
+        tidied == '<item id="a" href="a.xhtml" properties="mathml"/><item id="b" href="b.xhtml" />'
+    )
+    with zipfile.ZipFile(book, "a") as archive:
+        archive.writestr("c.xhtml", "<p>unclosed")
+    with pytest.raises(ValueError, match="no XML"):
+        tidy_epub.tidy(book)
