@@ -51,6 +51,9 @@ const cover = make('div', '', 'print-cover');
 cover.append(make('p', title, 'print-title'), make('p', author, 'print-author'),
     make('p', address), list);
 article.prepend(cover);
+// a heading that is a button stays blank where it is repeated on the next page
+document.querySelectorAll('.table-sort')
+    .forEach(button => button.replaceWith(...button.childNodes));
 document.querySelectorAll('img[loading]').forEach(image => image.loading = 'eager');
 """
 
