@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ def without_buttons(config: dict[str, Any]) -> dict[str, Any]:
     sphinx["local_extensions"] = {k: str(ROOT / v) for k, v in sphinx["local_extensions"].items()}
     sphinx["config"] = dict(sphinx["config"]) | {
         "project": config["title"],
+        "version": metadata.version("attnlib"),
         "epub_basename": "attnlib",
         "epub_title": config["title"],
         "epub_publisher": config["author"],
