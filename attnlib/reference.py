@@ -135,22 +135,31 @@ def find_rows(rows: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) -> dic
     return next((found[p] for p in PROFILES if has_any[p]), found[PROFILES[-1]])
 
 
+def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a run's configuration is the row's: model, start, distillation, teacher, tokens."""
+    config = run.config
+    wanted = {"model": row["model"], "dataset": "npz", "limit": None}
+    wanted |= {"pretrained": row.get("pretrained", False)}
+    wanted |= {"distillation": row.get("distillation", "none")}
+    if row["model"].startswith("atresnet"):
+        wanted["tokens"] = row.get("tokens", TrainConfig.tokens)
+    if any(config.get(name) != value for name, value in wanted.items()):
+        return False
+    if "teacher" not in row:
+        return True
+    teacher = rows.get(row["teacher"], {"model": row["teacher"]})
+    start = "pretrained-" if teacher.get("pretrained") else ""
+    return str(run.record["teacher"]).startswith(f"{teacher['model']}-{start}npz-")
+
+
 def _fits(
     run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], profile: str
 ) -> bool:
-    config = run.config
-    wanted = {"tokens": TrainConfig.tokens, "distillation": "none", "pretrained": False}
-    wanted |= {key: row[key] for key in row if key not in ("seeds", "teacher")}
-    wanted |= {"profile": profile, "dataset": "npz", "limit": None}
-    if any(config.get(key) != value for key, value in wanted.items()):
+    """Whether it is a run of the row in that profile, and for all its epochs."""
+    if run.config.get("profile") != profile or not is_of_row(run, row, rows):
         return False
-    usual = TrainConfig.from_params(**{"profile": profile, "data_path": "x", "model": row["model"]})
-    if config["epochs"] != usual.epochs:
-        return False
-    teacher = row.get("teacher")
-    start = "-pretrained" if rows.get(str(teacher), {}).get("pretrained") else ""
-    model = rows.get(str(teacher), {}).get("model", teacher)
-    return teacher is None or str(run.record["teacher"]).startswith(f"{model}{start}-npz")
+    usual = TrainConfig.from_params(profile=profile, data_path="x", model=row["model"])
+    return bool(run.config["epochs"] == usual.epochs)
 
 
 def gather(params: Params) -> dict[str, Row]:

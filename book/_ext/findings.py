@@ -6,7 +6,6 @@ here knows of Sphinx. ``provenance`` makes links of them.
 
 import functools
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any, NamedTuple
 from attnlib.config import TrainConfig, profile_defaults
 from attnlib.evaluate import Predictions
 from attnlib.measurements import Measurements, read_measurements, select
+from attnlib.reference import NOT_RUN, PROFILES, is_of_row, read_table
 from attnlib.runs import Run, list_runs
 from attnlib.statistics import mean_interval, paired_difference
 
-PROFILES = ("reference", "cpu-reference")  # the first that a row has records of; never both
-NOT_RUN = "not run"
 # The page that shows what a measurement file of this kind is for.
 PAGES = {
     "cost": "runs/cost", "scaling": "runs/cost", "human": "runs/human",
@@ -62,31 +60,13 @@ def one_of(name: str, valid: Sequence[str], what: str) -> None:
 @functools.cache
 def read_rows(root: Path) -> dict[str, dict[str, Any]]:
     """The rows of ``[reference]``."""
-    text = (root / "notebooks" / "experiments.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)["reference"]
+    return read_table(root / "notebooks" / "experiments.toml")
 
 
 @functools.cache
 def read_runs(root: Path) -> tuple[Run, ...]:
     """All finished runs; of two with one name, the kept one."""
     return tuple(list_runs(root / "runs", root / "results"))
-
-
-def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a run's configuration is the row's: model, start, distillation, teacher, tokens."""
-    config = run.config
-    wanted = {"model": row["model"], "dataset": "npz", "limit": None}
-    wanted |= {"pretrained": row.get("pretrained", False)}
-    wanted |= {"distillation": row.get("distillation", "none")}
-    if row["model"].startswith("atresnet"):
-        wanted["tokens"] = row.get("tokens", TrainConfig.tokens)
-    if any(config.get(name) != value for name, value in wanted.items()):
-        return False
-    if "teacher" not in row:
-        return True
-    teacher = rows.get(row["teacher"], {"model": row["teacher"]})
-    start = "pretrained-" if teacher.get("pretrained") else ""
-    return str(run.record["teacher"]).startswith(f"{teacher['model']}-{start}npz-")
 
 
 def is_of_profile(run: Run) -> bool:
