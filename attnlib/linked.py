@@ -45,7 +45,7 @@ def linked_confusion(
         f"<p>First: {escape(first)}. Second: {escape(second)}. Only the first is right about "
         f"{len(sets.only_a):,} images, only the second about {len(sets.only_b):,}; both are wrong "
         f"about {len(sets.both_wrong):,} and right about {len(sets.both_right):,}. McNemar's exact "
-        f"test of the first two counts: p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}. "
+        f"test of the first two counts: p {'&lt; 0.001' if p < 0.001 else f'= {p:.3f}'}. "
         f"{escape(note)}</p>"
     )
     if len(names) > CLASSES:

@@ -182,9 +182,10 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
 
 
 def find_folders(*folders: str | Path) -> list[Path]:
-    """Where ``folders`` may be: for a notebook run in its own folder one up, and here."""
+    """Where ``folders`` may be: in an installed attnlib, one up from ``notebooks``, and here."""
+    packed = [found for folder in folders if (found := Path(__file__).parent / folder).is_dir()]
     above = [Path("..") / folder for folder in folders if Path.cwd().name == "notebooks"]
-    return [*above, *map(Path, folders)]
+    return [*packed, *above, *map(Path, folders)]
 
 
 def list_runs(*folders: str | Path) -> list[Run]:

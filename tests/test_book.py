@@ -63,6 +63,7 @@ class Visit:
 def visits(browser: Any, html: Path) -> dict[str, Visit]:
     """Every page opened from the disk, wide and narrow."""
     seen = {}
+    console_faults(browser)  # drops what earlier tests provoked
     for path in built_pages(html):
         resize(browser, WIDE)
         browser.get(path.as_uri())
