@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlib.comparable import estimate_words, what_it_needs
-from attnlib.config import TITLES, TrainConfig
+from attnlib.config import TITLES, TrainConfig, profile_defaults
 from attnlib.parameters import parameter
 from attnlib.runs import Run, find_folders, list_runs
 from attnlib.statistics import Estimate, holm, mcnemar, mean_interval, paired_difference
@@ -19,7 +19,7 @@ from attnlib.thesis import Thesis
 if TYPE_CHECKING:
     import pandas as pd
 
-PROFILES = ("reference", "cpu-reference")  # of a row only the runs of the first that has any
+PROFILES = ("reference", "cpu-reference")  # only runs of the first that has any count
 TABLE = "experiments.toml"
 HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
 
@@ -61,13 +61,6 @@ class Row:
         if len(shares) == 1:
             return Estimate(shares[0]["value"], shares[0]["low"], shares[0]["high"], 1)
         return mean_interval([share["value"] for share in shares])
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Whether the first seed's run is right about each test image (n,)."""
-        arrays = self.runs[0].arrays("predictions")
-        right: NDArray[np.bool_] = arrays["logits"].argmax(axis=1) == arrays["labels"]
-        return right
 
 
 class Claim(NamedTuple):
@@ -119,20 +112,25 @@ def read_table(table: str | Path | None = None) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def find_rows(rows: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) -> dict[str, Row]:
+def find_rows(
+    rows: Mapping[str, Mapping[str, Any]], kept: Sequence[Run], own: Sequence[Run] = ()
+) -> dict[str, Row]:
     """Each row with its runs: those of the profile ``reference``, or else of ``cpu-reference``.
 
-    Runs of the two profiles are never mixed, neither in a row nor between a student and its
-    teacher.
+    Runs of the two profiles are never mixed. Kept runs may depart from their profile (fewer epochs,
+    say), as long as all of a row do so in the same way; a reader's own runs may not.
+
+    Raises:
+        ValueError: If two runs of a row have one seed.
     """
-    found = {}
     for profile in PROFILES:
-        found[profile] = {
-            name: Row(name, row, tuple(run for run in runs if _fits(run, row, rows, profile)))
+        found = {
+            name: Row(name, row, _runs_of(name, profile, rows, kept, own))
             for name, row in rows.items()
         }
-    has_any = {p: any(row.runs for row in found[p].values()) for p in PROFILES}
-    return next((found[p] for p in PROFILES if has_any[p]), found[PROFILES[-1]])
+        if any(row.runs for row in found.values()):
+            break
+    return found
 
 
 def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -152,20 +150,64 @@ def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, 
     return str(run.record["teacher"]).startswith(f"{teacher['model']}-{start}npz-")
 
 
-def _fits(
-    run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], profile: str
-) -> bool:
-    """Whether it is a run of the row in that profile, and for all its epochs."""
-    if run.config.get("profile") != profile or not is_of_row(run, row, rows):
-        return False
-    usual = TrainConfig.from_params(profile=profile, data_path="x", model=row["model"])
-    return bool(run.config["epochs"] == usual.epochs)
+def _runs_of(
+    name: str,
+    profile: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    kept: Sequence[Run],
+    own: Sequence[Run],
+) -> tuple[Run, ...]:
+    """The runs of a row in one profile, by seed."""
+    kept, own = (
+        [r for r in runs if r.config.get("profile") == profile and is_of_row(r, rows[name], rows)]
+        for runs in (kept, own)
+    )
+    exact = [run for run in kept if is_of_profile(run)]
+    seeds = {seed_of(run) for run in exact}
+    exact += [run for run in own if is_of_profile(run) and seed_of(run) not in seeds]
+    found = sorted(exact or kept, key=seed_of)
+    if len({seed_of(run) for run in found}) < len(found):
+        raise ValueError(f"{name}: two runs of one seed: {', '.join(run.name for run in found)}")
+    return tuple(found)
+
+
+def is_of_profile(run: Run) -> bool:
+    """Whether nothing but the seed was set apart from the profile."""
+    given = {name: run.config.get(name) for name in ("model", "distillation", "dataset")}
+    usual = profile_defaults(run.config["profile"], given)
+    return all(run.config.get(name) == value for name, value in usual.items() if name != "teacher")
+
+
+def right_of(run: Run) -> NDArray[np.bool_]:
+    """Whether a run answers each test image right (n,)."""
+    arrays = run.arrays("predictions")
+    right: NDArray[np.bool_] = arrays["logits"].argmax(axis=1) == arrays["labels"]
+    return right
+
+
+def seed_of(run: Run) -> int:
+    """The seed that tells the runs of a row apart."""
+    return int(run.record["seeds"]["run"])
 
 
 def gather(params: Params) -> dict[str, Row]:
     """The rows with what ``results`` and ``runs`` hold of them."""
-    folders = [folder for name in (params.results, params.runs) for folder in find_folders(name)]
-    return find_rows(read_table(params.table), list_runs(*folders))
+    kept, own = (list_runs(*find_folders(name)) for name in (params.results, params.runs))
+    return find_rows(read_table(params.table), kept, own)
+
+
+def pair_runs(first: Row, second: Row) -> list[tuple[Run, Run]]:
+    """Runs of two rows with the same seed, or else the first of each.
+
+    Raises:
+        ValueError: If they were tested on different data.
+    """
+    data = {run.record["dataset"]["sha256"] for row in (first, second) for run in row.runs}
+    if len(data) > 1:
+        raise ValueError(f"{first.name} and {second.name} were tested on different data")
+    a, b = ({seed_of(run): run for run in row.runs} for row in (first, second))
+    shared = sorted(a.keys() & b.keys())
+    return [(a[seed], b[seed]) for seed in shared] or [(first.runs[0], second.runs[0])]
 
 
 def compare(first: Row, second: Row) -> Estimate:
@@ -173,15 +215,8 @@ def compare(first: Row, second: Row) -> Estimate:
 
     Seeds are paired where both rows have the same ones, two or more.
     """
-    seeds = [{run.record["seeds"]["run"]: run for run in row.runs} for row in (first, second)]
-    shared = sorted(set(seeds[0]) & set(seeds[1]))
-    if len(shared) > 1:
-        first_shares, second_shares = (
-            np.array([own[s].record["metrics"]["test_accuracy"]["value"] for s in shared])
-            for own in seeds
-        )
-        return mean_interval(first_shares - second_shares)
-    return paired_difference(first.correct, second.correct)
+    each = [paired_difference(right_of(a), right_of(b)) for a, b in pair_runs(first, second)]
+    return mean_interval([one.value for one in each]) if len(each) > 1 else each[0]
 
 
 def answer(rows: Mapping[str, Row], claims: Sequence[Claim] = CLAIMS) -> list[Answer]:
@@ -193,7 +228,7 @@ def answer(rows: Mapping[str, Row], claims: Sequence[Claim] = CLAIMS) -> list[An
     made = [c for c in claims if rows[c.first].runs and rows[c.second].runs]
     p_values = []
     for claim in made:
-        a, b = rows[claim.first].correct, rows[claim.second].correct
+        a, b = map(right_of, pair_runs(rows[claim.first], rows[claim.second])[0])
         p_values.append(mcnemar(int((a & ~b).sum()), int((~a & b).sum())))
     corrected = dict(zip(made, holm(p_values) if made else (), strict=True))
     answers = []

@@ -84,8 +84,25 @@ def test_each_record_goes_to_the_row_of_its_configuration(write):
 
 
 def test_trials_and_parts_of_the_data_are_no_reference_runs(write):
-    runs = [write("resnet18", 900, limit=100), write("resnet18", 900, epochs=2)]
-    assert not find_rows(ROWS, runs)["resnet18"].runs
+    part, short = write("resnet18", 900, limit=100), write("resnet18", 900, epochs=2)
+    assert not find_rows(ROWS, [part], [part, short])["resnet18"].runs
+
+
+def test_kept_runs_may_be_shorter_than_their_profile_and_a_whole_one_goes_before_them(write):
+    short, whole = write("resnet18", 800, epochs=2), write("resnet18", 900)
+    assert find_rows(ROWS, [short])["resnet18"].runs == (short,)
+    assert find_rows(ROWS, [short, whole])["resnet18"].runs == (whole,)
+    assert find_rows(ROWS, [short], [whole])["resnet18"].runs == (whole,)
+
+
+def test_one_seed_counts_once_and_the_kept_run_goes_before_ones_own(write):
+    first = write("resnet18", 900)
+    own = write("resnet18", 100, data_path="other.npz")
+    more = write("resnet18", 920, seed=1)
+    assert first.name != own.name
+    assert find_rows(ROWS, [first], [own, more])["resnet18"].runs == (first, more)
+    with pytest.raises(ValueError, match="resnet18: two runs of one seed"):
+        find_rows(ROWS, [first, own])
 
 
 def test_runs_of_the_two_profiles_are_never_mixed(write):

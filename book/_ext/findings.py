@@ -9,14 +9,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from attnlib.config import TrainConfig, profile_defaults
-from attnlib.evaluate import Predictions
 from attnlib.measurements import Measurements, read_measurements, select
-from attnlib.reference import NOT_RUN, PROFILES, is_of_row, read_table
+from attnlib.reference import NOT_RUN, Row, compare, find_rows, pair_runs, read_table
 from attnlib.runs import Run, list_runs
-from attnlib.statistics import mean_interval, paired_difference
+from attnlib.statistics import mean_interval
 
 # The page that shows what a measurement file of this kind is for.
 PAGES = {
@@ -39,14 +37,6 @@ class Finding:
     mark: str = ""  # of whose it is, where it is not ours
 
 
-class Row(NamedTuple):
-    """The runs that stand for a row of the reference, one a seed, all of one profile."""
-
-    name: str
-    title: str
-    runs: tuple[Run, ...]
-
-
 def one_of(name: str, valid: Sequence[str], what: str) -> None:
     """Check that ``name`` is known.
 
@@ -64,46 +54,20 @@ def read_rows(root: Path) -> dict[str, dict[str, Any]]:
 
 
 @functools.cache
-def read_runs(root: Path) -> tuple[Run, ...]:
-    """All finished runs; of two with one name, the kept one."""
-    return tuple(list_runs(root / "runs", root / "results"))
+def read_runs(root: Path, folder: str) -> tuple[Run, ...]:
+    """All finished runs there."""
+    return tuple(list_runs(root / folder))
 
 
-def is_of_profile(run: Run) -> bool:
-    """Whether nothing but the seed was set apart from the profile."""
-    given = {name: run.config.get(name) for name in ("model", "distillation", "dataset")}
-    usual = profile_defaults(run.config["profile"], given)
-    return all(run.config.get(name) == value for name, value in usual.items() if name != "teacher")
-
-
-def find_row(root: Path, name: str, profiles: Sequence[str] = PROFILES) -> Row:
-    """The runs of a row, by seed, of the first profile that has any.
-
-    What is kept in ``results`` may depart from the profile (fewer epochs, say) as long as all of
-    it does in the same way; what merely lies in ``runs`` may not.
+def find_row(root: Path, name: str) -> Row:
+    """A row of the reference with its runs.
 
     Raises:
-        ValueError: If there is no such row, or kept runs of it are set up differently.
+        ValueError: If there is no such row, or two runs of a row have one seed.
     """
     rows = read_rows(root)
     one_of(name, [*rows], "row of [reference]")
-    given = {key: value for key, value in rows[name].items() if key != "seeds"}
-    title = TrainConfig.from_params(**given, profile="quick", device="cpu").title
-    title = title.replace("efficientnet_lite0_p", "EfficientNet-Lite0")
-    for profile in profiles:
-        found = [
-            run
-            for run in read_runs(root)
-            if run.config.get("profile") == profile and is_of_row(run, rows[name], rows)
-        ]
-        exact = [run for run in found if is_of_profile(run)]
-        kept = exact or [run for run in found if root / "results" in run.path.parents]
-        seeds = {run.record["seeds"]["run"]: run for run in kept}
-        if len(seeds) < len(kept):
-            raise ValueError(f"{name}: two runs of one seed: {', '.join(r.name for r in kept)}")
-        if kept:
-            return Row(name, title, tuple(seeds[seed] for seed in sorted(seeds)))
-    return Row(name, title, ())
+    return find_rows(rows, read_runs(root, "results"), read_runs(root, "runs"))[name]
 
 
 def minus(text: str) -> str:
@@ -276,35 +240,20 @@ def summarise(values: Sequence[Any], words: Callable[[float], str]) -> tuple[str
     return words(mean.value), interval, how
 
 
-def correct(run: Run) -> Any:
-    """Whether each test image was answered right."""
-    arrays = run.arrays("predictions")
-    return Predictions(arrays["logits"], arrays["labels"]).correct
-
-
 def find_difference(root: Path, first: str, second: str) -> Finding:
     """Test accuracy of one row less that of another, image by image and seed by seed.
 
     Raises:
         ValueError: If a row is unknown, or the two were tested on different data.
     """
-    for profile in PROFILES:
-        rows = [find_row(root, name, [profile]) for name in (first, second)]
-        if all(row.runs for row in rows):
-            break
-    else:
+    rows = [find_row(root, name) for name in (first, second)]
+    if not all(row.runs for row in rows):
         return missing(next(row for row in rows if not row.runs))
-    a, b = ({run.record["seeds"]["run"]: run for run in row.runs} for row in rows)
-    if len({run.record["dataset"]["sha256"] for run in (*a.values(), *b.values())}) > 1:
-        raise ValueError(f"{first} and {second} were tested on different data")
-    pairs = [(a[seed], b[seed]) for seed in sorted(a.keys() & b.keys())]
-    pairs = pairs or [(rows[0].runs[0], rows[1].runs[0])]
-    each = [paired_difference(correct(x), correct(y)) for x, y in pairs]
-    how, estimate, tail = f"Newcombe's 95% interval, {each[0].n:,} images", each[0], ""
-    if len(each) > 1:
-        estimate = mean_interval([one.value for one in each])
-        how = f"mean of {len(each)} seeds with the 95% t-interval over them"
-        tail = f", {len(each)} seeds"
+    estimate, pairs = compare(*rows), pair_runs(*rows)
+    how, tail = f"Newcombe's 95% interval, {estimate.n:,} images", ""
+    if len(pairs) > 1:
+        how = f"mean of {len(pairs)} seeds with the 95% t-interval over them"
+        tail = f", {len(pairs)} seeds"
     what = f"test accuracy of {rows[0].title} less that of {rows[1].title}; {how}"
     names = ", ".join(f"{x.name} less {y.name}" for x, y in pairs)
     facts = (("what", what), ("runs", names), *origin(pairs[0][0])[1:])
