@@ -57,6 +57,16 @@ document.querySelectorAll('.table-sort')
     .forEach(button => button.replaceWith(...button.childNodes));
 document.querySelectorAll('img[loading]').forEach(image => image.loading = 'eager');
 """
+# A table wider than the page gets smaller letters; if they do not help, its words may break.
+FIT = """
+for (const table of document.querySelectorAll('article table')) {
+    const room = document.querySelector('article').clientWidth + 1;
+    const wide = () => Math.max(table.scrollWidth, table.getBoundingClientRect().width) > room;
+    for (const size of [8, 7.5, 7, 6.5]) if (wide()) table.style.fontSize = size + 'pt';
+    if (wide()) table.classList.add('tight');
+}
+"""
+PAPER = 658  # pixels of CSS between the margins of an A4 page
 
 
 def build(config: Path, builder: list[str]) -> None:
@@ -99,6 +109,10 @@ def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
         browser.get(page.as_uri())
         given = config["title"], config["author"], config["repository"]["url"]
         browser.execute_script(FRONT, *given)
+        paper = {"width": PAPER, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+        browser.execute_script(FIT)
         browser.execute_async_script(
             "const done = arguments[0];"
             "Promise.all([...document.images].map(image => image.decode().catch(() => {})))"

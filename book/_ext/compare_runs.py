@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from findings import correct, read_runs
+from findings import read_runs
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from attnlib.reference import right_of
 from attnlib.runs import Run
 from attnlib.statistics import paired_difference
 
@@ -72,7 +73,7 @@ def describe(run: Run) -> dict[str, Any]:
 
 def differences(runs: Sequence[Run]) -> dict[str, list[float]]:
     """Paired differences of test accuracy with Newcombe's interval, where the data are the same."""
-    answers = {r.name: correct(r) for r in runs if (r.path / "predictions.npz").exists()}
+    answers = {r.name: right_of(r) for r in runs if (r.path / "predictions.npz").exists()}
     data = {run.name: run.record["dataset"]["sha256"] for run in runs}
     found = {}
     for a, b in itertools.combinations(answers, 2):
@@ -102,7 +103,7 @@ class CompareRuns(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Put the skeleton into the page, or a sentence where there are no two runs."""
-        runs = read_runs(Path(self.env.srcdir).parent)
+        runs = read_runs(Path(self.env.srcdir).parent, "runs", "results")
         if len(runs) < 2:
             return [nodes.paragraph("", "There are not yet two finished runs to compare.")]
         return [nodes.raw("", SKELETON, format="html")]
@@ -113,7 +114,7 @@ class CheckRecord(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Put the form, the data and the script into the page."""
-        runs = read_runs(Path(self.env.srcdir).parent)
+        runs = read_runs(Path(self.env.srcdir).parent, "runs", "results")
         return [nodes.raw("", f"{CHECK}\n{script(runs)}", format="html")]
 
 

@@ -54,9 +54,9 @@ def read_rows(root: Path) -> dict[str, dict[str, Any]]:
 
 
 @functools.cache
-def read_runs(root: Path, folder: str) -> tuple[Run, ...]:
-    """All finished runs there."""
-    return tuple(list_runs(root / folder))
+def read_runs(root: Path, *folders: str) -> tuple[Run, ...]:
+    """All finished runs of these folders; of two with one name, the last folder's."""
+    return tuple(list_runs(*(root / folder for folder in folders)))
 
 
 def find_row(root: Path, name: str) -> Row:
