@@ -322,7 +322,7 @@ def test_number_in_a_heading_is_text(built: Built):
 
 
 @pytest.mark.slow
-def test_box_opens_on_focus_and_tap_closes_with_escape_and_fits_a_phone(
+def test_box_opens_on_hover_focus_and_tap_closes_with_escape_and_fits_a_phone(
     browser: Any, built: Built, tmp_path: Path
 ):
     from selenium.webdriver.common.by import By
@@ -355,6 +355,12 @@ def test_box_opens_on_focus_and_tap_closes_with_escape_and_fits_a_phone(
         browser.switch_to.active_element.send_keys(Keys.TAB)
         assert browser.execute_script(shown)[:2] == [False, True]
     browser.get(page.as_uri())
+    point(browser, browser.find_elements(By.CLASS_NAME, "number-link")[0])
+    assert wait(lambda: browser.execute_script(shown)[0])
+    point(browser, browser.find_elements(By.CLASS_NAME, "number-facts")[0])
+    assert browser.execute_script(shown)[0], "the pointer may go into the box, to copy from it"
+    point(browser, browser.find_element(By.TAG_NAME, "html"))
+    assert wait(lambda: not any(browser.execute_script(shown)))
     tap(browser, browser.find_elements(By.CLASS_NAME, "number-link")[0])
     assert wait(lambda: browser.execute_script(shown)[0])
     assert browser.current_url == page.as_uri(), "the first tap only opens"
@@ -363,11 +369,22 @@ def test_box_opens_on_focus_and_tap_closes_with_escape_and_fits_a_phone(
     resize(browser, WIDE)
 
 
+def middle(browser: Any, element: Any) -> dict[str, float]:
+    """Where the middle of an element is."""
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)
+    return {"x": box["left"] + box["width"] / 2, "y": box["top"] + box["height"] / 2}
+
+
+def point(browser: Any, element: Any) -> None:
+    """The mouse over the middle of an element."""
+    moved = {"type": "mouseMoved", **middle(browser, element)}
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", moved)
+
+
 def tap(browser: Any, element: Any) -> None:
     """A finger's tap on the middle of an element."""
-    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)
-    point = {"x": box["left"] + box["width"] / 2, "y": box["top"] + box["height"] / 2}
+    at = middle(browser, element)
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
-    for kind, points in (("touchStart", [point]), ("touchEnd", [])):
+    for kind, points in (("touchStart", [at]), ("touchEnd", [])):
         browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
