@@ -96,6 +96,17 @@ def test_no_page_shows_a_notebook_that_failed(html: Path):
     assert [name for name, text in pages.items() if any(mark in text for mark in marks)] == []
 
 
+def test_no_markup_is_left_as_text(html: Path):
+    left = re.compile(r"```|~~~|:::|\{[a-z:-]+\}`|(?<!\S):(?:name|label|width|alt):")
+    found = {}
+    for path in built_pages(html):
+        page = path.read_text(encoding="utf-8")
+        text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+        if marks := left.findall(text):
+            found[path.name] = marks
+    assert found == {}
+
+
 def test_every_figure_is_there_and_is_described(visits: dict[str, Visit]):
     figures = [(page, figure) for page, visit in visits.items() for figure in visit.figures]
     assert figures
