@@ -1,4 +1,4 @@
-"""Formulas bring their own letters: a root covers its fraction, on every device."""
+"""How formulas stand in a page: with their own letters, spaces and marks, on every device."""
 
 import io
 import sys
@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from browsing import WIDE, resize, wait
+from docutils import nodes
+from docutils.utils import new_document
 from fontTools.ttLib import TTFont
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import math_font  # noqa: E402
-from mathml import to_mathml  # noqa: E402
+from mathml import Unbroken, to_mathml  # noqa: E402
 
 FORMULA = to_mathml(r"d = \sqrt{\frac{a + \gamma}{2}}", "block")
 
@@ -26,7 +28,7 @@ def test_font_holds_the_letters_of_the_formulas_and_little_else():
     font = math_font.cut_font(codes)
     held = TTFont(io.BytesIO(font)).getBestCmap()
     italic_a, italic_gamma = 0x1D44E, 0x1D6FE
-    assert {ord("2"), italic_a, italic_gamma} <= held.keys()
+    assert {ord("2"), italic_a, italic_gamma, ord("\N{SQUARE ROOT}")} <= held.keys()
     assert len(font) < 40_000
 
 
@@ -53,3 +55,21 @@ def test_root_is_as_high_as_the_fraction_below_it(browser: Any, tmp_path: Path):
     sign = sign[:, : int(fraction["left"] - root["left"]) - 2]
     rows = np.flatnonzero((sign < 128).any(axis=1))
     assert rows[-1] - rows[0] > 0.9 * fraction["height"]
+
+
+def test_full_stop_and_brackets_stay_on_the_line_of_their_formula():
+    document = new_document("page")
+    words = "Half of it (", nodes.math("", "x"), "). Then ", nodes.math("", "y"), " and ", "more."
+    document += nodes.paragraph(
+        "", "", *(nodes.Text(w) if isinstance(w, str) else w for w in words)
+    )
+    Unbroken(document).run()
+    whole = [node.astext() for node in document.findall(nodes.inline)]
+    assert whole == ["(x).", "y"]
+    assert document.astext() == "Half of it (x). Then y and more."
+
+
+def test_functions_stand_apart_from_their_neighbours_but_not_from_a_bracket():
+    spaced = to_mathml(r"p \log q", "inline")
+    assert spaced.count("<mspace") == 2
+    assert "<mspace" not in to_mathml(r"-\log(q)", "inline")

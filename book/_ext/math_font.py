@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 
 FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
 SHEET = "math.css"
+UNWRITTEN = {ord("\u221a")}  # the sign of a root, which no formula's text holds
 # A single letter of a formula is set in italics, which are characters of their own.
 ITALICS = {"A": 0x1D434, "a": 0x1D44E, "\u0391": 0x1D6E2, "\u03b1": 0x1D6FC}
 LETTERS = {"A": 26, "a": 26, "\u0391": 25, "\u03b1": 25}
@@ -36,7 +37,7 @@ def with_italics(codes: set[int]) -> set[int]:
         for first, italic in ITALICS.items()
     )
     italics = {of for shift in shifts for letter, of in shift.items() if letter in codes}
-    return codes | italics | {ord("\u210e")}  # the italic h is Planck's constant
+    return codes | italics | {0x210E}  # the italic h is Planck's constant
 
 
 def cut_font(codes: set[int]) -> bytes:
@@ -45,7 +46,7 @@ def cut_font(codes: set[int]) -> bytes:
     font = TTFont(str(path), recalcTimestamp=False)
     options = Options(layout_features=["ssty"], notdef_outline=True, name_IDs=[0, 1, 2, 7, 13, 14])
     cutter = Subsetter(options)
-    cutter.populate(unicodes=with_italics(codes))
+    cutter.populate(unicodes=with_italics(codes) | UNWRITTEN)
     cutter.subset(font)
     font.flavor = "woff"
     written = io.BytesIO()
@@ -58,7 +59,8 @@ def style_sheet(font: bytes) -> str:
     source = f'url(data:font/woff;base64,{base64.b64encode(font).decode()}) format("woff")'
     return (
         f'@font-face {{ font-family: "STIX Two Math"; src: {source}; }}\n'
-        'math { font-family: "STIX Two Math", math; }\n'
+        'math { font-family: "STIX Two Math", math; font-size: 1.1em; }\n'
+        ".formula { white-space: nowrap; }\n"
     )
 
 
