@@ -28,7 +28,7 @@ SHOWN = 24  # classes in the figure of differences
 
 
 def confusions(comparison: Comparison, *names: str) -> Figure:
-    """Confusion matrices side by side: counts in the cells, colour for the share of the true class.
+    """Confusion matrices, one below another: counts, and colour for the share of the true class.
 
     Beyond 40 classes neighbours are summed into blocks, without the right answers, so that no
     error is lost between two pixels.
@@ -42,14 +42,12 @@ def confusions(comparison: Comparison, *names: str) -> Figure:
     top = max(float(matrix.max()) for matrix in shares) or 1.0
     colours = WRONG if classes <= NUMBERED else FADING
     with style():
-        size = (0.5 + 2.7 * len(names), 4.1)
-        figure, grid = plt.subplots(
-            1, len(names), figsize=size, squeeze=False, sharey=True, layout="constrained"
-        )
-        for axes, name, matrix, count in zip(grid[0], names, shares, counts, strict=True):
+        size = (5.2, 0.8 + 4.7 * len(names))  # not side by side: three digits need a cell's width
+        figure, grid = plt.subplots(len(names), figsize=size, squeeze=False, layout="constrained")
+        for axes, name, matrix, count in zip(grid[:, 0], names, shares, counts, strict=True):
             axes.imshow(_tints(colours(matrix / top), matrix, block == 1), interpolation="nearest")
-            axes.set_title(_wrapped(name), fontsize=10)
-            axes.set_xlabel("decision", fontsize=10)
+            axes.set_title(_wrapped(name, 48), fontsize=10)
+            axes.set(xlabel="decision", ylabel="true class")
             axes.grid(False)
             ticks = list(range(0, len(matrix), 1 if block == 1 else 5))
             labels = [comparison.class_names[place * block] for place in ticks]
@@ -58,9 +56,8 @@ def confusions(comparison: Comparison, *names: str) -> Figure:
             axes.set_yticks(ticks, labels, fontsize=font)
             if classes <= NUMBERED:
                 _write_counts(axes, count)
-        grid[0, 0].set_ylabel("true class", fontsize=10)
         scale = ScalarMappable(Normalize(0, top), colours)
-        bar = figure.colorbar(scale, ax=list(grid[0]), location="bottom", shrink=0.6, aspect=40)
+        bar = figure.colorbar(scale, ax=list(grid[:, 0]), location="bottom", shrink=0.6, aspect=40)
         bar.ax.xaxis.set_major_formatter(PercentFormatter(1))
         unit = "true class" if block == 1 else f"{block} true classes of a cell"
         bar.set_label(f"wrong decisions, share of the {unit}", fontsize=10)
@@ -162,7 +159,7 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
         if count:
             text = str(count) if count < 1000 else f"{count / 1000:.1f}k"
             axes.text(
-                column, row, text, ha="center", va="center", fontsize=font - 2 * (len(text) > 2),
+                column, row, text, ha="center", va="center", fontsize=font - (len(text) > 2),
                 color=CELL_INK,
             )  # fmt: skip
 
