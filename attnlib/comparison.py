@@ -27,7 +27,7 @@ class ErrorsConfig:
 
     runs: str | None = parameter(None, "names with commas between; none: all with the same data")
     data_path: str | None = parameter(None, "file or folder of the images, for npz and folder")
-    images: int = parameter(10, "images shown of each set", low=1, high=100)
+    images: int = parameter(8, "images shown of each set", low=1, high=100)
     seed: int = parameter(0, "of the bootstrap", low=0)
     runs_dir: str = parameter("runs", "where runs are, beside results")
 

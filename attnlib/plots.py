@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from attnlib.runs import Run
 
+WIDTH = 4.4  # inches: letters of 9 points are then 9 pixels high on a phone 360 pixels wide
 INK = "#7a7a7a"  # contrast of about 4.3 on white and on the dark theme's background
 COLOURS = ("#3b82c4", "#d9702e", "#3f9a6b", "#a565c0", "#b08a1e")
 STYLE: dict[str, Any] = {
@@ -24,7 +25,7 @@ STYLE: dict[str, Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "figure.dpi": 110,
-    "font.size": 9,
+    "font.size": 10,
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -57,7 +58,9 @@ def epoch_curves(epochs: Sequence[Any]) -> Figure:
 
 def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
     with style():
-        figure, (losses, accuracies) = plt.subplots(1, 2, figsize=(7.2, 2.8), layout="constrained")
+        figure, (losses, accuracies) = plt.subplots(
+            2, 1, figsize=(WIDTH, 5.2), sharex=True, layout="constrained"
+        )
         several = len(histories) > 1
         for (title, history), colour in zip(histories, _colours(len(histories)), strict=True):
             epochs = [line["epoch"] for line in history]
@@ -70,11 +73,10 @@ def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
             best = shares.index(max(shares))  # as the loop chooses: the first of the highest
             accuracies.plot(epochs, shares, color=colour, label=label, lw=1.6)
             accuracies.plot(epochs[best], shares[best], "o", color=colour)
-        losses.set(xlabel="epoch", ylabel="loss, nats an image", title="Loss")
+        losses.set(title="Loss, nats an image")
         accuracies.set(xlabel="epoch", title="Validation accuracy (dot: the weights kept)")
         accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        for axes in (losses, accuracies):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
         (accuracies if several else losses).legend()
         plt.close(figure)
     return figure
@@ -88,7 +90,7 @@ def per_class_accuracy(run: Run) -> Figure:
     errors = np.abs([[row["low"] for row in rows], [row["high"] for row in rows]] - values)
     with style():
         height = 0.8 + 0.2 * len(rows)
-        figure, axes = plt.subplots(figsize=(5.2, min(height, 12)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, min(height, 12)), layout="constrained")
         axes.errorbar(values, range(len(rows)), xerr=errors, fmt="o", ms=4, lw=1.2)
         mean = run.record["metrics"]["test_accuracy"]["value"]
         axes.axvline(mean, color=INK, ls=":", lw=1)
@@ -100,19 +102,20 @@ def per_class_accuracy(run: Run) -> Figure:
 
 
 def image_grid(
-    images: Sequence[npt.NDArray[Any]], titles: Sequence[str] | None = None, *, columns: int = 10
+    images: Sequence[npt.NDArray[Any]], titles: Sequence[str] | None = None, *, columns: int = 5
 ) -> Figure:
     """Images (H, W, 3), bytes or floats in [0, 1], in rows of ``columns``, each with its title."""
     rows = -(-len(images) // columns)
     with style():
-        size = (0.74 * columns, (0.95 if titles else 0.76) * rows)
+        side = min(1.5, WIDTH / columns)
+        size = (side * columns, (side + (0.22 if titles else 0)) * rows)
         figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
         for place, axes in enumerate(grid.flat):
             axes.axis("off")
             if place < len(images):
                 axes.imshow(images[place], interpolation="nearest")
                 if titles:
-                    axes.set_title(titles[place], fontsize=7, pad=2)
+                    axes.set_title(titles[place], fontsize=9, pad=2)
         figure.tight_layout(pad=0.25)
         plt.close(figure)
     return figure
@@ -122,7 +125,7 @@ def class_examples(images: Any, labels: Any, class_names: Sequence[str], count: 
     """The first ``count`` images of each class, a row a class (the thesis's Figure 7.1)."""
     labels = np.asarray(labels)
     with style():
-        size = (1.1 + 0.6 * count, 0.62 * len(class_names))
+        size = (WIDTH, (WIDTH - 1) / count * len(class_names))
         figure, grid = plt.subplots(len(class_names), count, figsize=size, squeeze=False)
         for label, row in enumerate(grid):
             chosen = np.flatnonzero(labels == label)[:count]

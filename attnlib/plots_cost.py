@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from attnlib.measurements import Row, select
-from attnlib.plots import COLOURS, INK, style
+from attnlib.plots import COLOURS, INK, WIDTH, style
 from attnlib.scaling import FIT_FROM, TITLES
 from attnlib.statistics import Estimate
 from attnlib.survey import title
@@ -23,7 +23,7 @@ def speeds(rows: Sequence[Row]) -> Figure:
     measured = [row for row in select(rows, quantity="images_per_second") if row["value"]]
     names = list(dict.fromkeys(title(row) for row in measured))
     with style():
-        figure, axes = plt.subplots(figsize=(5.0, 3.2 + 0.17 * len(names)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.2 + 0.17 * len(names)), layout="constrained")
         for place, name in enumerate(names):
             own = sorted((r for r in measured if title(r) == name), key=lambda r: r["batch_size"])
             colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
@@ -36,8 +36,8 @@ def speeds(rows: Sequence[Row]) -> Figure:
                 axes.plot(x, row["value"], marker, mfc=face, mec=colour, ms=5.5, mew=1.3)
             axes.plot([], [], marker + "-", color=colour, label=name)
         _logarithmic(axes, sorted({r["batch_size"] for r in measured}))
-        axes.set_xlabel("images a batch", fontsize=10)
-        axes.set_ylabel("images a second", fontsize=10)
+        axes.set_xlabel("images a batch")
+        axes.set_ylabel("images a second")
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
         plt.close(figure)
     return figure
@@ -57,7 +57,7 @@ def memory(rows: Sequence[Row], attention: str = "explicit") -> Figure:
             for quantity in panels
         }
         height = 1.4 + 0.62 * max(len(own) for own in kept.values())
-        figure, grid = plt.subplots(2, 1, figsize=(5.0, height), layout="constrained")
+        figure, grid = plt.subplots(2, 1, figsize=(WIDTH, height), layout="constrained")
         for axes, (quantity, words), colour in zip(grid, panels.items(), COLOURS, strict=False):
             own = kept[quantity]
             values = [row["value"] / GIGA for row in own]
@@ -74,7 +74,7 @@ def memory(rows: Sequence[Row], attention: str = "explicit") -> Figure:
             axes.grid(False)
             axes.margins(x=0.14)
             axes.set_title(words, loc="left")
-        grid[-1].set_xlabel("peak memory at batch 128, GB (1e9 bytes)", fontsize=10)
+        grid[-1].set_xlabel("peak memory at batch 128, GB (1e9 bytes)")
         plt.close(figure)
     return figure
 
@@ -83,7 +83,7 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
     """Time and memory against the number of tokens, with the fitted power laws dashed."""
     panels = {"seconds": ("seconds a pass", 1.0), "peak_bytes": ("peak memory, MB", 1e-6)}
     with style():
-        figure, grid = plt.subplots(2, 1, figsize=(5.0, 6.4), sharex=True, layout="constrained")
+        figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, layout="constrained")
         for axes, (quantity, (words, unit)) in zip(grid, panels.items(), strict=True):
             for place, layer in enumerate(TITLES):
                 own = select(rows, layer=layer, quantity=quantity)
@@ -100,10 +100,10 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
                 axes.plot(tokens, middle[1] * (tokens / middle[0]) ** fit.value, "--",
                           color=colour, lw=1.1)  # fmt: skip
             _logarithmic(axes, [64, 196, 784, 3136])
-            axes.set_ylabel(words, fontsize=10)
-            axes.legend(fontsize=8.5, loc="upper left")
+            axes.set_ylabel(words)
+            axes.legend(fontsize=9, loc="upper left")
             axes.set_ylim(top=axes.get_ylim()[1] * 40)  # room for the legend
-        grid[-1].set_xlabel("tokens N", fontsize=10)
+        grid[-1].set_xlabel("tokens N")
         plt.close(figure)
     return figure
 

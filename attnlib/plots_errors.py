@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 from attnlib.comparison import Comparison
 from attnlib.data import Split
 from attnlib.errors import ALPHA, PairedTest, count_confusions, image_titles
-from attnlib.plots import COLOURS, INK, style
+from attnlib.plots import COLOURS, INK, WIDTH, style
 
 RIGHT = "#cfe0f1"  # the diagonal, one tint: how often a model is right must not drown the errors
 WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # under numbers
@@ -42,7 +42,7 @@ def confusions(comparison: Comparison, *names: str) -> Figure:
     top = max(float(matrix.max()) for matrix in shares) or 1.0
     colours = WRONG if classes <= NUMBERED else FADING
     with style():
-        size = (5.2, 0.8 + 4.7 * len(names))  # not side by side: three digits need a cell's width
+        size = (WIDTH, 0.8 + 4.3 * len(names))  # not side by side: three digits need a cell's width
         figure, grid = plt.subplots(len(names), figsize=size, squeeze=False, layout="constrained")
         for axes, name, matrix, count in zip(grid[:, 0], names, shares, counts, strict=True):
             axes.imshow(_tints(colours(matrix / top), matrix, block == 1), interpolation="nearest")
@@ -76,7 +76,7 @@ def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> F
     values = np.array([t.difference.value for t in kept])
     ends = np.array([[t.difference.low for t in kept], [t.difference.high for t in kept]])
     with style():
-        figure, axes = plt.subplots(figsize=(5.0, 1.4 + 0.27 * len(kept)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.4 + 0.27 * len(kept)), layout="constrained")
         axes.axvline(0, color=INK, lw=1)
         axes.hlines(range(len(kept)), 100 * ends[0], 100 * ends[1], color=COLOURS[0], lw=1.6)
         for place, test in enumerate(kept):
@@ -97,7 +97,7 @@ def answered_images(
     split: Split | None,
     places: npt.ArrayLike,
     *names: str,
-    columns: int = 5,
+    columns: int = 4,
 ) -> Figure:
     """Test images with, from the top, their true class and what each of the runs says.
 
@@ -107,14 +107,14 @@ def answered_images(
     titles = image_titles(comparison, chosen, *names)
     rows = max(1, -(-len(chosen) // columns))
     with style():
-        size = (0.96 * columns, (0.9 + 0.16 * (1 + len(names))) * rows)
+        size = (WIDTH, (WIDTH / columns + 0.17 * (1 + len(names))) * rows)
         figure, grid = plt.subplots(
             rows, columns, figsize=size, squeeze=False, layout="constrained"
         )
         for axes in grid.flat:
             axes.axis("off")
         for axes, place, title in zip(grid.flat, chosen, titles, strict=False):
-            axes.set_title(title, fontsize=8.5, pad=3)
+            axes.set_title(title, fontsize=9, pad=3)
             if split is None:
                 axes.text(0.5, 0.5, f"image\n{place}", ha="center", va="center")
             else:
@@ -154,12 +154,12 @@ def _tints(
 
 
 def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
-    font = 9.5 if len(counts) <= 10 else 7
+    font = 9 if len(counts) <= 10 else 7
     for (row, column), count in np.ndenumerate(counts):
         if count:
             text = str(count) if count < 1000 else f"{count / 1000:.1f}k"
             axes.text(
-                column, row, text, ha="center", va="center", fontsize=font - (len(text) > 2),
+                column, row, text, ha="center", va="center", fontsize=font,
                 color=CELL_INK,
             )  # fmt: skip
 

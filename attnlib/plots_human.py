@@ -16,12 +16,11 @@ from attnlib.agreement import PEOPLE, Interval
 from attnlib.data import Split
 from attnlib.decisions import CATEGORIES
 from attnlib.formats import CIFAR10_CLASSES
-from attnlib.plots import COLOURS, INK, style
+from attnlib.plots import COLOURS, INK, WIDTH, style
 from attnlib.study import NAMES, Measured, Study
 from attnlib.votes import VotesStudy
 
 MARKS = "osD^vP*X<>"
-WIDTH = 5.0  # inches
 NEARER = {  # which way people lie
     "kappa": "more like people →",
     "class_js": "← more like people",
@@ -81,7 +80,7 @@ def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xlabel("← texture      decided by      shape →")
-        figure.legend(loc="outside upper left", ncols=2, fontsize=8, handletextpad=0.3)
+        figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
         plt.close(figure)
     return figure
 
@@ -111,12 +110,12 @@ def protocol_beside_gaps(study: Study) -> Figure:
             panel.axvline(0, color=INK, lw=1)
             if parts[0] and parts[1]:
                 panel.axhline(len(parts[0]) - 0.5, color=INK, lw=0.8, ls=":")
-            panel.set_yticks(range(len(labels)), labels, fontsize=8)
+            panel.set_yticks(range(len(labels)), labels, fontsize=9)
             panel.set_ylim(len(labels) - 0.5, -0.5)
             panel.set_title(f"{NAMES[measure]}: difference", loc="left")
         for place, text in enumerate(("between networks", f"{study.network}, protocol alone")):
             panels[0].plot([], [], _mark(place), color=_colour(place), label=text)
-        figure.legend(loc="outside upper left", ncols=2, fontsize=8, handletextpad=0.3)
+        figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
         plt.close(figure)
     return figure
 
@@ -126,26 +125,27 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
     if not study.people:
         return _say("People's votes are not at hand.")
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+        height = 3.2 + 0.2 * len(study.compared)
+        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
         names = [crowd.name for crowd in study.people]
         shares = [crowd.agreement for crowd in study.people]
         axes.plot(shares, "o:", color=INK, label="people: share of the most frequent answer")
-        for number, one in enumerate(study.compared):
+        for number, (one, title) in enumerate(zip(study.compared, _titles(study), strict=True)):
             offset = 0.12 * (number - (len(study.compared) - 1) / 2)
             for group in one.groups:
                 across = names.index(group.name) + offset
                 _draw_interval(axes, group.model, across, number, upright=True)
-            axes.plot([], [], _mark(number), color=_colour(number), label=one.title)
+            axes.plot([], [], _mark(number), color=_colour(number), label=title)
         ticks = [f"{crowd.name}\n{crowd.images:,} images" for crowd in study.people]
-        axes.set_xticks(range(len(names)), [tick.replace(" third", "\nthird") for tick in ticks])
+        axes.set_xticks(range(len(names)), [tick.replace(" ", "\n") for tick in ticks])
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylabel("right answers of the model")
-        figure.legend(loc="outside upper left", ncols=1, fontsize=8, handletextpad=0.3)
+        figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
         plt.close(figure)
     return figure
 
 
-def disputed_images(study: VotesStudy, split: Split | None, columns: int = 6) -> Figure:
+def disputed_images(study: VotesStudy, split: Split | None, columns: int = 4) -> Figure:
     """For each run the first images that one side alone gets wrong, a row for each side.
 
     Above an image its true class and, after >, the wrong answer. Where the images are not at hand
@@ -154,30 +154,37 @@ def disputed_images(study: VotesStudy, split: Split | None, columns: int = 6) ->
     if not study.compared:
         return _say("No run on CIFAR-10's test images is here.")
     rows = []
-    for one in study.compared:
+    for one, run in zip(study.compared, _titles(study), strict=True):
         alone = one.model_alone_wrong, one.majority_alone_wrong
         wrong = "all people right, network wrong", "network right, most people wrong"
         for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):
-            title = f"{one.title}:\n{words}, {len(images):,} images"
+            title = f"{run}:\n{words}, {len(images):,} images"
             rows.append((title, images[:columns], side))
     with style():
         figure = plt.figure(figsize=(WIDTH, 1.6 * len(rows)), layout="constrained")
         for part, (title, images, side) in zip(
             figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True
         ):
-            part.suptitle(title, x=0.01, ha="left", fontsize=8)
+            part.suptitle(title, x=0.01, ha="left", fontsize=9)
             panels = part.subplots(1, columns)
             for axes in panels:
                 axes.axis("off")
             for axes, image in zip(panels, images, strict=False):
                 truth, answer = (CIFAR10_CLASSES[k] for k in (image.truth, getattr(image, side)))
-                axes.set_title(f"{truth}\n> {answer}", fontsize=8, pad=3)
+                axes.set_title(f"{truth}\n> {answer}", fontsize=9, pad=3)
                 if split is None:
                     axes.text(0.5, 0.5, f"image\n{image.image}", ha="center", va="center")
                 else:
                     axes.imshow(split.images[image.image], interpolation="nearest")
         plt.close(figure)
     return figure
+
+
+def _titles(study: VotesStudy) -> list[str]:
+    """Titles of the runs, without the data if all have the same."""
+    data = {one.title.rpartition(", ")[2] for one in study.compared}
+    shared = f", {data.pop()}" if len(data) == 1 and len(study.compared) > 1 else ""
+    return [one.title.removesuffix(shared) for one in study.compared]
 
 
 def _say(words: str) -> Figure:

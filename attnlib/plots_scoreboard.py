@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnlib.plots import COLOURS, INK, style
+from attnlib.plots import COLOURS, INK, WIDTH, style
 
 HATCHES = {"corrected": "", "differs": "////", "reproduced": "", "not run": "...."}
 SHADES = dict(zip(HATCHES, (COLOURS[1], COLOURS[4], COLOURS[0], "none"), strict=True))
@@ -15,7 +15,7 @@ def verdicts_by_kind(counts: pd.DataFrame) -> Figure:
     """Bars of verdicts by kind of statement, from ``count_verdicts``; told apart by hatch too."""
     kinds = counts.drop(index="all")
     with style():
-        figure, axes = plt.subplots(figsize=(5.2, 1.2 + 0.36 * len(kinds)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.36 * len(kinds)), layout="constrained")
         left = np.zeros(len(kinds))
         for verdict, hatch in HATCHES.items():
             numbers = kinds[verdict].to_numpy()

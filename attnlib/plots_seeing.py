@@ -11,10 +11,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from attnlib.faithfulness import Curves
-from attnlib.plots import COLOURS, INK, style
+from attnlib.plots import COLOURS, INK, WIDTH, style
 
 Pixels = npt.NDArray[Any]
 MARKERS = "os^Dv"
+FEW = 4  # columns up to which their names lie
+ROOM = 0.22  # inches above a row, for its name
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -30,21 +32,22 @@ def overlay(image: Tensor, plane: Tensor, strength: float = 0.65) -> Pixels:
     return (1 - strength) * grey + strength * colours
 
 
-def map_grid(
-    images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor], *, width: float = 1.15
-) -> Figure:
+def map_grid(images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor]) -> Figure:
     """Each image with its maps, a row an image: (B, 3, H, W), and (B, H, W) for each column."""
     with style():
-        size = (width * (1 + len(columns)), (width + 0.28) * len(images))
+        side = min(1.9, WIDTH / (1 + len(columns)))
+        turned = 90 if len(columns) > FEW else 0
+        below = 1.0 if turned else 0.25
+        size = (side * (1 + len(columns)), (side + ROOM) * len(images) + below)
         figure, grid = plt.subplots(len(images), 1 + len(columns), figsize=size, squeeze=False)
         for row, (image, name) in enumerate(zip(images, names, strict=True)):
             grid[row][0].imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy())
-            grid[row][0].set_title(name, fontsize=7, pad=2)
+            grid[row][0].set_title(name, fontsize=9, pad=3, loc="left")
             for axes, (title, planes) in zip(grid[row][1:], columns.items(), strict=True):
                 axes.imshow(overlay(image, planes[row]))
-                axes.set_title(title if row == 0 else "", fontsize=7, pad=2)
+                axes.set_xlabel(title * (row == len(images) - 1), fontsize=9, rotation=turned)
         _bare(grid)
-        figure.tight_layout(pad=0.3)
+        _below_names(figure, len(images), below)
         plt.close(figure)
     return figure
 
@@ -53,12 +56,14 @@ def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Fi
     """One image's maps: a column for each entry of ``planes``, by its name, a row a layer."""
     depth = max(len(column) for column in planes.values())
     with style():
-        size = (0.95 * len(planes) + 0.3, 0.93 * depth + 0.2)
+        side = min(0.95, (WIDTH - 0.3) / len(planes))
+        size = (side * len(planes) + 0.3, side * depth + 0.3)
         figure, grid = plt.subplots(depth, len(planes), figsize=size, squeeze=False)
         for axes_column, (name, column) in zip(grid.T, planes.items(), strict=True):
             for axes, plane in zip(axes_column, column, strict=True):
                 axes.imshow(overlay(image, plane))
-            axes_column[0].set_title(name, fontsize=8, pad=3)
+            turned = 90 if len(planes) > FEW + 1 else 0
+            axes_column[0].set_title(name, fontsize=9, pad=3, rotation=turned)
         for layer, axes in enumerate(grid[:, 0]):
             axes.set_ylabel(f"{layer + 1}", rotation=0, ha="right", va="center")
         _bare(grid)
@@ -70,7 +75,7 @@ def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Fi
 def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
     """Mean deletion and insertion curves, a line for each kind of map."""
     with style():
-        figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.0), layout="constrained", sharey=True)
+        figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4), layout="constrained", sharex=True)
         for place, (kind, each) in enumerate(curves.items()):
             options = {
                 "color": INK if kind in ("random", "centre") else COLOURS[place % len(COLOURS)],
@@ -83,12 +88,11 @@ def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
             }
             axes[0].plot(each.shares, each.deletion.mean(axis=0), **options)
             axes[1].plot(each.shares, each.insertion.mean(axis=0), **options)
-        axes[0].set(title="Deletion: low is good", xlabel="pixels deleted")
-        axes[1].set(title="Insertion: high is good", xlabel="pixels inserted")
-        axes[0].set_ylabel("probability of the class")
-        for each_axes in axes:
-            each_axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes[0].legend(fontsize=7, ncols=2)
+        axes[0].set(title="Deletion: low is good", ylabel="probability of the class")
+        axes[1].set(title="Insertion: high is good", ylabel="probability of the class")
+        axes[1].set_xlabel("pixels deleted, or inserted")
+        axes[1].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         plt.close(figure)
     return figure
 
@@ -100,16 +104,17 @@ def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float
     """
     with style():
         figure, grid = plt.subplots(
-            1, len(values), figsize=(3.6 * len(values), 2.7), layout="constrained", squeeze=False
+            len(values), figsize=(WIDTH, 2.6 * len(values)), layout="constrained", squeeze=False
         )
-        for axes, (name, layers) in zip(grid[0], values.items(), strict=True):
+        for axes, (name, layers) in zip(grid[:, 0], values.items(), strict=True):
             for layer, heads in enumerate(layers):
                 axes.plot([layer + 1] * len(heads), heads, "o", ms=4, color=COLOURS[0], alpha=0.8)
             means = [float(np.mean(heads)) for heads in layers]
             axes.plot(range(1, len(layers) + 1), means, color=COLOURS[1], lw=1.4)
-            axes.set(xlabel="layer", title=name)
+            axes.set_title(name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_ylim(bottom=0)
+        grid[-1][0].set_xlabel("layer")
         grid[0][0].axhline(limit, color=INK, ls=":", lw=1)
         plt.close(figure)
     return figure
@@ -127,15 +132,16 @@ def attended_channels(
         count: Channels of a stage that are drawn.
     """
     with style():
-        size = (1.1 * (count + 1), 1.32 * len(weights))
+        side = WIDTH / (count + 1)
+        size = (WIDTH, (side + 0.38) * len(weights))
         figure, grid = plt.subplots(len(weights), count + 1, figsize=size, squeeze=False)
         for stage, (row, shares, planes) in enumerate(zip(grid, weights, features, strict=True)):
             row[0].imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy())
-            row[0].set_title(f"stage {stage + 1}: 1/{len(shares)} each", fontsize=6.5, pad=2)
+            row[0].set_title(f"stage {stage + 1}\n1/{len(shares)} each", fontsize=9, pad=3)
             for axes, channel in zip(row[1:], shares.argsort(descending=True), strict=False):
                 axes.imshow(planes[channel].cpu().numpy(), cmap="gray", interpolation="nearest")
                 times = float(shares[channel]) * len(shares)
-                axes.set_title(f"channel {int(channel)}: {times:.1f} x", fontsize=6.5, pad=2)
+                axes.set_title(f"no. {int(channel)}\n{times:.1f} x", fontsize=9, pad=3)
         _bare(grid)
         figure.tight_layout(pad=0.3)
         plt.close(figure)
@@ -148,14 +154,14 @@ def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Figure:
     Each map is stretched from its least value to its largest, as in the published pictures.
     """
     with style():
-        size = (0.8 * channels + 0.9, 0.82 * len(features))
+        size = (WIDTH, (WIDTH / channels + ROOM) * len(features))
         figure, grid = plt.subplots(len(features), channels, figsize=size, squeeze=False)
         for row, (name, planes) in zip(grid, features.items(), strict=True):
             for axes, plane in zip(row, planes, strict=False):
                 axes.imshow(plane.float().cpu().numpy(), cmap="gray", interpolation="nearest")
-            row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
+            row[0].set_title(name, fontsize=9, pad=3, loc="left")
         _bare(grid)
-        figure.tight_layout(pad=0.2)
+        _below_names(figure, len(features))
         plt.close(figure)
     return figure
 
@@ -163,17 +169,17 @@ def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Figure:
 def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Figure:
     """Share of dull maps from the first layer to the last, a line a network."""
     with style():
-        figure, axes = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
         for place, (name, values) in enumerate(shares.items()):
             depth = np.linspace(0, 1, len(values)) if len(values) > 1 else [0.0]
             axes.plot(depth, values, DASHES[place // len(COLOURS)], lw=1.5, ms=4, label=name,
                       color=COLOURS[place % len(COLOURS)],
                       marker=MARKERS[place % len(MARKERS)])  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set(xlabel="depth, from the first layer drawn (0) to the last (1)", xlim=(-0.02, 1.02))
+        axes.set(xlabel="depth: first layer drawn 0, last layer 1", xlim=(-0.02, 1.02))
         axes.set_ylim(0, max(0.1, 1.1 * max(max(values) for values in shares.values())))
         axes.set_ylabel(f"maps with range under {threshold:g}")
-        axes.legend(fontsize=7)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=9)
         plt.close(figure)
     return figure
 
@@ -183,3 +189,13 @@ def _bare(grid: Any) -> None:
         axes.set(xticks=[], yticks=[])
         axes.grid(False)
         axes.spines[:].set_visible(False)
+
+
+def _below_names(figure: Figure, rows: int, below: float = 0.05) -> None:
+    """Lay the panels out close together, with room for each row's name; ``below`` is in inches."""
+    height = figure.get_figheight()
+    panel = (height - below) / rows - ROOM
+    figure.subplots_adjust(
+        left=0.01, right=0.99, top=1 - ROOM / height, bottom=below / height,
+        wspace=0.06, hspace=ROOM / panel,
+    )  # fmt: skip

@@ -35,7 +35,8 @@ def test_each_image_stands_beside_its_own_maps() -> None:
     shown = pictures(figure)
     np.testing.assert_allclose(shown[3], IMAGES[1].permute(1, 2, 0).numpy())
     np.testing.assert_allclose(shown[5], overlay(IMAGES[1], PLANES[1][1]))
-    assert titles(figure) == ["a", "mean", "max", "b", "", ""]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "", "", "b", "", ""]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "", "", "mean", "max"]
 
 
 def test_rows_are_layers_and_columns_are_what_they_are_called() -> None:
@@ -80,7 +81,7 @@ def test_channels_are_those_with_most_attention_in_order() -> None:
     maps = torch.rand(4, 2, 2, generator=GENERATOR)
     figure = attended_channels(IMAGES[0], [shares], [maps], count=3)
     assert titles(figure) == [
-        "stage 1: 1/4 each", "channel 1: 2.4 x", "channel 3: 1.0 x", "channel 0: 0.4 x",
+        "stage 1\n1/4 each", "no. 1\n2.4 x", "no. 3\n1.0 x", "no. 0\n0.4 x",
     ]  # fmt: skip
     np.testing.assert_allclose(pictures(figure)[2], maps[3].numpy())
 
