@@ -24,8 +24,23 @@ entry has a test of its own that would fail if the entry were wrong. Numbers in 
 computed from the thesis's own and from counts when this page is written. The entries' numbers are
 fixed, so that other pages can refer to them.
 
+```{{admonition}} What you will learn
+- where the thesis's text, its numbers and the code that it rests on part ways;
+- what is true instead, as far as can be told, and how it was found out;
+- which of its conclusions that changes, and which it leaves standing.
+```
+
 What the thesis gets right stands on {{doc}}`the scoreboard <scoreboard>`, in greater number.
 
+"""
+
+
+CLOSING = """```{admonition} Three things to remember
+:class: tip
+1. The order is one of consequence: what changes a conclusion comes first, slips of the pen last.
+2. An error is listed only with a test that would fail if it were none.
+3. This book has errors of its own. They can be found in the same way, and reported.
+```
 """
 
 
@@ -63,7 +78,7 @@ def page(errata: Errata, values: Values) -> str:
         about = errata.groups[group]
         text += f"## {about['title']}\n\n{about['about']}\n\n"
         text += "".join(entry(erratum, values) for erratum in entries)
-    return text.rstrip() + "\n"
+    return text + CLOSING
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import doctest
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 import yaml
@@ -14,6 +15,8 @@ CHAPTERS = (
     "intro", "transformer", "attention_in_vision", "vit", "deit", "consistency", "atresnet",
     "implementation", "conclusion",
 )  # fmt: skip
+PRACTICE = ("explorer", "reproduce", "compare")
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 STUB = "This page is not written yet."
 FENCE = re.compile(
     r"^(?P<marks>`{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=marks)[ ]*$", re.M | re.S
@@ -91,7 +94,7 @@ def test_no_python_of_a_chapter_is_left_out_of_the_execution(chapter):
     assert unexecuted == []
 
 
-@pytest.mark.parametrize("chapter", WRITTEN)
+@pytest.mark.parametrize("chapter", [*WRITTEN, *PRACTICE])
 def test_chapter_opens_with_what_you_will_learn(chapter):
     opening = sections(chapter)[0]
     found = [f["body"] for f in FENCE.finditer(opening) if "What you will learn" in f["info"]]
@@ -99,12 +102,21 @@ def test_chapter_opens_with_what_you_will_learn(chapter):
     assert 3 <= len(items(found[0])) <= 4
 
 
-@pytest.mark.parametrize("chapter", WRITTEN)
+@pytest.mark.parametrize("chapter", [*WRITTEN, *PRACTICE])
 def test_chapter_closes_with_three_things_to_remember(chapter):
     closing = text(chapter).rpartition("Three things to remember")
     assert closing[1], "no 'Three things to remember'"
     assert len(items(closing[2])) == 3
     assert not re.search(r"^##* ", closing[2], re.M), "something follows the three things"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_notebook_opens_and_closes_like_a_chapter(notebook):
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    opening = cells[0].source.partition("**What you will learn**\n")[2]
+    assert 3 <= len(items(opening)) <= 4
+    closing = cells[-1].source.partition("## Three things to remember\n")[2]
+    assert len(items(closing)) == 3
 
 
 @pytest.mark.parametrize("chapter", WRITTEN)
