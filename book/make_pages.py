@@ -46,17 +46,17 @@ STYLE = {
 
 
 def labelled(runs: Iterable[Run]) -> dict[str, Run]:
-    """Runs by the name that readers see: the title, with the seed or the folder if two share it."""
+    """Runs by the name that readers see: the title, with what tells apart those that share it."""
     runs = list(runs)
     labels = [run.title for run in runs]
-    for more in (
+    for told in (
+        [f", {run.record['dataset']['title']}" for run in runs],
         [f", seed {run.record['seeds']['run']}" for run in runs],
-        [f" ({r.name})" for r in runs],
+        [f" ({run.name})" for run in runs],
     ):
-        shared = Counter(labels)
+        differing = Counter(label for label, _ in set(zip(labels, told, strict=True)))
         labels = [
-            label + addition * (shared[label] > 1)
-            for label, addition in zip(labels, more, strict=True)
+            label + more * (differing[label] > 1) for label, more in zip(labels, told, strict=True)
         ]
     return dict(sorted(zip(labels, runs, strict=True)))
 

@@ -59,7 +59,7 @@ def test_runs_with_one_title_are_told_apart(tmp_path: Path):
     book_sample.make_pages(tmp_path)
     index = tmp_path / "book" / "runs" / "index.md"
     table = index.read_text(encoding="utf-8")
-    assert "seed 0 (resnet18-a)]" in table and "seed 0 (resnet18-b)]" in table
+    assert "[ResNet-18 (resnet18-a)]" in table and "[ResNet-18 (resnet18-b)]" in table
     path = tmp_path / "runs" / "resnet18-b" / "record.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record["seeds"]["run"] = 1
@@ -67,6 +67,11 @@ def test_runs_with_one_title_are_told_apart(tmp_path: Path):
     book_sample.make_pages(tmp_path)
     table = index.read_text(encoding="utf-8")
     assert "[ResNet-18, seed 0]" in table and "[ResNet-18, seed 1]" in table
+    record["dataset"]["title"] = "CIFAR-10"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    book_sample.make_pages(tmp_path)
+    table = index.read_text(encoding="utf-8")
+    assert "[ResNet-18, CIFAR-10]" in table and "[ResNet-18, Handwritten digits]" in table
 
 
 def test_curves_share_no_id_and_fix_no_colour(sources: Path):
