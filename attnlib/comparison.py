@@ -1,6 +1,7 @@
 """Runs that can be compared, for they answered the same questions; the rest is named, not mixed."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -198,22 +199,32 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
 
 
 def label_runs(runs: Sequence[Run]) -> list[str]:
-    """What readers call each run: its title, with what sets it apart where several share it."""
+    """What readers call each run: its title, and what tells it from others that share it.
+
+    That is the data if they differ, or else the settings that do, or else the run's name.
+    """
+    labels = [run.title for run in runs]
+    data = [f", {run.record['dataset']['title']}" for run in runs]
+    labels = _told_apart(labels, data)
     groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.title, []).append(run)
-    labels = []
-    for run in runs:
-        same = groups[run.title]
-        differing = [
-            f"{key} {value}"
+    for label, run in zip(labels, runs, strict=True):
+        groups.setdefault(label, []).append(run)
+    settings = [
+        "".join(
+            f", {key} {value}"
             for key, value in run.config.items()
-            if any(other.config.get(key, DEFAULTS.get(key)) != value for other in same)
-        ]
-        labels.append(", ".join([run.title, *differing]))
-    return [
-        label if labels.count(label) == 1 else f"{label} ({run.name})"
+            if any(other.config.get(key, DEFAULTS.get(key)) != value for other in groups[label])
+        )
         for label, run in zip(labels, runs, strict=True)
+    ]
+    return _told_apart(_told_apart(labels, settings), [f" ({run.name})" for run in runs])
+
+
+def _told_apart(labels: Sequence[str], more: Sequence[str]) -> list[str]:
+    """The labels, with ``more`` behind those that several share and that it tells apart."""
+    differing = Counter(label for label, _ in set(zip(labels, more, strict=True)))
+    return [
+        label + added * (differing[label] > 1) for label, added in zip(labels, more, strict=True)
     ]
 
 

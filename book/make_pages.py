@@ -10,7 +10,6 @@ import argparse
 import re
 import shlex
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +19,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from attnlib.comparison import label_runs
 from attnlib.runs import Run, list_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,19 +46,9 @@ STYLE = {
 
 
 def labelled(runs: Iterable[Run]) -> dict[str, Run]:
-    """Runs by the name that readers see: the title, with what tells apart those that share it."""
+    """Runs by the name that readers see."""
     runs = list(runs)
-    labels = [run.title for run in runs]
-    for told in (
-        [f", {run.record['dataset']['title']}" for run in runs],
-        [f", seed {run.record['seeds']['run']}" for run in runs],
-        [f" ({run.name})" for run in runs],
-    ):
-        differing = Counter(label for label, _ in set(zip(labels, told, strict=True)))
-        labels = [
-            label + more * (differing[label] > 1) for label, more in zip(labels, told, strict=True)
-        ]
-    return dict(sorted(zip(labels, runs, strict=True)))
+    return dict(sorted(zip(label_runs(runs), runs, strict=True)))
 
 
 def percent(share: float) -> str:

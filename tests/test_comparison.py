@@ -243,4 +243,4 @@ def test_wrong_parameters_are_named():
     with pytest.raises(ValueError, match=r"run: no such parameter\. Did you mean 'runs'\?"):
         ErrorsConfig.from_params(run="a")
     assert ErrorsConfig.from_params(runs="a, b").names == ["a", "b"]
-    assert ErrorsConfig.from_params().names == [] and comparison.ErrorsConfig().images == 10
+    assert ErrorsConfig.from_params().names == [] and comparison.ErrorsConfig().images == 8

@@ -62,8 +62,9 @@ def test_runs_with_one_title_are_told_apart(tmp_path: Path):
     assert "[ResNet-18 (resnet18-a)]" in table and "[ResNet-18 (resnet18-b)]" in table
     path = tmp_path / "runs" / "resnet18-b" / "record.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    record["seeds"]["run"] = 1
-    path.write_text(json.dumps(record), encoding="utf-8")
+    for seed, name in enumerate(("resnet18-a", "resnet18-b")):
+        config = tmp_path / "runs" / name / "config.json"
+        config.write_text(json.dumps({"seed": seed}), encoding="utf-8")
     book_sample.make_pages(tmp_path)
     table = index.read_text(encoding="utf-8")
     assert "[ResNet-18, seed 0]" in table and "[ResNet-18, seed 1]" in table

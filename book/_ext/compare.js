@@ -15,9 +15,6 @@
   const share = (m) => `${percent(m.value)} [${(100 * m.low).toFixed(1)}, ${(100 * m.high).toFixed(1)}]`;
   const plain = (value) => (value === null || value === undefined ? 'none' : String(value));
   const count = (value) => (value >= 1000 ? Math.round(value).toLocaleString('en') : plain(value));
-  const titles = runs.map((run) => run.title);
-  const label = (run) =>
-    titles.filter((title) => title === run.title).length > 1 ? `${run.title}, seed ${run.seed} (${run.name})` : run.title;
 
   const table = (caption, head, rows) => {
     const line = (cells, tag) => make('tr', {}, ...cells.map((cell, i) =>
@@ -44,7 +41,7 @@
     return `${told}, 95%, image by image. ${apart ? 'That is more than the choice of test images explains.' : 'They can\u2019t be told apart.'}`;
   };
   const chart = (pair, curve) => {
-    const [w, h, left, bottom] = [560, 260, 56, 36];
+    const [w, h, left, bottom] = [560, 260, 66, 40];
     const values = pair.map((run) => run.curves[curve].map((v) => (v === null ? NaN : v)));
     const all = values.flat().filter(Number.isFinite);
     const isShare = curve.endsWith('accuracy');
@@ -57,7 +54,7 @@
     const show = (v) => (isShare ? percent(v) : v.toFixed(2));
     const said = pair.map((run, i) => {
       const own = values[i].filter(Number.isFinite);
-      return own.length ? `${label(run)}: from ${show(own[0])} after the first epoch to ${show(own.at(-1))} after epoch ${values[i].length}` : `${label(run)}: none`;
+      return own.length ? `${run.label}: from ${show(own[0])} after the first epoch to ${show(own.at(-1))} after epoch ${values[i].length}` : `${run.label}: none`;
     }).join('; ');
     const svg = make('svg', { viewBox: `0 0 ${w} ${h}`, role: 'img', 'aria-label': `Line chart of the ${words}. ${said}.` });
     for (const v of [low, (low + high) / 2, high]) {
@@ -73,7 +70,7 @@
       at.forEach(([a, b]) => svg.append(make('circle', { class: SERIES[k], cx: a, cy: b, r: 2.5 })));
     });
     const legend = make('figcaption', {}, `The ${words} over the epochs: `,
-      make('span', { class: 'key-1' }, `${label(pair[0])} (solid)`), ', ', make('span', { class: 'key-2' }, `${label(pair[1])} (dashed)`), '.');
+      make('span', { class: 'key-1' }, `${pair[0].label} (solid)`), ', ', make('span', { class: 'key-2' }, `${pair[1].label} (dashed)`), '.');
     return make('figure', {}, svg, legend);
   };
   const metricRows = (pair) => {
@@ -110,7 +107,7 @@
   };
   if (byId('compare-first')) {
     for (const id of ['compare-first', 'compare-second'])
-      byId(id).append(...runs.map((run, i) => make('option', { value: i }, label(run))));
+      byId(id).append(...runs.map((run, i) => make('option', { value: i }, run.label)));
     // To begin with, two models of the reference runs where there are two, else of any data.
     const couple = (wanted) => runs.flatMap((a, i) => runs.map((b, j) => [i, j, a, b]))
       .find(([i, j, a, b]) => i < j && wanted(a) && a.sha256 === b.sha256 && a.title !== b.title);
@@ -140,7 +137,7 @@
     if (same) return [same, 'of exactly this configuration, seed included'];
     if (config) {
       const [near, keys] = runs.map((run) => [run, apart(config, run.config, FREE)]).sort((a, b) => a[1].length - b[1].length)[0];
-      return keys.length ? [null, `No run here has this configuration. The nearest, ${label(near)}, differs in ${keys.join(', ')}.`]
+      return keys.length ? [null, `No run here has this configuration. The nearest, ${near.label}, differs in ${keys.join(', ')}.`]
         : [near, 'of this configuration but for the seed'];
     }
     const kind = record.name.replace(KIND, '');
@@ -158,7 +155,7 @@
     if (missing.length) return ['fault', `This is no finished run record: it lacks ${missing.join(', ')}.`];
     const [run, how] = match(record, config);
     if (!run) return ['none', how];
-    const head = `It stands beside ${label(run)} (${run.name}), a run ${how}.`;
+    const head = `It stands beside ${run.label} (${run.name}), a run ${how}.`;
     if (run.sha256 !== record.dataset.sha256) return ['none', `${head} But it was tested on other data (another SHA-256), so the accuracies can\u2019t be compared.`];
     const [own, ours] = [record.metrics.test_accuracy, run.metrics.test_accuracy];
     const [d, low, high] = newcombe(own, ours);

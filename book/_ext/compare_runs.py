@@ -15,6 +15,7 @@ from findings import read_runs
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from attnlib.comparison import label_runs
 from attnlib.reference import right_of
 from attnlib.runs import Run
 from attnlib.statistics import paired_difference
@@ -45,8 +46,8 @@ def short(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """What the page knows of a run."""
+def describe(run: Run, label: str) -> dict[str, Any]:
+    """What the page knows of a run, which readers call ``label``."""
     record = run.record
     metrics = {
         name: {k: short(v) for k, v in value.items()} if isinstance(value, dict) else short(value)
@@ -56,7 +57,7 @@ def describe(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "title": run.title,
-        "seed": record["seeds"]["run"],
+        "label": label,
         "config": run.config,
         "teacher": record["teacher"],
         "data": record["dataset"]["title"],
@@ -85,7 +86,8 @@ def differences(runs: Sequence[Run]) -> dict[str, list[float]]:
 
 def data_of(runs: Sequence[Run]) -> str:
     """The JSON that stands in the page."""
-    content = {"runs": [describe(run) for run in runs], "differences": differences(runs)}
+    described = [describe(run, label) for run, label in zip(runs, label_runs(runs), strict=True)]
+    content = {"runs": described, "differences": differences(runs)}
     return json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
 
 
