@@ -13,7 +13,7 @@ import numpy.typing as npt
 from attnlib.config import TrainConfig
 from attnlib.data import Split, load_dataset
 from attnlib.downloads import cache_dir
-from attnlib.formats import CIFAR10_ARCHIVE
+from attnlib.formats import CIFAR10_ARCHIVE, CIFAR10_CLASSES
 from attnlib.parameters import parameter, parse_params, suggest
 from attnlib.runs import Run, find_folders, load_run
 from attnlib.statistics import Estimate, Proportion, mean_interval, wilson_interval
@@ -249,6 +249,11 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
     if data_path is None and name in ("npz", "folder"):
         file = str(run.config.get("data_path"))
         if not (cache_dir() / file).exists():
+            if cached.exists() and (official := _official_images(run)) is not None:
+                return official, (
+                    f"Images from CIFAR-10's own archive, which has the labels of {title} in the "
+                    "same order, by their place in the test set."
+                )
             return None, (
                 f"The images of {title} are not shown: {file} is not in the folder that "
                 "ATTNLIB_DATA names; the parameter data_path says where else it is."
@@ -261,6 +266,14 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
     if data.sha256 != record["sha256"]:
         return None, f"The images of {title} are not shown: what is in {data_path} is other data."
     return data.test, f"Images from {title}, by their place in the test set."
+
+
+def _official_images(run: Run) -> Split | None:
+    """CIFAR-10's test images from the cache, if the run was tested on a copy of them."""
+    if tuple(run.record["dataset"]["classes"]) != CIFAR10_CLASSES:
+        return None
+    test = load_dataset("cifar10").test
+    return test if np.array_equal(test.labels, run.arrays("predictions")["labels"]) else None
 
 
 def _read_answers(run: Run) -> Answers:
