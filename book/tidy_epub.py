@@ -4,6 +4,7 @@ Its pages are XML, but the HTML that notebooks and directives wrote is passed on
 scripts that no reading device runs; and the list of files does not say which hold mathematics.
 """
 
+import posixpath
 import re
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from xml.etree import ElementTree
 
 DROPPED = re.compile(
     r"<(style|script|noscript|form|dialog)\b(?:[^>]*/>|.*?</\1>)"
-    r'|<link [^>]*href="[^"]*(?:mystnb\.\w+|print)\.css[^"]*"[^>]*/>',
+    r'|<link [^>]*href="[^"]*(?:mystnb\.\w+|print|math)\.css[^"]*"[^>]*/>',
     re.DOTALL,
 )
 SHEETS = ("print.css",)  # @page with page numbers is beyond epubcheck
@@ -41,6 +42,12 @@ def fault(page: str) -> str | None:
     return None
 
 
+def sheets_of(name: str, page: str) -> set[str]:
+    """The style sheets that a page links, by their place in the EPUB."""
+    found = re.findall(r'<link [^>]*href="([^":]+\.css)[^"]*"', page)
+    return {posixpath.normpath(posixpath.join(posixpath.dirname(name), sheet)) for sheet in found}
+
+
 def tidy_list(listed: str, pages: dict[str, str]) -> str:
     """The list of files, saying what each page holds."""
     listed = re.sub(r"\s*<meta property=\"[^\"]*\"></meta>", "", listed)
@@ -58,7 +65,7 @@ def tidy(book: Path) -> None:
     """Rewrite an EPUB in place.
 
     Raises:
-        ValueError: If a page is not XML even then.
+        ValueError: If a page is not XML even then, or links a style sheet that is not there.
     """
     with zipfile.ZipFile(book) as old:
         content = {entry.filename: old.read(entry) for entry in old.infolist()}
@@ -66,6 +73,11 @@ def tidy(book: Path) -> None:
     faults = {name: wrong for name, page in pages.items() if (wrong := fault(page))}
     if faults:
         raise ValueError(f"pages of the EPUB that are no XML: {faults}")
+    lacking = {sheet for name, page in pages.items() for sheet in sheets_of(name, page)} - {
+        *content
+    }
+    if lacking:
+        raise ValueError(f"style sheets that the EPUB lacks: {', '.join(sorted(lacking))}")
     content |= {name: page.encode() for name, page in pages.items()}
     content["content.opf"] = tidy_list(content["content.opf"].decode(), pages).encode()
     with zipfile.ZipFile(book, "w", zipfile.ZIP_DEFLATED) as new:

@@ -164,3 +164,17 @@ def test_epub_says_which_pages_hold_mathematics_and_drawings(tmp_path: Path):
         archive.writestr("c.xhtml", "<p>unclosed")
     with pytest.raises(ValueError, match="no XML"):
         tidy_epub.tidy(book)
+
+
+def test_style_sheet_that_an_epub_lacks_stops_it(tmp_path: Path):
+    book = tmp_path / "book.epub"
+    page = '<p><link rel="stylesheet" href="../_static/own.css?v=1" /></p>'
+    with zipfile.ZipFile(book, "w") as archive:
+        archive.writestr("mimetype", "application/epub+zip")
+        archive.writestr("content.opf", "<package/>")
+        archive.writestr("runs/a.xhtml", page)
+    with pytest.raises(ValueError, match=r"lacks: _static/own\.css"):
+        tidy_epub.tidy(book)
+    with zipfile.ZipFile(book, "a") as archive:
+        archive.writestr("_static/own.css", "p {}")
+    tidy_epub.tidy(book)
