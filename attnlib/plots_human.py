@@ -61,7 +61,7 @@ def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
     with style():
         step = 0.8 / len(shown)
         figure, axes = plt.subplots(
-            figsize=(WIDTH, 1.2 + 0.13 * len(shown) * len(CATEGORIES)), layout="constrained"
+            figsize=(WIDTH, 1.2 + 0.09 * len(shown) * len(CATEGORIES)), layout="constrained"
         )
         for place, one in enumerate(shown):
             style_of = place - len(study.find(PEOPLE))
@@ -145,8 +145,10 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
     return figure
 
 
-def disputed_images(study: VotesStudy, split: Split | None, columns: int = 4) -> Figure:
-    """For each run the first images that one side alone gets wrong, a row for each side.
+def disputed_images(
+    study: VotesStudy, split: Split | None, columns: int = 4, runs: int = 2
+) -> Figure:
+    """The first images that one side alone gets wrong, a row for each side, of the best ``runs``.
 
     Above an image its true class and, after >, the wrong answer. Where the images are not at hand
     (``split`` is None), their places stand for them.
@@ -154,7 +156,8 @@ def disputed_images(study: VotesStudy, split: Split | None, columns: int = 4) ->
     if not study.compared:
         return _say("No run on CIFAR-10's test images is here.")
     rows = []
-    for one, run in zip(study.compared, _titles(study), strict=True):
+    titled = zip(study.compared, _titles(study), strict=True)
+    for one, run in sorted(titled, key=lambda pair: -pair[0].accuracy.value)[:runs]:
         alone = one.model_alone_wrong, one.majority_alone_wrong
         wrong = "all people right, network wrong", "network right, most people wrong"
         for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):

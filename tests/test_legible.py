@@ -1,4 +1,4 @@
-"""Every figure can be read on a phone: drawn from what the project keeps, and measured."""
+"""Every figure can be read on a phone and in print: drawn from what is kept, and measured."""
 
 import inspect
 from collections.abc import Callable
@@ -37,6 +37,8 @@ from attnlib.study_records import read_votes_study
 ROOT = Path(__file__).parents[1]
 COLUMN = 328  # pixels that a page gives a figure on a phone 360 wide
 SMALLEST = 8.9  # pixels of a letter's size that can be read
+PAPER = (6.8, 8.2)  # inches, at most, of a figure on A4: book/_static/print.css
+PRINTED = 6.0  # points that can be read on paper
 MARGIN = 0.2  # inches that notebooks add to a figure's width
 MODULES = (plots, plots_cost, plots_errors, plots_human, plots_reference, plots_scoreboard,
            plots_seeing)  # fmt: skip
@@ -44,14 +46,25 @@ KINDS = ("mean", "head 1", "max", "distillation", "rollout", "gradient")
 NETWORKS = ("DeiT, as is", "ViT, as is", "ResNet, as is", "ResNet, chained")
 
 
-def smallest_text(figure: Figure) -> float:
-    """Pixels of the smallest letters when the figure fills a phone's column."""
+def measure(figure: Figure) -> tuple[float, float, float]:
+    """Points of the smallest letters, and width and height in inches as notebooks save it."""
     FigureCanvasAgg(figure).draw()
     box = figure.get_tightbbox()
     assert box is not None
-    width = max(box.width + MARGIN, COLUMN / figure.dpi)  # no picture is enlarged
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
-    return min(text.get_fontsize() for text in texts) / 72 * COLUMN / width
+    return min(text.get_fontsize() for text in texts), box.width + MARGIN, box.height + MARGIN
+
+
+def smallest_text(figure: Figure) -> float:
+    """Pixels of the smallest letters when the figure fills a phone's column."""
+    points, width, _ = measure(figure)
+    return points / 72 * COLUMN / max(width, COLUMN / figure.dpi)  # no picture is enlarged
+
+
+def smallest_print(figure: Figure) -> float:
+    """Points of the smallest letters on paper."""
+    points, width, height = measure(figure)
+    return points * min(1, PAPER[0] / width, PAPER[1] / height)
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +157,17 @@ def test_letters_of_every_figure_can_be_read_on_a_phone(drawings: dict[str, Call
     assert {name: size for name, size in sizes.items() if size < SMALLEST} == {}
 
 
+def test_letters_of_every_figure_can_be_read_in_print(drawings: dict[str, Callable[[], Figure]]):
+    sizes = {name: smallest_print(draw()) for name, draw in drawings.items()}
+    assert {name: size for name, size in sizes.items() if size < PRINTED} == {}
+
+
 def test_small_letters_and_wide_figures_are_seen():
     figure, axes = plt.subplots(figsize=(plots.WIDTH, 2))
     axes.set_title("small", fontsize=6)
     assert smallest_text(figure) < SMALLEST
     wide, _ = plt.subplots(figsize=(8, 2))
     assert smallest_text(wide) < SMALLEST
+    high, _ = plt.subplots(figsize=(plots.WIDTH, 20))
+    assert smallest_print(high) < PRINTED
     plt.close("all")
