@@ -19,6 +19,7 @@ from attnlib.runs import Run, find_folders, load_run
 from attnlib.statistics import Estimate, Proportion, mean_interval, wilson_interval
 
 Ints = npt.NDArray[np.int64]
+FETCH = " Running notebooks/data.ipynb with -p dataset cifar10 fetches CIFAR-10's, which are shown then."
 DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # of what an older record lacks
 
 
@@ -243,8 +244,7 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
     cached = cache_dir() / "cifar10" / CIFAR10_ARCHIVE
     if name == "cifar10" and data_path is None and not cached.exists():
         return None, (
-            f"The images of {title} are not shown: {cached.name} is not in the cache. "
-            "Running notebooks/data.ipynb with -p dataset cifar10 fetches it."
+            f"The images of {title} are not shown: {cached.name} is not in the cache.{FETCH}"
         )
     if data_path is None and name in ("npz", "folder"):
         file = str(run.config.get("data_path"))
@@ -254,9 +254,10 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
                     f"Images from CIFAR-10's own archive, which has the labels of {title} in the "
                     "same order, by their place in the test set."
                 )
+            other = FETCH if tuple(record["classes"]) == CIFAR10_CLASSES else ""
             return None, (
                 f"The images of {title} are not shown: {file} is not in the folder that "
-                "ATTNLIB_DATA names; the parameter data_path says where else it is."
+                f"ATTNLIB_DATA names; the parameter data_path says where else it is.{other}"
             )
         data_path = str(cache_dir() / file)
     try:
