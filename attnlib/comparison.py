@@ -19,7 +19,7 @@ from attnlib.runs import Run, find_folders, load_run
 from attnlib.statistics import Estimate, Proportion, mean_interval, wilson_interval
 
 Ints = npt.NDArray[np.int64]
-FETCH = " Running notebooks/data.ipynb with -p dataset cifar10 fetches CIFAR-10's, which are shown then."
+FETCH = " Running notebooks/data.ipynb with -p dataset cifar10 fetches CIFAR-10's, to be shown."
 DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # of what an older record lacks
 
 
