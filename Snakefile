@@ -1,6 +1,7 @@
 # train -> analyse -> book. On a laptop: snakemake --cores all (make book does it).
 # Elsewhere: snakemake --executor slurm --jobs 5 --config profile=thesis
 
+import json
 import shlex
 import tomllib
 from pathlib import Path
@@ -58,6 +59,19 @@ def kept(name):
     return f"results/{name}/record.json"
 
 
+def check_name():
+    """Refuse a data file under another name: what is kept would be trained again, beside it."""
+    files = {config["data_path"] for path in Path("results").glob("*/config.json")
+             if (config := json.loads(path.read_text()))["profile"] == REFERENCE}
+    if DATA and files and Path(DATA).name not in files:
+        raise WorkflowError(
+            f"results/ holds runs of the profile {REFERENCE} on {', '.join(sorted(files))}, and the "
+            f"file's name is part of a run's; got {DATA}. If these are the same images, give the "
+            "file that name; if not, move those runs out of results/ first."
+        )
+
+
+check_name()
 RUNS = experiments()
 EXECUTED = expand("runs/{name}/train.ipynb", name=RUNS)
 REFERENCES = references()
@@ -157,6 +171,17 @@ rule pages:
         " && touch {output}"  # also where only a run's own page has changed
 
 
+rule measurements:
+    input:
+        MEASUREMENTS,
+        "book/make_measurements.py",
+        "book/make_pages.py",
+    output:
+        "book/runs/measurements.md",
+    shell:
+        "python book/make_measurements.py --out book/runs && touch {output}"
+
+
 rule errata:
     input:
         PACKAGE,
@@ -176,6 +201,7 @@ rule book:
         rules.chapter.output,
         expand("book/runs/{notebook}.ipynb", notebook=ANALYSES),
         rules.pages.output,
+        rules.measurements.output,
         rules.errata.output,
     output:
         "_build/html/index.html",

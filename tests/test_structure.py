@@ -227,6 +227,15 @@ def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it():
     assert (int(found[1]) if found else 0) == missing
 
 
+def test_make_reference_refuses_a_file_whose_name_would_train_all_again():
+    command = [sys.executable, "-m", "snakemake", "reference", "--dry-run", "--cores", "1",
+               "--quiet", "rules", "--config", "data=other.npz"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0
+    assert "on cifar10-jpeg.npz" in said and "got other.npz" in said and "move those runs" in said
+
+
 def test_snakemake_shows_the_plan():
     command = [
         sys.executable,
