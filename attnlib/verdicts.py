@@ -154,6 +154,10 @@ def _judge_scaling(statement: Statement, values: Values, evidence: Evidence) -> 
         return Verdict("not run", f"unstable: {ours}", f"{timings.count(False)} of "
                        f"{len(timings)} timings on {source.device['name']} are unstable; needs a "
                        "machine with nothing else to do", command=COST_COMMAND)  # fmt: skip
+    if fit.high - fit.low >= 1:  # it holds another whole power too
+        return Verdict("not run", f"undecided: {ours}", "so wide an interval fits any power; needs "
+                       "more timings on a machine with nothing else to do",
+                       command=COST_COMMAND)  # fmt: skip
     met = fit.low <= statement.value <= fit.high or abs(fit.value - statement.value) <= ABOUT
     verdict = "reproduced" if met else "differs"
     return Verdict(verdict, ours, f"fitted, on {source.device['name']}")

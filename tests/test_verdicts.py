@@ -283,5 +283,9 @@ def test_order_of_time_is_fitted_from_measurements():
     assert found.verdict == "not run" and "3 of 5 timings on a laptop are unstable" in found.why
     rows[0]["stable"] = True
     assert judge(STATEMENTS["order_time"], VALUES, evidence).verdict == "differs"
-    rows[0]["value"] *= 4  # scatter so wide that 2 lies in the interval
+    rows[2]["value"] *= 1.25  # scatter: 2 lies in the interval
     assert judge(STATEMENTS["order_time"], VALUES, evidence).verdict == "reproduced"
+    rows[0]["value"] *= 4  # so wide that other whole powers do too
+    found = judge(STATEMENTS["order_time"], VALUES, evidence)
+    assert found.verdict == "not run" and "so wide an interval fits any power" in found.why
+    assert found.ours.startswith("undecided: ")
