@@ -90,7 +90,7 @@ def to_html(lines: Sequence[Line], verdict: str) -> str:
     if not rows:
         return f"<p>Of what was asked for, nothing is: {verdict}.</p>"
     head = "".join(f'<th scope="col" {LEFT}>{column}</th>' for column in COLUMNS)
-    body = "".join(f"<tr>{_cells(line)}</tr>" for line in rows)
+    body = "".join(f'<tr id="{line.statement.anchor}">{_cells(line)}</tr>' for line in rows)
     return (
         f'<table class="dataframe"><caption>{len(rows)} statements: {verdict}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -64,6 +64,11 @@ class Statement:
         return f"{self.section}, {'; '.join(self.places)}"
 
     @property
+    def anchor(self) -> str:
+        """The id of its row in the scoreboard's page."""
+        return f"thesis-{self.id.replace('_', '-')}"
+
+    @property
     def step(self) -> float:
         """One unit in the last place that is printed: 0.1 for "88.7"."""
         return 10.0 ** -len(self.printed.partition(".")[2])

@@ -15,6 +15,8 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from attnlib.thesis import read_thesis
+
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("cat", "dog", "ship")
 BADGE = (
@@ -150,16 +152,22 @@ def copy_sources(folder: Path) -> None:
         page = folder / "book" / "runs" / f"{name}.md"
         page.parent.mkdir(exist_ok=True)
         page.write_text(f"# {name.title()}\n\nStands for a page of the book.\n")
+    with (folder / "book" / "runs" / "scoreboard.md").open("a") as scoreboard:  # numbers lead there
+        for statement in read_thesis().statements.values():
+            scoreboard.write(f'\n<span id="{statement.anchor}"></span>\n')
     with (folder / "book" / "runs" / "errata.md").open("a") as errata:  # chapters refer to them
         errata.writelines(f"\n(erratum-{n})=\n## {n}. An erratum\n" for n in range(1, 31))
 
 
 def make_pages(folder: Path) -> None:
-    """Write the run pages of the copy in ``folder``."""
-    script = [sys.executable, str(folder / "book" / "make_pages.py")]
-    places = ["--runs", "runs", "--results", "results", "--out", "book/runs"]
+    """Write the pages of runs and of measurements of the copy in ``folder``."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([*script, *places], cwd=folder, check=True, env=environment)
+    for script, places in (
+        ("make_pages.py", ["--runs", "runs", "--results", "results"]),
+        ("make_measurements.py", ["--results", "results/measurements"]),
+    ):
+        command = [sys.executable, str(folder / "book" / script), *places, "--out", "book/runs"]
+        subprocess.run(command, cwd=folder, check=True, env=environment)
 
 
 def build(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -183,6 +184,19 @@ def test_links_between_pages_lead_somewhere(html: Path):
     for path in built_pages(html):
         for link in re.findall(r'(?:href|src)="([^"#?]+)', path.read_text(encoding="utf-8")):
             if not urlsplit(link).scheme and not (path.parent / unquote(link)).exists():
+                broken.append((path.name, link))
+    assert broken == []
+
+
+def test_links_into_a_page_meet_the_place_they_name(html: Path):
+    texts = {path.resolve(): path.read_text(encoding="utf-8") for path in built_pages(html)}
+    places = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
+    broken = []
+    for path, text in texts.items():
+        for link in re.findall(r'<a\b[^>]*?\bhref="([^"]*#[^"]+)"', text):
+            page, place = unquote(unescape(link)).split("#", 1)
+            target = (path.parent / page).resolve() if page else path
+            if not urlsplit(link).scheme and place not in places.get(target, {place}):
                 broken.append((path.name, link))
     assert broken == []
 

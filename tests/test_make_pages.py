@@ -8,6 +8,8 @@ from pathlib import Path
 import book_sample
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -83,3 +85,47 @@ def test_curves_share_no_id_and_fix_no_colour(sources: Path):
     for text in texts:
         assert not re.search(r"(fill|stroke): #", re.sub(r"var\([^)]*\)", "", text))
         assert "<style" not in text
+
+
+def test_each_measurement_file_has_a_page_with_its_rows_and_where_they_come_from(sources: Path):
+    folder = sources / "book" / "runs" / "measurements"
+    files = {path.stem: path for path in (ROOT / "results" / "measurements").glob("*.json")}
+    assert {path.stem for path in folder.iterdir()} == set(files)
+    index = (folder.parent / "measurements.md").read_text(encoding="utf-8")
+    assert all(f"(measurements/{name}.md)" in index for name in files)
+    content = json.loads(files["cost-cpu"].read_text(encoding="utf-8"))
+    page = (folder / "cost-cpu.md").read_text(encoding="utf-8")
+    for fact in (content["git"]["commit"], content["device"]["name"], content["date"][:10]):
+        assert fact in page
+    assert content["command"] in re.sub(r" \\\n +", " ", page)
+    rows = content["rows"]
+    assert re.findall(r'id="row-(\d+)"', page) == [str(n) for n in range(len(rows))]
+    n = next(n for n, row in enumerate(rows) if row["quantity"] == "images_per_second")
+    line = next(line for line in page.splitlines() if f'"row-{n}"' in line)
+    row = rows[n]
+    assert row["model"] in line and "the same in all 140 rows" not in line
+    assert f"{row['value']:.6g} [{row['low']:.6g}, {row['high']:.6g}]" in line
+
+
+def test_long_measurements_are_cut_and_say_so(sources: Path):
+    folder = sources / "book" / "runs" / "measurements"
+    text = (folder / "human-cifar10h.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "results/measurements/human-cifar10h.json").read_text())["rows"]
+    count = sum(row["part"] == "model_alone_wrong" for row in rows)
+    assert f"The first 250 of {count:,} rows; the file holds all." in text
+    assert text.count('id="row-') < 600
+
+
+def test_time_outside_its_quartiles_is_not_shown_as_lying_in_them(sources: Path):
+    page = sources / "book" / "runs" / "measurements" / "scaling-cpu.md"
+    text = page.read_text(encoding="utf-8")
+    assert "| value | low | high |" in text and "the fastest of its repeats" in text
+
+
+def test_page_of_a_measurement_that_is_gone_goes(sources: Path, tmp_path: Path):
+    shutil.copytree(sources, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "results" / "measurements" / "step-cpu.json").unlink()
+    book_sample.make_pages(tmp_path)
+    folder = tmp_path / "book" / "runs"
+    assert not (folder / "measurements" / "step-cpu.md").exists()
+    assert "step-cpu" not in (folder / "measurements.md").read_text(encoding="utf-8")

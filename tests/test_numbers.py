@@ -183,6 +183,8 @@ def test_measured_reads_one_row_of_a_file():
     assert found.text == f"{row['images_per_second']:#.3g} images/s"
     assert found.interval == f"[{row['low']:#.3g}, {row['high']:#.3g}]"
     assert dict(found.facts)["file"] == "results/measurements/step-cpu.json"
+    assert found.page == "runs/measurements/step-cpu"
+    assert found.place == f"row-{rows.index(row)}"
     assert measured("cost-cpu(model=deit_t, quantity=gmac).value").text == "1.26 GMAC"
     people = measured("human(part=system, system=people).accuracy")
     assert (people.text, people.interval) == ("77.6%", "[76.0, 79.0]")
@@ -200,6 +202,7 @@ def test_measured_reads_one_row_of_a_file():
 def test_thesis_number_is_as_printed_and_marked():
     found = findings.find_thesis(ROOT, "accuracy_deit_t_dp")
     assert (found.text, found.mark) == ("97.10%", "thesis")
+    assert (found.page, found.place) == ("runs/scoreboard", "thesis-accuracy-deit-t-dp")
     assert "Table" in dict(found.facts)["in the thesis"]
     with pytest.raises(ValueError, match="no statement"):
         findings.find_thesis(ROOT, "accuracy_deit_x")
@@ -315,6 +318,7 @@ def test_number_without_a_run_links_to_the_command_and_the_thesis_is_marked(buil
     assert re.search(r'<a href="reproduce.html"[^>]*>not&nbsp;run</a>', page)
     assert "make reference DATA=FILE.npz" in page
     assert re.search(r'97\.10%<sup class="number-mark">T</sup></a>', page)
+    assert 'href="runs/scoreboard.html#thesis-accuracy-deit-t-dp"' in page
 
 
 def test_number_in_a_heading_is_text(built: Built):

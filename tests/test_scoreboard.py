@@ -52,7 +52,7 @@ def test_counts_choice_table_and_figure_agree():
     assert corrected and {line.statement.chapter for line in corrected} == {8}
     assert {line.verdict.verdict for line in corrected} == {"corrected"}
     html = scoreboard.to_html(corrected, "corrected")
-    assert html.count("<tr>") == len(corrected) + 1 and html.count("<th scope") == 4
+    assert html.count('<tr id="thesis-') == len(corrected) and html.count("<th scope") == 4
     assert "256,684,032 &gt; 822,083,584" in html  # escaped
     waiting = scoreboard.to_html(scoreboard.choose(lines, "not run"), "not run")
     assert waiting.count("<code>papermill notebooks/train.ipynb OUT.ipynb -p model") > 5

@@ -16,11 +16,6 @@ from attnlib.reference import NOT_RUN, Row, compare, find_rows, pair_runs, read_
 from attnlib.runs import Run, list_runs
 from attnlib.statistics import mean_interval
 
-# The page that shows what a measurement file of this kind is for.
-PAGES = {
-    "cost": "runs/cost", "scaling": "runs/cost", "human": "runs/human",
-    "human-cifar10h": "runs/human",
-}  # fmt: skip
 SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
 GIGA_COUNT = "1e9"
 Facts = tuple[tuple[str, str], ...]
@@ -34,6 +29,7 @@ class Finding:
     facts: Facts
     interval: str = ""
     page: str = ""  # document that it leads to
+    place: str = ""  # id there
     mark: str = ""  # of whose it is, where it is not ours
 
 
@@ -334,9 +330,11 @@ def measured_finding(
         ("device", f"{device['name']}, {threads(device)}"),
         ("date", measured.date[:10]),
     )
-    page = PAGES.get(measured.kind, "reproduce")
+    page = f"runs/measurements/{measured.path.stem}"
+    place = f"row-{next(n for n, other in enumerate(measured.rows) if other is row)}"
     if not isinstance(value, int | float):
-        return Finding(str(value or row.get("reason") or "not measured"), facts, page=page)
+        text = str(value or row.get("reason") or "not measured")
+        return Finding(text, facts, page=page, place=place)
     words = words_for(quantity, str(row.get("unit", "")))
     base = column.removesuffix("_value")
     low, high = row.get(f"{base}_low"), row.get(f"{base}_high")
@@ -345,7 +343,7 @@ def measured_finding(
         if column == "accuracy" and "difference" in row:
             low = high = None  # they are the difference's
     interval = "" if low is None or high is None else interval_words(low, high, words)
-    return Finding(words(value), facts, interval, page)
+    return Finding(words(value), facts, interval, page, place)
 
 
 def find_thesis(root: Path, key: str) -> Finding:
@@ -365,7 +363,8 @@ def find_thesis(root: Path, key: str) -> Finding:
         facts += (("erratum", str(statement.erratum)),)
     space = "" if statement.unit in ("%", "") else " "
     text = f"{statement.printed}{space}{statement.unit}"
-    return Finding(text, facts, page="runs/scoreboard", mark="thesis")
+    page, place = "runs/scoreboard", statement.anchor
+    return Finding(text, facts, page=page, place=place, mark="thesis")
 
 
 @functools.cache

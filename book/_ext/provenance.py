@@ -83,6 +83,7 @@ def write_html(translator: HTML5Translator, node: number) -> None:
     link = '<span tabindex="0"'
     if finding.page in builder.env.found_docs:
         address = builder.get_relative_uri(builder.current_docname, finding.page)
+        address += f"#{finding.place}" if finding.place else ""
         link = f'<a href="{escape(address)}"'
     elif finding.page:
         logger.warning("there is no page %s", finding.page, location=node, type="numbers")

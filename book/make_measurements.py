@@ -1,0 +1,200 @@
+"""One page for each measurement file, and a table of them all.
+
+    python book/make_measurements.py --results results/measurements --out book/runs
+
+The numbers in the text lead to their row here. The same files give the same bytes.
+"""
+
+import argparse
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from make_pages import ROOT, cell, command, device_words, table, write
+
+from attnlib.measurements import Measurements, Row, read_measurements
+
+SHOWN = 250  # rows of a table; the file holds all
+TITLES = {
+    "cost": "What the models cost",
+    "scaling": "How attention's cost grows with the number of tokens",
+    "human": "Networks beside people on images of two meanings",
+    "human-cifar10h": "Networks beside the votes of CIFAR-10H",
+    "input": "How fast images reach the model",
+    "compare_inputs": "Accuracy after training from each input path",
+    "search_lr": "The search for a learning rate",
+    "step": "How fast a training step is",
+}
+NOTES = {
+    "cost": "A speed is the median of the timed steps, its interval their quartiles.",
+    "scaling": "A time is the fastest of its repeats; low and high are the quartiles of them all.",
+    "compare_inputs": "A row without a seed is the mean over seeds. If it has a difference (from "
+    "reference, seed by seed), low and high are the ends of that difference's 95% interval.",
+}
+
+
+def title(measured: Measurements) -> str:
+    """What the file is about, and on which device where its name says so."""
+    words = TITLES.get(measured.kind, measured.kind)
+    return f"{words} ({measured.path.stem})"
+
+
+def value(item: Any) -> str:
+    """A number with six digits, a truth as a word, what is missing as nothing."""
+    if item is None:
+        return ""
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    return cell(item)
+
+
+def columns_of(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Columns by heading; a value and the interval that holds it are one column."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    ends = {}
+    for key in keys:
+        stem = key.removesuffix("_value")
+        pair = ("low", "high") if key == "value" else (f"{stem}_low", f"{stem}_high")
+        if set(pair) <= set(keys) and all(holds(row, key, *pair) for row in rows):
+            ends[key] = pair
+    taken = {end for pair in ends.values() for end in pair}
+    return {
+        key.removesuffix("_value").replace("_", " "): (key, *ends.get(key, ()))
+        for key in keys
+        if key not in taken
+    }
+
+
+def holds(row: Row, key: str, low: str, high: str) -> bool:
+    """Whether the value lies between the ends, where there are any."""
+    found = row.get(key), row.get(low), row.get(high)
+    return None in found or found[1] <= found[0] <= found[2]
+
+
+def entry(row: Row, keys: Sequence[str]) -> str:
+    """One cell: a value, and its interval where there is one."""
+    first, *ends = (value(row.get(key)) for key in keys)
+    return f"{first} [{', '.join(ends)}]" if first and ends and all(ends) else first
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """A table for each part of the rows, under its name where there are several."""
+    parts: dict[str, list[tuple[int, Row]]] = {}
+    for index, row in enumerate(rows):
+        parts.setdefault(str(row.get("part", "")), []).append((index, row))
+    heads = [f"### {part.replace('_', ' ')}\n\n" if part else "" for part in parts]
+    return "".join(
+        head + one_table(group) for head, group in zip(heads, parts.values(), strict=True)
+    )
+
+
+def one_table(group: Sequence[tuple[int, Row]]) -> str:
+    """Rows under their headings; what is the same in all of them is said once, above."""
+    rows = [{key: item for key, item in row.items() if key != "part"} for _, row in group]
+    columns = columns_of(rows)
+    texts = {name: [entry(row, keys) for row in rows] for name, keys in columns.items()}
+    if len(rows) == 1:
+        return table(("What", "Value"), [(name, cells[0]) for name, cells in texts.items()]) + "\n"
+    same = {name: cells[0] for name, cells in texts.items() if len(set(cells)) == 1}
+    vary = {name: cells for name, cells in texts.items() if name not in same}
+    said = "; ".join(f"{name} {text}" for name, text in same.items() if text)
+    above = f"The same in all {len(rows):,} rows: {said}.\n\n" if said else ""
+    if len(rows) > SHOWN:
+        above += f"The first {SHOWN} of {len(rows):,} rows; the file holds all.\n\n"
+    lines = []
+    for place, (index, _) in enumerate(group[:SHOWN]):
+        first, *rest = (cells[place] for cells in vary.values())
+        lines.append((f'<span id="row-{index}"></span>{first}', *rest))
+    letters = "".join("r" if numeric(cells) else "l" for cells in vary.values())
+    return f"{above}{table([*vary], lines, letters)}\n"
+
+
+def numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers."""
+    filled = [text for text in cells if text]
+    return bool(filled) and all(text.lstrip("-")[0].isdigit() for text in filled)
+
+
+def page(measured: Measurements, address: str) -> str:
+    """Markdown of one file's page."""
+    git = measured.git
+    changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
+    commit = f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
+    file = f"results/measurements/{measured.path.name}"
+    facts = [
+        ("File", f"[`{file}`]({address}/blob/main/{file})"),
+        ("Commit", commit),
+        ("Device", f"{measured.device['type']}: {device_words(measured.device)}"),
+        *busy(measured.device),
+        ("Date", measured.date),
+        ("Versions", ", ".join(f"{name} {v}" for name, v in measured.versions.items())),
+    ]
+    note = f"{NOTES[measured.kind]}\n\n" if measured.kind in NOTES else ""
+    return f"""(measurement-{measured.path.stem})=
+# {title(measured)}
+
+{len(measured.rows):,} rows, measured on {measured.date[:10]} with
+
+```bash
+{command(measured.command)}
+```
+
+## The rows
+
+{note}{tables(measured.rows)}
+## Where these numbers come from
+
+{table(("What", "Value"), facts)}"""
+
+
+def busy(device: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How busy the machine was, where that was written down."""
+    load = device.get("load_average")
+    return [] if load is None else [("Load", f"{load} on {device['cores']} cores")]
+
+
+def index_page(files: Sequence[Measurements]) -> str:
+    """The table of all files."""
+    rows = [
+        (
+            f"[{title(measured)}](measurements/{measured.path.stem}.md)",
+            f"{len(measured.rows):,}",
+            device_words(measured.device),
+            measured.date[:10],
+        )
+        for measured in files
+    ]
+    return f"""(all-measurements)=
+# All measurements
+
+What was measured apart from training: speed, memory, and the comparisons with people. Each page
+shows a file's rows, the command that made them, and the device. A number in the text that was
+measured leads to its row.
+
+{table(("What", "Rows", "Device", "Date"), rows, "lrll")}"""
+
+
+def main() -> None:
+    """Write the pages and remove those of files that are gone."""
+    parser = argparse.ArgumentParser(description="Write the book's pages about measurements.")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "measurements")
+    parser.add_argument("--out", type=Path, default=ROOT / "book" / "runs")
+    options = parser.parse_args()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    files = [read_measurements(path) for path in sorted(options.results.glob("*.json"))]
+    folder = options.out / "measurements"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.stem not in {measured.path.stem for measured in files}:
+            path.unlink()
+    for measured in files:
+        text = page(measured, project["urls"]["Repository"])
+        write(folder / f"{measured.path.stem}.md", text)
+    write(options.out / "measurements.md", index_page(files))
+
+
+if __name__ == "__main__":
+    main()
