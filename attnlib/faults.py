@@ -73,11 +73,13 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Inside, the first Ctrl-C or SIGTERM is a request, the second ends at once.
 
-    Handlers can only be set in the main thread; in another, signals do what they always do.
+    Handlers can only be set in the main thread; in another, signals do what they always do. One
+    that is ignored, as Ctrl-C is by a job in the background, stays so.
     """
     request = StopRequest()
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in (n for n in numbers if signal.getsignal(n) not in (None, signal.SIG_IGN)):
             request._before[number] = signal.signal(number, request._receive)
     try:
         yield request

@@ -1,6 +1,7 @@
 """What tests share: a device, a tiny configuration and run of it, a small book, a browser."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,11 @@ import torch
 from browsing import open_browser
 
 import attnlib as al
+
+
+def pytest_configure() -> None:
+    """Ctrl-C does here what it does in a terminal, even if the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

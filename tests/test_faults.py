@@ -6,7 +6,7 @@ import os
 import resource
 import shutil
 import signal
-import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -247,5 +247,19 @@ def test_second_signal_ends_at_once():
         assert stop and stop.received == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-            signal.pause() if sys.platform != "win32" else None
+            time.sleep(5)  # the signal comes in between two lines of Python
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background
+    try:
+        with faults.stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            assert not stop and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            assert stop.received == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGINT, before)
