@@ -17,15 +17,17 @@ from attnlib.measurements import Measurements, Row, read_measurements
 
 SHOWN = 250  # rows of a table; the file holds all
 TITLES = {
-    "cost": "What the models cost",
-    "scaling": "How attention's cost grows with the number of tokens",
-    "human": "Networks beside people on images of two meanings",
-    "human-cifar10h": "Networks beside the votes of CIFAR-10H",
-    "input": "How fast images reach the model",
-    "compare_inputs": "Accuracy after training from each input path",
-    "search_lr": "The search for a learning rate",
-    "step": "How fast a training step is",
+    "cost": "Cost of the models",
+    "scaling": "Cost of attention by tokens",
+    "human": "Beside people: cue conflict",
+    "human-cifar10h": "Beside people: CIFAR-10H",
+    "input": "Speed of the input paths",
+    "compare_inputs": "Accuracy by input path",
+    "search_lr": "Search for a learning rate",
+    "step": "Speed of a training step",
 }
+# What was measured stands behind what it was measured of.
+LAST = ("value", "low", "high", "unit", "repeats", "stable", "basis", "reason")
 NOTES = {
     "cost": "A speed is the median of the timed steps, its interval their quartiles.",
     "scaling": "A time is the fastest of its repeats; low and high are the quartiles of them all.",
@@ -34,26 +36,36 @@ NOTES = {
 }
 
 
-def title(measured: Measurements) -> str:
-    """What the file is about, and on which device where its name says so."""
-    words = TITLES.get(measured.kind, measured.kind)
-    return f"{words} ({measured.path.stem})"
+def titles(files: Sequence[Measurements]) -> dict[str, str]:
+    """Titles by file name: what it is about, and the device or the name that tells two apart."""
+    found = {}
+    for measured in files:
+        words, stem = TITLES.get(measured.kind, measured.kind), measured.path.stem
+        device = str(measured.device["type"])
+        alike = [f for f in files if f.kind == measured.kind and f.device["type"] == device]
+        if len(alike) > 1:
+            words += f" ({stem})"
+        elif stem.endswith(f"-{device}"):
+            words += f" ({device.upper()})"
+        found[measured.path.name] = words
+    return found
 
 
 def value(item: Any) -> str:
-    """A number with six digits, a truth as a word, what is missing as nothing."""
+    """A number with five digits, a truth as a word, what is missing as nothing."""
     if item is None:
         return ""
     if isinstance(item, bool):
         return "yes" if item else "no"
     if isinstance(item, float):
-        return f"{item:.6g}"
+        return f"{item:.5g}"
     return cell(item)
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Columns by heading; a value and the interval that holds it are one column."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
+    keys.sort(key=lambda key: LAST.index(key) if key in LAST else -1)
     ends = {}
     for key in keys:
         stem = key.removesuffix("_value")
@@ -77,7 +89,8 @@ def holds(row: Row, key: str, low: str, high: str) -> bool:
 def entry(row: Row, keys: Sequence[str]) -> str:
     """One cell: a value, and its interval where there is one."""
     first, *ends = (value(row.get(key)) for key in keys)
-    return f"{first} [{', '.join(ends)}]" if first and ends and all(ends) else first
+    interval = f" [{', '.join(ends)}]" if first and ends and all(ends) else ""
+    return first + interval.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def tables(rows: Sequence[Row]) -> str:
@@ -85,7 +98,7 @@ def tables(rows: Sequence[Row]) -> str:
     parts: dict[str, list[tuple[int, Row]]] = {}
     for index, row in enumerate(rows):
         parts.setdefault(str(row.get("part", "")), []).append((index, row))
-    heads = [f"### {part.replace('_', ' ')}\n\n" if part else "" for part in parts]
+    heads = [f"### {part.replace('_', ' ').capitalize()}\n\n" if part else "" for part in parts]
     return "".join(
         head + one_table(group) for head, group in zip(heads, parts.values(), strict=True)
     )
@@ -118,7 +131,7 @@ def numeric(cells: Sequence[str]) -> bool:
     return bool(filled) and all(text.lstrip("-")[0].isdigit() for text in filled)
 
 
-def page(measured: Measurements, address: str) -> str:
+def page(measured: Measurements, title: str, address: str) -> str:
     """Markdown of one file's page."""
     git = measured.git
     changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
@@ -134,7 +147,7 @@ def page(measured: Measurements, address: str) -> str:
     ]
     note = f"{NOTES[measured.kind]}\n\n" if measured.kind in NOTES else ""
     return f"""(measurement-{measured.path.stem})=
-# {title(measured)}
+# {title}
 
 {len(measured.rows):,} rows, measured on {measured.date[:10]} with
 
@@ -158,9 +171,10 @@ def busy(device: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def index_page(files: Sequence[Measurements]) -> str:
     """The table of all files."""
+    names = titles(files)
     rows = [
         (
-            f"[{title(measured)}](measurements/{measured.path.stem}.md)",
+            f"[{names[measured.path.name]}](measurements/{measured.path.stem}.md)",
             f"{len(measured.rows):,}",
             device_words(measured.device),
             measured.date[:10],
@@ -191,7 +205,8 @@ def main() -> None:
         if path.stem not in {measured.path.stem for measured in files}:
             path.unlink()
     for measured in files:
-        text = page(measured, project["urls"]["Repository"])
+        title = titles(files)[measured.path.name]
+        text = page(measured, title, project["urls"]["Repository"])
         write(folder / f"{measured.path.stem}.md", text)
     write(options.out / "measurements.md", index_page(files))
 
