@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from make_pages import ROOT, cell, command, device_words, table, write
+from make_pages import ROOT, cell, command, commit_words, device_words, table, write
 
 from attnlib.measurements import Measurements, Row, read_measurements
 
@@ -133,13 +133,10 @@ def numeric(cells: Sequence[str]) -> bool:
 
 def page(measured: Measurements, title: str, address: str) -> str:
     """Markdown of one file's page."""
-    git = measured.git
-    changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
-    commit = f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
     file = f"results/measurements/{measured.path.name}"
     facts = [
         ("File", f"[`{file}`]({address}/blob/main/{file})"),
-        ("Commit", commit),
+        ("Commit", commit_words(measured.git)),
         ("Device", f"{measured.device['type']}: {device_words(measured.device)}"),
         *busy(measured.device),
         ("Date", measured.date),

@@ -138,15 +138,19 @@ def device_words(device: Mapping[str, Any]) -> str:
     return f"{device['name']}, {threads}"
 
 
+def commit_words(git: Mapping[str, Any]) -> str:
+    """The commit, and whether anything had changed since."""
+    changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
+    return f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
+
+
 def provenance(record: Mapping[str, Any]) -> str:
     """The table that says where the numbers come from."""
     git, device, n = record["git"], record["device"], record["dataset"]["sizes"]
-    changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
-    commit = f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
     rows = [
         ("Run", f"`{record['name']}`"),
         ("Teacher", f"`{record['teacher']}`" if record["teacher"] else "none"),
-        ("Commit", commit),
+        ("Commit", commit_words(git)),
         ("Data", f"{record['dataset']['title']}, SHA-256 `{record['dataset']['sha256']}`"),
         ("Images", f"{n['train']:,} training, {n['val']:,} validation, {n['test']:,} test"),
         ("Device", f"{device['type']}: {device_words(device)}"),
