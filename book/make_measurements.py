@@ -152,6 +152,7 @@ def page(measured: Measurements, title: str, address: str) -> str:
 {command(measured.command)}
 ```
 
+(rows-of-{measured.path.stem})=
 ## The rows
 
 {note}{tables(measured.rows)}
@@ -182,8 +183,8 @@ def index_page(files: Sequence[Measurements]) -> str:
 # All measurements
 
 What was measured apart from training: speed, memory, and the comparisons with people. Each page
-shows a file's rows, the command that made them, and the device. A number in the text that was
-measured leads to its row.
+shows a file's rows (in print it only names the file), the command that made them, and the device. A
+number in the text that was measured leads to its row.
 
 {table(("What", "Rows", "Device", "Date"), rows, "lrll")}"""
 
