@@ -41,17 +41,20 @@ def experiments():
 
 
 def references():
-    """Parameters of each reference run by its name, teachers that are rows by their run's name."""
+    """Parameters of each reference run by its name; a teacher that is a row, by its run's name.
+
+    A student learns from the run that has its own seed, so that a seed repeats the whole path.
+    """
     runs, names = {}, {}
     for key, row in TABLE["reference"].items():
-        for seed in row["seeds"] if REFERENCE == "reference" else row["seeds"][:1]:
+        for seed in row["seeds"]:
             params = {**row, "profile": REFERENCE, "seed": seed, "data_path": DATA or "DATA.npz"}
             del params["seeds"]
-            if row.get("teacher") in names:
-                params["teacher"] = names[row["teacher"]]
+            if teachers := names.get(row.get("teacher")):
+                params["teacher"] = teachers.get(seed) or next(iter(teachers.values()))
             name = TrainConfig.from_params(**params).name
             runs[name] = params
-            names.setdefault(key, name)
+            names.setdefault(key, {})[seed] = name
     return runs
 
 
