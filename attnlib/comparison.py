@@ -1,6 +1,7 @@
 """Runs that can be compared, for they answered the same questions; the rest is named, not mixed."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -101,15 +102,17 @@ class Comparison:
         """Accuracy of run ``name`` with its interval over images."""
         return wilson_interval(int(self.correct(name).sum()), len(self.labels))
 
+    def seeds_of(self, name: str) -> list[str]:
+        """The runs here that differ from ``name`` in nothing but the seed, itself among them."""
+        recipes = {other: _settings(run) | {"seed": None} for other, run in self.runs.items()}
+        return [other for other in self.names if recipes[other] == recipes[name]]
+
     def over_seeds(self, name: str) -> Estimate:
         """Mean accuracy of all runs here that differ from ``name`` in nothing but the seed.
 
         Its t-interval is cut at 0 and 1, which an accuracy can't leave.
         """
-        same = [
-            other for other in self.names if _recipe(self.runs[other]) == _recipe(self.runs[name])
-        ]
-        mean = mean_interval([self.accuracy(other).value for other in same])
+        mean = mean_interval([self.accuracy(other).value for other in self.seeds_of(name)])
         if mean.n == 1:
             return mean
         return mean._replace(low=max(mean.low, 0.0), high=min(mean.high, 1.0))
@@ -169,7 +172,9 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
             answers[name] = _read_answers(run)
             runs[name] = run
         except (ValueError, OSError) as fault:
-            left_out[name] = _reason(fault, folder)
+            is_broken = isinstance(fault, json.JSONDecodeError)
+            reason = "its record is not JSON" if is_broken else str(fault)
+            left_out[name] = reason.replace(f"{folder / 'record.json'}: ", "")
     groups: dict[str, list[str]] = {}
     for name, run in runs.items():
         groups.setdefault(run.record["dataset"]["sha256"], []).append(name)
@@ -213,8 +218,8 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
     settings = [
         "".join(
             f", {key} {value}"
-            for key, value in run.config.items()
-            if any(other.config.get(key, DEFAULTS.get(key)) != value for other in groups[label])
+            for key, value in _settings(run).items()
+            if any(_settings(o).get(key, DEFAULTS.get(key)) != value for o in groups[label])
         )
         for label, run in zip(labels, runs, strict=True)
     ]
@@ -306,11 +311,7 @@ def _difference(run: Run, own: Answers, first: Run, theirs: Answers) -> str:
     return ""
 
 
-def _reason(fault: Exception, folder: Path) -> str:
-    if isinstance(fault, json.JSONDecodeError):
-        return "its record is not JSON"
-    return str(fault).replace(f"{folder / 'record.json'}: ", "")
-
-
-def _recipe(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.config.items() if key != "seed"}
+def _settings(run: Run) -> dict[str, Any]:
+    """The configuration; of a teacher that is a run, its name without the seed and the digest."""
+    teacher = run.config.get("teacher")
+    return run.config | {"teacher": teacher and re.sub(r"-s\d+-[0-9a-f]{8}$", "", teacher)}

@@ -79,8 +79,17 @@ def class_tests(comparison: Comparison, a: str, b: str) -> list[PairedTest]:
 
 
 def pair_tests(comparison: Comparison, seed: int = 0) -> list[tuple[str, str, PairedTest, float]]:
-    """Every pair of runs over all images: names, test with bootstrap interval, kappa."""
-    pairs = list(combinations(comparison.names, 2))
+    """Pairs of runs over all images: names, test with bootstrap interval, kappa.
+
+    Runs that differ in nothing but the seed are paired with one another; the first of them, with
+    the first of every other recipe.
+    """
+    first = {name: comparison.seeds_of(name)[0] for name in comparison.names}
+    pairs = [
+        (a, b)
+        for a, b in combinations(comparison.names, 2)
+        if first[a] == first[b] or (first[a], first[b]) == (a, b)
+    ]
     outcomes = {name: comparison.correct(name) for name in comparison.names}
     tests = [
         _test(

@@ -223,13 +223,16 @@ def answer(rows: Mapping[str, Row], claims: Sequence[Claim] = CLAIMS) -> list[An
     """A verdict on each claim; p-values of McNemar's test, corrected for those that could be made.
 
     ``holds`` and ``the opposite holds`` where the whole interval lies on one side of zero and the
-    corrected test agrees; ``not decided`` otherwise; ``not run`` where a row has no record.
+    corrected test agrees; ``not decided`` otherwise; ``not run`` where a row has no record. Of
+    several seeds the largest p-value counts: each of them must tell the difference from chance
+    (an intersection-union test, Berger 1982).
     """
     made = [c for c in claims if rows[c.first].runs and rows[c.second].runs]
     p_values = []
     for claim in made:
-        a, b = map(right_of, pair_runs(rows[claim.first], rows[claim.second])[0])
-        p_values.append(mcnemar(int((a & ~b).sum()), int((~a & b).sum())))
+        pairs = pair_runs(rows[claim.first], rows[claim.second])
+        answered = [(right_of(a), right_of(b)) for a, b in pairs]
+        p_values.append(max(mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in answered))
     corrected = dict(zip(made, holm(p_values) if made else (), strict=True))
     answers = []
     for claim in claims:
@@ -302,8 +305,10 @@ def describe(rows: Mapping[str, Row]) -> str:
         return "No reference run is here: make reference DATA=FILE.npz makes them."
     record, config = runs[0].record, runs[0].config
     size = record["dataset"]["sizes"]
+    devices = dict.fromkeys(run.record["device"]["name"] for run in runs)
+    hours = sum(run.record["cost"]["wall_seconds"] for run in runs) / 3600
     return (
         f"profile {config['profile']}: {config['img_size']} pixels, {config['epochs']} epochs\n"
         f"{record['dataset']['title']}, {size['train']:,} training images\n"
-        f"on {record['device']['name']}"
+        f"{len(runs)} run{'s' * (len(runs) > 1)}, {hours:.1f} hours in all, on {', '.join(devices)}"
     )

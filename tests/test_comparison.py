@@ -144,6 +144,17 @@ def test_mean_over_seeds_takes_the_runs_that_differ_in_nothing_else(write):
     assert compared.over_seeds("c").n == 1
 
 
+def test_students_whose_teachers_differ_by_seed_alone_are_seeds_of_one_recipe(write):
+    teachers = {k: f"resnet18-npz-cpu-reference-s{k}-0123abc{k}" for k in range(2)}
+    given = {name: {"seed": k, "teacher": teachers[k]} for k, name in enumerate("ab")}
+    runs = [write(name, config=config, title="X") for name, config in given.items()]
+    other = {"seed": 1, "teacher": "resnet18-pretrained-npz-cpu-reference-s1-0123abcd"}
+    compared = compare_runs(folders(*runs, write("c", config=other, title="Y")))
+    assert compared.names == ("X, seed 0", "X, seed 1", "Y")
+    assert compared.seeds_of("X, seed 1") == ["X, seed 0", "X, seed 1"]
+    assert compared.seeds_of("Y") == ["Y"]
+
+
 def test_a_student_is_compared_with_its_teacher_if_both_are_here(write):
     where = folders(write("a"), write("student", teacher="teacher"), write("teacher"))
     assert compare_runs(where).pair == ("student", "teacher")

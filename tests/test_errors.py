@@ -1,5 +1,7 @@
 """Errors: counted by hand on few images, and on a thousand classes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,10 @@ from attnlib.consistency import confusion_matrix, error_consistency
 def compare(labels, classes, **decisions) -> Comparison:
     logits = {name: np.eye(classes, dtype=np.float32)[own] for name, own in decisions.items()}
     names = tuple(f"class {place}" for place in range(classes))
-    return Comparison(dict.fromkeys(decisions), logits, np.asarray(labels), names, {})
+    runs = {
+        name: SimpleNamespace(config={"model": name.rstrip("0123456789")}) for name in decisions
+    }
+    return Comparison(runs, logits, np.asarray(labels), names, {})
 
 
 FEW = compare([0, 0, 0, 1, 1, 1, 2, 2], 3, a=[0, 0, 1, 1, 1, 0, 2, 0], b=[0, 1, 0, 1, 0, 2, 1, 0])
@@ -78,6 +83,12 @@ def test_all_pairs_are_tested_with_kappa():
     assert pairs[2][2].p == pytest.approx(2 / 32) and pairs[2][2].p_holm == pytest.approx(6 / 32)
     table = errors.pair_table(pairs)
     assert table.shape == (3, 7) and table["kappa"][0] == f"{pairs[0][3]:.2f}"
+
+
+def test_seeds_are_paired_with_each_other_and_the_first_with_other_recipes():
+    runs = compare([0, 1], 2, a0=[0, 1], a1=[0, 1], a2=[0, 0], b0=[0, 1], b1=[1, 1])
+    pairs = [(a, b) for a, b, *_ in errors.pair_tests(runs)]
+    assert pairs == [("a0", "a1"), ("a0", "a2"), ("a0", "b0"), ("a1", "a2"), ("b0", "b1")]
 
 
 def test_hardest_images_are_those_most_runs_get_wrong_then_the_least_believed():

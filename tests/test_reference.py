@@ -1,6 +1,7 @@
 """Reference runs: which record belongs to which row, and what the rows answer."""
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -143,12 +144,30 @@ def test_a_difference_that_the_corrected_test_leaves_open_is_not_decided(write):
     assert {a.verdict for a in answer(rows, many)} == {"not decided"}
 
 
+def test_of_several_seeds_each_must_tell_the_difference_from_chance(write):
+    claim = Claim("a", "deit_t", "resnet18", +1)
+
+    def verdict(*rights):
+        runs = [write("resnet18", 900, seed=seed) for seed in range(3)]
+        runs += [write("deit_t", right, seed=seed) for seed, right in enumerate(rights)]
+        told = answer(find_rows(ROWS, runs), [claim])[0]
+        for run in runs:
+            shutil.rmtree(run.path)
+        return told
+
+    sure, chance = verdict(960, 955, 950), verdict(908, 907, 904)
+    assert sure.verdict == "holds" and sure.p_holm == pytest.approx(2 * 0.5**50)  # of 50, not 60
+    assert chance.difference.low > 0 and chance.verdict == "not decided"  # 4 of 4: p = 0.125
+    assert verdict(990, 930, 900).verdict == "not decided"  # the seeds don't agree
+
+
 def test_tables_show_what_is_there_and_say_what_is_not(write):
     rows = find_rows(ROWS, [write("resnet18", 900)])
     shown = accuracy_table(rows)["test accuracy [95%]"]
     assert shown["ResNet-18"].startswith("45.00% [42.8") and shown["DeiT-T"] == "not run"
     assert set(answer_table(answer(rows))["verdict"]) == {"not run"}
-    assert "cpu-reference" in describe(rows) and "5 epochs" in describe(rows)
+    told = describe(rows)
+    assert "cpu-reference" in told and "5 epochs" in told and "1 run, 0.0 hours in all" in told
 
 
 def test_figures_draw_any_number_of_rows(write):
@@ -227,3 +246,11 @@ def test_kept_record_is_whole_and_made_from_committed_code(record):
     assert not {"/tmp", "/home", "/root"} & {word[:5] for word in run.record["command"].split()}
     given = {k: v for k, v in run.config.items() if k in TrainConfig.__dataclass_fields__}
     assert TrainConfig(**given).name == run.name  # the name is a function of the configuration
+
+
+def test_a_kept_student_learned_from_the_kept_run_with_its_seed():
+    runs = {path.parent.name: load_run(path.parent) for path in KEPT}
+    students = [run for run in runs.values() if run.record["teacher"]]
+    assert students
+    for run in students:
+        assert runs[run.record["teacher"]].record["seeds"]["run"] == run.record["seeds"]["run"]
