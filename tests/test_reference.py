@@ -23,6 +23,7 @@ from attnlib.reference import (
     gather,
     missing_table,
     read_table,
+    right_of,
 )
 from attnlib.runs import load_run
 from attnlib.statistics import wilson_interval
@@ -218,6 +219,17 @@ def test_conclusion_says_what_the_kept_runs_answer():
     assert told["deit_t_hard_efficientnet", "efficientnet_lite0_p"] == "the opposite holds"
     assert "AtResNet, with channels as tokens, is below the network it was made of" in words
     assert told["atresnet18", "resnet18"] == "holds"
+    assert "with positions it can't be told from it" in words
+    assert told["atresnet18_spatial", "resnet18"] == "not decided"
+    assert "Each of the three students taught hard ended above the network without" in words
+    assert "Here soft is ahead in all three seeds, if not by enough to be sure" in words
+    shares = {
+        name: [right_of(run).mean() for run in rows[name].runs]
+        for name in ("deit_t", "deit_t_hard", "deit_t_soft")
+    }
+    in_order = zip(*(shares[name] for name in shares), strict=True)
+    assert [none < hard < soft for none, hard, soft in in_order] == [True] * 3
+    assert told["deit_t_hard", "deit_t_soft"] == "not decided"
 
 
 KEPT = sorted((ROOT / "results").glob("*/record.json"))

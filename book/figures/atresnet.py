@@ -12,7 +12,7 @@ def draw() -> Diagram:
     trunk, token = 90, 262
     image = d.box(trunk, 22, 150, 28, "image, 224 by 224")
     stem = d.box(trunk, 76, 150, 42, "conv1, pooling:\n64 maps, 56 by 56")
-    learned = d.box(token, 76, 142, 42, "class token, learned:\n256 numbers")
+    learned = d.box(token, 76, 158, 42, "class token, learned:\n256 numbers")
     d.down(image, stem)
     above, asked = stem, learned
     for place, (name, maps) in enumerate(STAGES):
