@@ -2,7 +2,7 @@
 # make test: lint, types, the book, and all tests
 # make serve: open the book in a browser; make pdf, make epub: the whole book in one file
 # make archive: what a release carries, with checksums
-# make reference DATA=FILE.npz: the reference runs that results/ lacks; hours, resumable
+# make reference DATA=cifar10-jpeg.npz: the reference runs that results/ lacks; hours, resumable
 # Set-up is part of both: the first call makes .venv and installs what constraints.txt pins.
 
 PYTHON ?= python3

@@ -20,7 +20,7 @@ from attnlib.runs import Run, find_folders, load_run
 from attnlib.statistics import Estimate, Proportion, mean_interval, wilson_interval
 
 Ints = npt.NDArray[np.int64]
-FETCH = " Running notebooks/data.ipynb with -p dataset cifar10 fetches CIFAR-10's, to be shown."
+FETCH = " To fetch CIFAR-10, run: papermill notebooks/data.ipynb OUT.ipynb -p dataset cifar10"
 DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # of what an older record lacks
 
 
@@ -259,10 +259,10 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
                     f"Images from CIFAR-10's own archive, which has the labels of {title} in the "
                     "same order, by their place in the test set."
                 )
-            other = FETCH if tuple(record["classes"]) == CIFAR10_CLASSES else ""
+            fetch = tuple(record["classes"]) == CIFAR10_CLASSES and not cached.exists()
             return None, (
-                f"The images of {title} are not shown: {file} is not in the folder that "
-                f"ATTNLIB_DATA names; the parameter data_path says where else it is.{other}"
+                f"The images of {title} are not shown: {file} is not in the folder of data sets."
+                f"{FETCH if fetch else ' To name another folder, run: export ATTNLIB_DATA=FOLDER'}"
             )
         data_path = str(cache_dir() / file)
     try:

@@ -8,7 +8,14 @@ import numpy.typing as npt
 
 from attnlib.comparison import Comparison, Ints
 from attnlib.consistency import error_consistency
-from attnlib.statistics import Estimate, holm, mcnemar, paired_bootstrap, paired_difference
+from attnlib.statistics import (
+    Estimate,
+    holm,
+    mcnemar,
+    p_words,
+    paired_bootstrap,
+    paired_difference,
+)
 
 ALPHA = 0.05  # of the tests, after Holm's correction
 
@@ -169,8 +176,8 @@ def class_table(tests: list[PairedTest]) -> Any:
             "difference, points [95%]": _points(t.difference),
             "only first right": t.only_a,
             "only second right": t.only_b,
-            "p (McNemar)": f"{t.p:.3g}",
-            "p (Holm)": f"{t.p_holm:.3g}",
+            "p (McNemar)": p_words(t.p),
+            "p (Holm)": p_words(t.p_holm),
             "verdict": t.verdict,
         }
         for t in sorted(tests, key=lambda t: t.p)
@@ -184,7 +191,7 @@ def pair_table(tests: list[tuple[str, str, PairedTest, float]]) -> Any:
 
     return pd.DataFrame(
         [
-            (a, b, _points(t.difference), t.only_a, t.only_b, f"{t.p_holm:.3g}", f"{kappa:.2f}")
+            (a, b, _points(t.difference), t.only_a, t.only_b, p_words(t.p_holm), f"{kappa:.2f}")
             for a, b, t, kappa in tests
         ],
         columns=["first", "second", "difference, points [95%]", "only first right",

@@ -112,3 +112,10 @@ def dull_share(planes: Tensor, threshold: float = DULL) -> float:
 def mean_range(planes: Tensor) -> float:
     """Mean robust range of maps (B, C, H, W): how much of the grey scale they use, in [0, 1]."""
     return robust_range(planes).mean().item()
+
+
+def tell_between(ours: float, one: float, other: float, least: float) -> str:
+    """Whether ``ours`` lies between two others, each at least ``least`` away, in words."""
+    if min(abs(ours - one), abs(ours - other)) < least:
+        return "not decided"
+    return "holds" if min(one, other) < ours < max(one, other) else "does not hold"

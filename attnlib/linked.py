@@ -42,10 +42,10 @@ def linked_confusion(
     sets = error_sets(comparison.correct(first), comparison.correct(second))
     p = mcnemar(len(sets.only_a), len(sets.only_b))
     told = (
-        f"<p>First: {escape(first)}. Second: {escape(second)}. Only the first is right about "
-        f"{len(sets.only_a):,} images, only the second about {len(sets.only_b):,}; both are wrong "
-        f"about {len(sets.both_wrong):,} and right about {len(sets.both_right):,}. McNemar's exact "
-        f"test of the first two counts: p {'&lt; 0.001' if p < 0.001 else f'= {p:.3f}'}. "
+        f"<p>Only {escape(first)} is right about {len(sets.only_a):,} images, only "
+        f"{escape(second)} about {len(sets.only_b):,}; both are wrong about "
+        f"{len(sets.both_wrong):,} and right about {len(sets.both_right):,}. McNemar's exact test "
+        f"of the first two counts: p {'&lt; 0.001' if p < 0.001 else f'= {p:.3f}'}. "
         f"{escape(note)}</p>"
     )
     if len(names) > CLASSES:
@@ -104,14 +104,16 @@ def sheet(split: Split, places: npt.NDArray[Any]) -> str:
 def _table(comparison: Comparison, name: str) -> str:
     names = [escape(each) for each in comparison.class_names]
     head = "".join(f'<th scope="col">{each}</th>' for each in ("true class", *names))
+    span = f'colspan="{len(names) + 1}" scope="colgroup" style="text-align: center"'
+    over = f"<th {span}>decision</th>"
     rows = [
         f'<tr><th scope="row">{each}</th>{"".join(f"<td>{count}</td>" for count in counts)}</tr>'
         for each, counts in zip(names, count_confusions(comparison, name), strict=True)
     ]
     return (
         f'<table class="linked-confusion"><caption>Decisions of {escape(name)}: a row for each '
-        f"true class, a column for each decision, numbers of images.</caption><thead><tr>{head}"
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"true class, a column for each decision, numbers of images.</caption><thead><tr>{over}"
+        f"</tr><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 

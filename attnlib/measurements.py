@@ -13,6 +13,7 @@ from attnlib.runs import (
     describe_versions,
     find_folders,
     now,
+    threads_of,
     write_json,
 )
 
@@ -44,7 +45,7 @@ class Measurements:
         busy = f", load {load:.1f} on {device['cores']} cores" if load is not None else ""
         return (
             f"{self.path.name}: {len(self.rows)} rows of kind {self.kind}, {self.date[:10]}, on "
-            f"{device['name']} ({device['type']}), {device['threads']} threads{busy}"
+            f"{device['name']} ({device['type']}), {threads_of(device)}{busy}"
         )
 
 

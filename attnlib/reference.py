@@ -13,7 +13,14 @@ from attnlib.comparable import estimate_words, what_it_needs
 from attnlib.config import TITLES, TrainConfig, profile_defaults
 from attnlib.parameters import parameter
 from attnlib.runs import Run, find_folders, list_runs
-from attnlib.statistics import Estimate, holm, mcnemar, mean_interval, paired_difference
+from attnlib.statistics import (
+    Estimate,
+    holm,
+    mcnemar,
+    mean_interval,
+    p_words,
+    paired_difference,
+)
 from attnlib.thesis import Thesis
 
 if TYPE_CHECKING:
@@ -224,8 +231,7 @@ def answer(rows: Mapping[str, Row], claims: Sequence[Claim] = CLAIMS) -> list[An
 
     ``holds`` and ``the opposite holds`` where the whole interval lies on one side of zero and the
     corrected test agrees; ``not decided`` otherwise; ``not run`` where a row has no record. Of
-    several seeds the largest p-value counts: each of them must tell the difference from chance
-    (an intersection-union test, Berger 1982).
+    several seeds the largest p-value counts (an intersection-union test, Berger 1982).
     """
     made = [c for c in claims if rows[c.first].runs and rows[c.second].runs]
     p_values = []
@@ -276,7 +282,7 @@ def answer_table(answers: Sequence[Answer]) -> "pd.DataFrame":
         points = (
             f"{100 * gap.value:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]" if gap else ""
         )
-        p_value = f"{p:.2g}" if gap else ""
+        p_value = p_words(p) if gap else ""
         lines[claim.text] = {
             "difference, points [95%]": points, "p (McNemar, Holm)": p_value, "verdict": verdict,
         }  # fmt: skip

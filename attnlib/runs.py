@@ -120,22 +120,22 @@ class Run:
 
     def summary(self) -> str:
         """Where the numbers come from, a fact a line."""
-        record = self.record
-        git, device = record["git"], record["device"]
+        record, git, device = self.record, self.record["git"], self.record["device"]
         facts = {
             "command": record["command"],
             "data": f"{record['dataset']['title']}, SHA-256 {record['dataset']['sha256'][:16]}...",
             "parameters": f"{record['cost']['parameters']:,}",
             "speed": f"{record['cost']['train_images_per_second']:.0f} training images a second",
             "time": f"{record['cost']['wall_seconds']:.0f} s",
-            "device": f"{device['name']}, {device['threads']} threads, {record['precision']}",
+            "device": f"{device['name']}, {threads_of(device)}, {record['precision']}",
             "commit": f"{git['commit']}{' with changes' if git['dirty'] else ''}",
             "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
             "finished": record["finished"],
         }
-        indent = " " * 12
         return "\n".join(
-            textwrap.fill(f"{fact:12}{value}", 80, subsequent_indent=indent, break_on_hyphens=False)
+            textwrap.fill(
+                f"{fact:12}{value}", 80, subsequent_indent=" " * 12, break_on_hyphens=False
+            )
             for fact, value in facts.items()
         )
 
@@ -162,6 +162,11 @@ def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = 
         tokens=config["tokens"],
         drop_path=config["drop_path"],
     )
+
+
+def threads_of(device: dict[str, Any]) -> str:
+    """How many threads computed, in words."""
+    return f"{device['threads']} thread{'s' * (device['threads'] != 1)}"
 
 
 def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
@@ -291,10 +296,9 @@ def describe_versions() -> dict[str, str]:
 
 def describe_git() -> dict[str, Any]:
     """Commit of attnlib's own checkout and whether it has changes; None outside of one."""
-    package = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(package), *arguments]
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     try:

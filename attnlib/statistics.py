@@ -109,6 +109,11 @@ def paired_difference(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> Est
     return Estimate(value, float(value - down), float(value + up), n)
 
 
+def p_words(p: float) -> str:
+    """A p-value as readers see it: two digits; below what a float holds, only that it is below."""
+    return f"{p:.2g}" if p >= 1e-300 else "< 1e-300"
+
+
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided p-value of McNemar's test (McNemar 1947): a fair coin on the discordant.
 

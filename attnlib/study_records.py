@@ -128,6 +128,7 @@ def read_votes_study(lines: Iterable[str]) -> VotesStudy:
     parts = _by_part(record)
     people = [Crowd(row["name"], row["images"], row["agreement"]) for row in parts["people"]]
     runs = [_comparison(row, parts) for row in parts.get("run", [])]
+    told[-1] += f" It holds the {len(runs)} runs that were there then."
     return VotesStudy("\n".join(told), people, runs)
 
 

@@ -10,7 +10,7 @@ import argparse
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from attnlib.comparison import label_runs
-from attnlib.runs import Run, list_runs
+from attnlib.runs import Run, list_runs, threads_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Drawn in these colours, then given the page's own, which differ in light and dark (custom.css).
@@ -134,8 +134,7 @@ def curve_words(history: Sequence[Mapping[str, Any]], best: int) -> tuple[str, s
 
 def device_words(device: Mapping[str, Any]) -> str:
     """What a run computed on."""
-    threads = "1 thread" if device["threads"] == 1 else f"{device['threads']} threads"
-    return f"{device['name']}, {threads}"
+    return f"{device['name']}, {threads_of(device)}"
 
 
 def commit_words(git: Mapping[str, Any]) -> str:
@@ -163,7 +162,7 @@ def provenance(record: Mapping[str, Any]) -> str:
     return table(("What", "Value"), rows)
 
 
-def run_page(label: str, run: Run, address: str) -> str:
+def run_page(label: str, run: Run, address: str, there: Collection[str] = ()) -> str:
     """Markdown of one run's page; its figure lies beside it as NAME.svg."""
     record, metrics, cost = run.record, run.record["metrics"], run.record["cost"]
     data, accuracy = record["dataset"], metrics["test_accuracy"]
@@ -178,15 +177,20 @@ def run_page(label: str, run: Run, address: str) -> str:
 
 The model, with {cost["parameters"]:,} parameters, recognises {interval(accuracy)} of the
 {accuracy["n"]:,} test images of {data["title"]}; the brackets hold the interval
-({accuracy["method"].replace(" %", "%")}). Training took {cost["wall_seconds"]:,.0f} seconds on
-{device_words(record["device"])}.
+({accuracy["method"].replace(" %", "%")}). Trained at
+{run.config["img_size"]} pixels for {run.config["epochs"]} epochs (profile {run.config["profile"]})
+in {cost["wall_seconds"]:,.0f} seconds on {device_words(record["device"])}.{taught(run, there)}
 
 ```bash
 {command(record["command"])}
 ```
 
-The same settings can be given to the
-[training notebook in Colab]({colab}/blob/main/notebooks/train.ipynb).
+In the [training notebook in Colab]({colab}/blob/main/notebooks/train.ipynb) the same settings are,
+in its first cell:
+
+```python
+{assignments(record["command"])}
+```
 
 ## Learning curves
 
@@ -207,6 +211,25 @@ The same settings can be given to the
 {table(("Setting", "Value"), settings)}
 :::
 """
+
+
+def taught(run: Run, there: Collection[str]) -> str:
+    """That the teacher is trained first, since a kept one has no weights; linked if its page is."""
+    teacher = run.record["teacher"]
+    if not teacher:
+        return ""
+    name = f"{{ref}}`run-{teacher}`" if teacher in there else f"`{teacher}`"
+    return f" Its teacher has to be trained first: {name}."
+
+
+def assignments(line: str) -> str:
+    """The options of a command, ``-p name value``, as lines of a notebook's parameters."""
+    words = shlex.split(line)
+    pairs = [(words[n + 1], words[n + 2]) for n, word in enumerate(words) if word == "-p"]
+    plain = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?|True|False|None")
+    return "\n".join(
+        f"{name} = {value if plain.fullmatch(value) else repr(value)}" for name, value in pairs
+    )
 
 
 def command(line: str) -> str:
@@ -241,7 +264,8 @@ def index_page(runs: Mapping[str, Run]) -> str:
     header = ("Run", "Test accuracy [95% interval]", "Data", "Parameters", "Seconds")
     return f"""{head}Every row is a finished run record. Its page gives the command that made it,
 its configuration, the learning curves and where the numbers come from. Each row is one run with one
-seed: two rows can be told apart only where their intervals allow it.
+seed. Intervals that lie apart tell two rows apart; where they overlap, a paired test on the same
+images may still do so ({{doc}}`errors`).
 
 {table(header, rows, "lllrr")}"""
 
@@ -266,10 +290,12 @@ def main() -> None:
     for path in records.iterdir():
         if path.stem not in {run.name for run in runs.values()}:
             path.unlink()
+    there = [run.name for run in runs.values()]
     for label, run in runs.items():
         curves = learning_curves(run.history, run.record["metrics"]["best_epoch"], run.name)
         write(records / f"{run.name}.svg", curves)
-        write(records / f"{run.name}.md", run_page(label, run, project["urls"]["Repository"]))
+        page = run_page(label, run, project["urls"]["Repository"], there)
+        write(records / f"{run.name}.md", page)
     write(options.out / "index.md", index_page(runs))
 
 

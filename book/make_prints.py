@@ -84,8 +84,15 @@ def once(pdf: bytes) -> bytes:
 
     Blanks take the place of the repetition, because a PDF counts its bytes.
     """
-    twice = re.compile(rb"/Title \(((?:[^()\\]|\\.)+)\1\)")
-    return twice.sub(lambda m: b"/Title (" + m[1] + b" " * len(m[1]) + b")", pdf)
+    letter = rb"(?:[^()\\]|\\.)"
+    whole, beginning = rb"(%b+)\1()" % letter, rb"(%b{8,})\1(%b*)" % (letter, letter)
+    for twice in (whole, beginning):
+        pdf = re.sub(
+            rb"/Title \(" + twice + rb"\)",
+            lambda m: b"/Title (" + m[1] + m[2] + b" " * len(m[1]) + b")",
+            pdf,
+        )
+    return pdf
 
 
 def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
@@ -151,6 +158,10 @@ def without_buttons(config: dict[str, Any]) -> dict[str, Any]:
         "epub_basename": "attnlib",
         "epub_title": config["title"],
         "epub_publisher": config["author"],
+        "epub_contributor": config["author"],
+        "epub_copyright": f"{config['copyright']}, CC BY 4.0",
+        "epub_description": "A companion to a thesis on attention layers that recognise images: "
+        "explained, run again and checked.",
         "epub_show_urls": "no",
         "epub_identifier": "attnlib",
         "epub_uid": "attnlib",

@@ -70,15 +70,28 @@ def device() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def inputs_of(paths: Collection[str]) -> list[str]:
-    """The files to hash: of another executed notebook its run's record, which others read."""
-    files = {
-        str(Path(p).with_name("record.json")) if p.endswith("train.ipynb") else p for p in paths
-    }
+def inputs_of(paths: Collection[str], root: Path = Path()) -> list[str]:
+    """The files to hash; a run, named by its record or its executed notebook, stands for its files.
+
+    Those are its record, its history and its arrays: what pages draw from.
+    """
+    files = {p for p in paths if not p.endswith("train.ipynb")}
+    for path in map(Path, paths):
+        if path.name in ("train.ipynb", "record.json"):
+            folder = root / path.parent
+            own = [folder / "record.json", *folder.glob("history.jsonl"), *folder.glob("*.npz")]
+            files |= {str(file.relative_to(root)) for file in own}
     return sorted(files)
 
 
-def make_stamp(executed: Notebook, source: str, inputs: Iterable[str], root: Path) -> Notebook:
+def datasets_of(inputs: Iterable[str], root: Path) -> dict[str, str]:
+    """The data that the records among the inputs are about: title and hash."""
+    records = [json.loads((root / p).read_text()) for p in inputs if p.endswith("record.json")]
+    data = [record["dataset"] for record in records if "dataset" in record]
+    return {each["title"]: each["sha256"][:16] for each in data}
+
+
+def make_stamp(executed: Notebook, source: str, inputs: Collection[str], root: Path) -> Notebook:
     """The stamp of an executed notebook; paths are relative to ``root``."""
     original = json.loads((root / source).read_text(encoding="utf-8"))
     if digest_cells(executed) != digest_cells(original):
@@ -90,6 +103,7 @@ def make_stamp(executed: Notebook, source: str, inputs: Iterable[str], root: Pat
         "parameters": executed["metadata"].get("papermill", {}).get("parameters", {}),
         "inputs": {path: digest((root / path).read_bytes()) for path in inputs},
         "data": {DIGITS: digest_digits()},
+        "data of records": datasets_of(inputs, root),
         "device": device(),
     }
 

@@ -20,6 +20,8 @@ import compare_runs  # noqa: E402
 LABELS = np.arange(400) % 3
 FIRST, SECOND = "deit_t-digits-quick-s0-01234567", "resnet18-digits-quick-s0-89abcdef"
 OTHER = "resnet18-digits-quick-s3-00000000"
+CHOICE = {"dataset": "digits", "profile": "quick", "seed": 0}
+CONFIG = {"model": "resnet18", "epochs": 6, "lr": 5e-4} | CHOICE
 
 
 def write_runs(folder: Path) -> None:
@@ -29,10 +31,13 @@ def write_runs(folder: Path) -> None:
         path = folder / name
         record = json.loads((path / "record.json").read_text())
         record["metrics"]["test_accuracy"] |= {
-            "value": accuracy, "low": accuracy - 0.04, "high": accuracy + 0.03, "n": 400
+            "value": accuracy, "low": round(accuracy - 0.04, 2), "high": round(accuracy + 0.03, 2),
+            "n": 400,
         }  # fmt: skip
+        model = name.split("-")[0]
+        record["command"] = f"papermill notebooks/train.ipynb OUT.ipynb -p model {model}"
         (path / "record.json").write_text(json.dumps(record))
-        config = {"model": name.split("-")[0], "epochs": 6, "lr": 5e-4, "seed": 0}
+        config = {"model": model, "epochs": 6, "lr": 5e-4} | CHOICE
         (path / "config.json").write_text(json.dumps(config))
         right = np.arange(400) < 400 * accuracy
         decided = np.where(right, LABELS, (LABELS + 1) % 3)
@@ -88,6 +93,12 @@ def record_of(folder: Path, name: str) -> dict[str, Any]:
     return json.loads((folder / name / "record.json").read_text())
 
 
+def with_accuracy(record: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """The record with other numbers in its test accuracy."""
+    accuracy = record["metrics"]["test_accuracy"] | values
+    return record | {"metrics": record["metrics"] | {"test_accuracy": accuracy}}
+
+
 def test_data_in_the_page_are_the_records_and_the_paired_differences(folder: Path):
     content = json.loads(compare_runs.data_of(list_runs(folder)))
     assert [run["name"] for run in content["runs"]] == [FIRST, SECOND]
@@ -131,7 +142,7 @@ def test_keyboard_alone_changes_a_run_and_the_curve(page: Any):
 def test_pasted_record_is_matched_and_judged_by_the_interval_of_the_difference(
     page: Any, folder: Path
 ):
-    own = record_of(folder, SECOND)
+    own = record_of(folder, SECOND) | {"finished": "2026-02-02T00:00:00+00:00"}
     kind, said = paste(page, own)
     assert kind == "agrees" and "of exactly this configuration" in said and SECOND in said
     own["name"] = OTHER
@@ -139,7 +150,7 @@ def test_pasted_record_is_matched_and_judged_by_the_interval_of_the_difference(
     kind, said = paste(page, own)
     assert kind == "agrees" and "paste config.json" in said and "+2.0 points" in said
     own["metrics"]["test_accuracy"] |= {"value": 0.7, "low": 0.66, "high": 0.73}
-    kind, said = paste(page, own, {"model": "resnet18", "epochs": 6, "lr": 5e-4, "seed": 3})
+    kind, said = paste(page, own, CONFIG | {"seed": 3})
     assert kind == "differs" and "but for the seed" in said
     assert "80.0% [76.0, 83.0]" in said and "\N{MINUS SIGN}10.0 points" in said
 
@@ -153,11 +164,108 @@ def test_record_that_fits_no_run_or_is_none_is_told_so(page: Any, folder: Path):
     assert kind == "fault" and "dataset.sha256" in said and "metrics.test_accuracy.low" in said
     kind, said = paste(page, own | {"name": "vit_b_16-digits-quick-s0-00000000"})
     assert kind == "none" and "No run here" in said
-    config = {"model": "resnet18", "epochs": 7, "lr": 5e-4, "seed": 3}
-    kind, said = paste(page, own | {"name": OTHER}, config)
+    kind, said = paste(page, own | {"name": OTHER}, CONFIG | {"epochs": 7, "seed": 3})
     assert kind == "none" and "differs in epochs" in said
     kind, said = paste(page, own | {"dataset": own["dataset"] | {"sha256": "0" * 64}})
     assert kind == "none" and "other data" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "field", "valid"),
+    [
+        ({"value": 44.8}, "value is 44.8", "a share from 0 to 1"),
+        ({"low": -0.1}, "low is -0.1", "from 0 to the value, 0.8"),
+        ({"high": 1.2}, "high is 1.2", "from the value, 0.8, to 1"),
+        ({"value": 0.5}, "low is 0.76", "from 0 to the value, 0.5"),  # the old interval beside it
+        ({"value": 0.95}, "high is 0.83", "from the value, 0.95, to 1"),
+        ({"low": 0.83, "high": 0.76}, "low is 0.83", "from 0 to the value, 0.8"),
+        ({"n": 0}, "n is 0", "a whole number of images, 1 or more"),
+        ({"n": 399.5}, "n is 399.5", "a whole number of images, 1 or more"),
+    ],
+)
+def test_accuracy_out_of_its_range_is_refused_by_name(
+    page: Any, folder: Path, values: dict[str, float], field: str, valid: str
+):
+    own = with_accuracy(record_of(folder, SECOND) | {"name": OTHER}, **values)
+    kind, said = paste(page, own)
+    assert kind == "fault"
+    assert f"metrics.test_accuracy.{field}," in said and f"must be {valid}." in said
+
+
+@pytest.mark.slow
+def test_accuracies_at_the_ends_of_their_range_are_taken(page: Any, folder: Path):
+    own = record_of(folder, SECOND) | {"name": OTHER}
+    for values in ({"value": 1, "low": 0.99, "high": 1}, {"value": 0, "low": 0, "high": 0.01}):
+        assert paste(page, with_accuracy(own, **values))[0] == "differs"
+
+
+@pytest.mark.slow
+def test_other_number_of_test_images_is_told(page: Any, folder: Path):
+    own = record_of(folder, SECOND) | {"name": OTHER}
+    kind, said = paste(page, with_accuracy(own, n=300))
+    assert kind == "agrees" and "tested on 300 images, ours on 400" in said
+    assert "tested on" not in paste(page, own)[1]
+    kind, said = paste(page, with_accuracy(own, n=None))
+    assert kind == "fault" and "it lacks metrics.test_accuracy.n" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pasted", "kind"),
+    [("null", "null"), ("7", "a number"), ("[]", "a list"), ('"x"', "a string"), ("true", "true")],
+)
+def test_json_that_is_no_object_is_told_what_it_is(page: Any, folder: Path, pasted: str, kind: str):
+    for name, texts in (("record", (pasted,)), ("config", (record_of(folder, SECOND), pasted))):
+        verdict, said = paste(page, *texts)
+        assert verdict == "fault" and f"pasted as {name}.json is {kind}" in said
+        assert "from { to }" in said
+
+
+@pytest.mark.slow
+def test_config_that_is_none_or_another_run_s_is_refused(page: Any, folder: Path):
+    own = record_of(folder, SECOND) | {"name": OTHER}
+    kind, said = paste(page, own, own)
+    assert kind == "fault" and "no config.json of a run: it lacks model" in said
+    for name, config, why in (
+        (OTHER, CONFIG, "begins resnet18-digits-quick-s0"),
+        (OTHER, CONFIG | {"seed": 3, "model": "deit_t"}, "begins deit_t-digits-quick-s3"),
+        (SECOND, CONFIG | {"epochs": 7}, "differ from config.json in epochs"),
+        ("resnet18-digits-quick-s0-00000000", CONFIG, f"is named {SECOND}"),
+    ):
+        kind, said = paste(page, own | {"name": name}, config)
+        assert kind == "fault" and "contradict each other" in said and why in said
+    command = own["command"] + " -p epochs 7"
+    kind, said = paste(page, own | {"command": command}, CONFIG | {"seed": 3})
+    assert kind == "fault" and "command sets epochs to 7, but in config.json it is 6" in said
+    kind, _ = paste(page, own, CONFIG | {"seed": 3, "runs_dir": "/elsewhere", "data_path": "/x"})
+    assert kind == "agrees"
+
+
+@pytest.mark.slow
+def test_our_own_record_agrees_only_with_itself(page: Any, folder: Path):
+    own = record_of(folder, SECOND)
+    for config in ("", CONFIG):
+        kind, said = paste(page, own, config)
+        assert kind == "itself" and "This is our record itself" in said and "repetition" in said
+    kind, said = paste(page, with_accuracy(own, value=0.81))
+    assert kind == "fault" and "another metrics.test_accuracy.value: it was altered" in said
+    kind, said = paste(page, own | {"git": {"commit": "f" * 40}})
+    assert kind == "agrees" and "itself" not in said
+
+
+@pytest.mark.slow
+def test_another_seed_may_explain_a_difference_but_not_one_of_the_same_seed(
+    page: Any, folder: Path
+):
+    own = with_accuracy(record_of(folder, SECOND), value=0.7, low=0.66, high=0.73)
+    own["finished"] = "2026-02-02T00:00:00+00:00"
+    kind, said = paste(page, own, CONFIG)
+    assert kind == "differs" and "may explain it" not in said
+    kind, said = paste(page, own | {"name": OTHER}, CONFIG | {"seed": 3})
+    assert kind == "differs" and "Another seed may explain it." in said
+    kind, said = paste(page, own | {"name": OTHER})
+    assert kind == "differs" and "Another seed or another setting may explain it." in said
 
 
 @pytest.mark.slow

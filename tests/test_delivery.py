@@ -125,6 +125,9 @@ def test_bookmarks_say_a_heading_once_and_the_file_keeps_its_length():
     once = load("make_prints").once
     pdf = b"<</Title (Attention (a)>> <</Title (HeadsHeads)>> <</Title (no no)>>"
     assert once(pdf) == b"<</Title (Attention (a)>> <</Title (Heads     )>> <</Title (no no)>>"
+    assert once(b"/Title (DeiT-T, hardDeiT-T, hard, digits)") == (
+        b"/Title (DeiT-T, hard, digits            )"
+    )
 
 
 def test_page_of_an_epub_becomes_xml_that_it_may_hold():

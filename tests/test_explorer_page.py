@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
+sys.path.insert(0, str(BOOK / "_ext"))
+import explorer  # noqa: E402
+
 LAYERS, HEADS, PREFIX, SIDE = 12, 3, 2, 14  # a DeiT-T of 224 pixels
 TOKENS = PREFIX + SIDE**2
 pytestmark = pytest.mark.slow
@@ -60,7 +64,7 @@ def page(arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
         '<meta name="viewport" content="width=device-width">'
         f"<style>:root {{ --pst-color-accent: #a0a }} {style}</style>"
         "<figure class=attention-explorer id=fig>"
-        "<div class=explorer-static>still</div>"
+        f"<div class=explorer-static>still{explorer.STILL}</div>"
         f'<script type="application/json">{json.dumps(payload)}</script>'
         f"<script>{script}</script></figure></html>",
         encoding="utf-8",
@@ -118,6 +122,46 @@ def test_arrow_keys_step_over_patches(opened: Any, arrays: dict[str, np.ndarray]
     assert "the patch in row 2, column 3 attends" in said(opened) and strongest(row) in said(opened)
     focused.send_keys(Keys.CONTROL, Keys.END)
     assert "row 14, column 14 attends" in said(opened)
+
+
+def test_choosing_who_attends_leaves_the_focus_in_its_group(opened: Any):
+    radios = opened.find_elements(By.CSS_SELECTOR, ".explorer-settings fieldset input")[:3]
+    opened.execute_script("arguments[0].focus()", radios[0])
+    for radio, asks in zip(
+        [*radios[1:], radios[0]],
+        ("distillation token", "the patch in row 1, column 1", "class token"),
+        strict=True,
+    ):
+        opened.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+        assert opened.switch_to.active_element == radio and radio.is_selected()
+        assert f"{asks} attends" in said(opened)
+
+
+def test_new_image_is_announced_with_what_the_models_say(opened: Any):
+    named = opened.find_element(By.CLASS_NAME, "explorer-named")
+    assert named.get_attribute("aria-live") == "polite" and "class cat" in named.text
+    opened.find_elements(By.CSS_SELECTOR, ".explorer-images input")[1].send_keys(Keys.SPACE)
+    assert "class dog" in named.text
+
+
+def test_idle_answer_after_load_changes_nothing_that_is_shown(browser: Any, page: Path):
+    catch = {"source": "window.requestIdleCallback = warm => { window.warm = warm; }"}
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", catch)
+    try:
+        browser.get(page.as_uri())
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    point(browser, 3, 4, "pointermove")
+    script = """const live = document.querySelector('.explorer-live');
+        const canvases = [...live.querySelectorAll('canvas')];
+        const shown = () => [live.innerHTML, ...canvases.map(canvas => canvas.toDataURL())].join();
+        const told = new MutationObserver(() => {});
+        told.observe(document.querySelector('[role=status]'), {childList: true, subtree: true});
+        const before = shown();
+        window.warm();
+        return [shown() === before, told.takeRecords().length]"""
+    assert browser.execute_script(script) == [True, 0]  # and nothing is announced again
+    assert "row 3, column 4 attends" in said(browser)
 
 
 def test_layer_head_rollout_and_image_are_the_arrays_own(
@@ -202,9 +246,10 @@ def test_strongest_place_is_the_most_orange(opened: Any):
 def test_static_figure_gives_way_and_comes_back_in_print(opened: Any):
     still = opened.find_element(By.CLASS_NAME, "explorer-static")
     assert not still.is_displayed()
+    words = "A still picture; the interactive one needs JavaScript."
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
-        assert still.is_displayed()
+        assert still.is_displayed() and words in still.text
         assert not opened.find_element(By.CLASS_NAME, "explorer-live").is_displayed()
     finally:
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -11,6 +11,7 @@ from attnlib.features import (
     mean_range,
     real_features,
     robust_range,
+    tell_between,
 )
 from attnlib.record import NothingToRecordError
 from attnlib.vit import DeiT, EncoderSize
@@ -80,3 +81,9 @@ def test_dull_share_counts_maps_all_black_or_white() -> None:
 def test_a_threshold_that_is_no_share_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match=r"threshold: expected a number in \(0, 1\]"):
         dull_share(torch.rand(1, 1, 4, 4), threshold)
+
+
+def test_between_is_not_decided_by_less_than_what_counts_as_a_difference():
+    assert tell_between(0.5, 0.4, 0.6, 0.02) == "holds"
+    assert tell_between(0.7, 0.4, 0.6, 0.02) == "does not hold"
+    assert tell_between(0.61, 0.4, 0.6, 0.02) == tell_between(0.41, 0.4, 0.6, 0.02) == "not decided"

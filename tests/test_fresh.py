@@ -17,6 +17,8 @@ import fresh  # noqa: E402
 import reproduce_this  # noqa: E402
 import stamp  # noqa: E402
 
+RECORD = '{"dataset": {"title": "Some photographs", "sha256": "0123456789abcdef01"}}'
+
 
 @pytest.fixture
 def executed(tmp_path: Path) -> Path:
@@ -24,11 +26,12 @@ def executed(tmp_path: Path) -> Path:
     (tmp_path / "attnlib").mkdir()
     (tmp_path / "attnlib" / "vit.py").write_text("depth = 12\n")
     (tmp_path / "runs" / "a").mkdir(parents=True)
-    (tmp_path / "runs" / "a" / "record.json").write_text("{}")
+    (tmp_path / "runs" / "a" / "record.json").write_text(RECORD)
+    (tmp_path / "runs" / "a" / "predictions.npz").write_bytes(b"1")
     (tmp_path / "pyproject.toml").write_text("")
     book_sample.write_executed(tmp_path, "train", "Training")
-    inputs = stamp.inputs_of(["attnlib/vit.py", "runs/a/train.ipynb"])
-    assert inputs == ["attnlib/vit.py", "runs/a/record.json"]
+    inputs = stamp.inputs_of(["attnlib/vit.py", "runs/a/train.ipynb"], tmp_path)
+    assert inputs == ["attnlib/vit.py", "runs/a/predictions.npz", "runs/a/record.json"]
     page = tmp_path / "book" / "runs" / "train.ipynb"
     notebook = read(page)
     notebook["metadata"]["papermill"] = {
@@ -55,8 +58,14 @@ def test_page_is_fresh_after_it_was_executed(executed: Path):
     assert changed(executed) == []
     html = fresh.mark(read(executed / "book" / "runs" / "train.ipynb"), [])
     assert "Outputs match this code" in html and 'class="freshness fresh"' in html
-    for fact in ("model = deit_t", "2026-01-01 12:00 UTC", "notebooks/train.ipynb", "1 files"):
+    for fact in ("model = deit_t", "2026-01-01 12:00 UTC", "notebooks/train.ipynb", "1 files",
+                 "Some photographs, 0123456789abcdef<"):  # fmt: skip
         assert fact in html
+
+
+def test_other_predictions_make_a_page_stale(executed: Path):
+    (executed / "runs" / "a" / "predictions.npz").write_bytes(b"2")
+    assert changed(executed) == ["runs/a/predictions.npz"]
 
 
 @pytest.mark.parametrize("path", ["attnlib/vit.py", "runs/a/record.json"])
@@ -114,6 +123,15 @@ def test_figure_names_its_command_time_device_and_notebook(executed: Path):
     assert "7.5 seconds" in html and "0.43 seconds" in html and "a &lt;fast&gt; device" in html
     assert '<a href="https://colab/x">Open notebooks/train.ipynb in Colab</a>' in html
     assert "model = &#x27;deit_t&#x27;\n" in html
+
+
+def test_figure_of_a_run_names_the_command_that_makes_the_run_first(executed: Path):
+    notebook = read(executed / "book" / "runs" / "train.ipynb")
+    notebook["metadata"]["papermill"]["parameters"] = {"run": "a"}
+    (executed / "runs" / "a" / "record.json").write_text('{"command": "papermill it"}')
+    html = reproduce_this.details(notebook, "fig-train", "notebooks/x.ipynb", "", executed)
+    assert "<pre>papermill it\npapermill notebooks/x.ipynb OUT.ipynb -p run a</pre>" in html
+    assert "the first command has made the run" in html
 
 
 @pytest.mark.slow

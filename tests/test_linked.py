@@ -135,23 +135,58 @@ def test_cell_opens_its_images_by_mouse(opened: Any) -> None:
     tiles = opened.find_elements(By.CSS_SELECTOR, ".confusion-opened [role=img]")
     told = [tile.get_attribute("aria-label") for tile in tiles]
     assert [int(re.findall(r"\d+", each)[0]) for each in told] == own.tolist()
-    assert all("first says class 1" in each for each in told)
+    assert all("good says class 1" in each for each in told)
     assert "data:image/jpeg" in tiles[0].value_of_css_property("background-image")
-    assert f"{len(own)} images" in opened.find_element(By.CLASS_NAME, "confusion-opened").text
+    words = f"{len(own)} images of the true class class 0 that good takes for class 1."
+    text = opened.find_element(By.CLASS_NAME, "confusion-opened").text
+    assert words in text and "what good says | what bad says" in text
     assert console_faults(opened) == []
 
 
 @pytest.mark.slow
 def test_first_right_second_wrong_counts_what_the_second_takes_them_for(opened: Any) -> None:
     some = compare()
-    choose(opened, "first right, second wrong")
+    choose(opened, "only good is right")
     places = errors.error_sets(some.correct("good"), some.correct("bad")).only_a
     expected = np.zeros((4, 4), int)
     np.add.at(expected, (some.labels[places], some.decisions("bad")[places]), 1)
     assert (matrix(opened) == expected).all()
-    choose(opened, "both wrong")
+    choose(opened, "both are wrong")
     both = errors.error_sets(some.correct("good"), some.correct("bad")).both_wrong
     assert matrix(opened).sum() == len(both) and matrix(opened).trace() == 0
+
+
+@pytest.mark.slow
+def test_runs_go_by_their_names(opened: Any) -> None:
+    labels = [label.text for label in opened.find_elements(By.CSS_SELECTOR, ".confusion label")]
+    assert [label.split(" (")[0] for label in labels] == [
+        "all images", "only good is right", "only bad is right", "both are wrong", "good", "bad"
+    ]  # fmt: skip
+    text = opened.find_element(By.TAG_NAME, "article").text.lower()
+    assert "first" not in text.replace("the first two counts", "") and "second" not in text
+    choose(opened, "only good is right")
+    opened.find_elements(By.CSS_SELECTOR, ".linked-confusion td")[1].click()
+    text = opened.find_element(By.CLASS_NAME, "confusion-opened").text
+    assert text.startswith("Where only good is right: ") and "that bad takes for class 1" in text
+
+
+@pytest.mark.slow
+def test_another_choice_closes_the_list_and_frees_its_cell(opened: Any) -> None:
+    for choice in ("both are wrong", "only good is right"):
+        opened.find_elements(By.CSS_SELECTOR, ".linked-confusion td")[1].click()
+        selected = By.CSS_SELECTOR, "td[aria-selected=true]"
+        assert len(opened.find_elements(*selected)) == 1
+        choose(opened, choice)
+        assert opened.find_elements(*selected) == []
+        assert opened.find_element(By.CLASS_NAME, "confusion-opened").text == ""
+
+
+@pytest.mark.slow
+def test_rows_and_columns_say_what_they_are(opened: Any) -> None:
+    for label in ("true class", "decision"):
+        heading = opened.find_element(By.XPATH, f"//thead//th[.='{label}']")
+        assert heading.is_displayed()
+        assert heading.value_of_css_property("writing-mode") == "horizontal-tb"
 
 
 @pytest.mark.slow

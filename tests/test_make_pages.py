@@ -46,6 +46,18 @@ def test_page_tells_all_of_its_record(sources: Path):
     facts = (record["git"]["commit"], record["dataset"]["sha256"], "uncommitted", "x86_64", "360")
     assert all(fact in page for fact in facts)
     assert "rises from 46.5% after epoch 1 to 88.4% after epoch 5" in page
+    assert "distillation = 'hard'\n" in page and "\nseed = 0\n" in page  # for Colab's first cell
+
+
+def test_page_of_a_student_leads_to_its_teacher(sources: Path, tmp_path: Path):
+    shutil.copytree(sources, tmp_path, dirs_exist_ok=True)
+    record = tmp_path / "runs" / "deit_t-b" / "record.json"
+    for teacher, name in (("resnet18-a", "{ref}`run-resnet18-a`"), ("gone", "`gone`")):
+        told = json.loads(record.read_text()) | {"teacher": teacher}
+        record.write_text(json.dumps(told))
+        book_sample.make_pages(tmp_path)
+        page = (tmp_path / "book" / "runs" / "records" / "deit_t-b.md").read_text()
+        assert f"Its teacher has to be trained first: {name}." in page
 
 
 def test_table_lists_kept_and_fresh_runs_with_links_to_their_pages(sources: Path):
@@ -66,7 +78,7 @@ def test_runs_with_one_title_are_told_apart(tmp_path: Path):
     record = json.loads(path.read_text(encoding="utf-8"))
     for seed, name in enumerate(("resnet18-a", "resnet18-b")):
         config = tmp_path / "runs" / name / "config.json"
-        config.write_text(json.dumps({"seed": seed}), encoding="utf-8")
+        config.write_text(json.dumps(book_sample.CONFIG | {"seed": seed}), encoding="utf-8")
     book_sample.make_pages(tmp_path)
     table = index.read_text(encoding="utf-8")
     assert "[ResNet-18, seed 0]" in table and "[ResNet-18, seed 1]" in table

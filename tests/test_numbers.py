@@ -373,6 +373,40 @@ def test_box_opens_on_hover_focus_and_tap_closes_with_escape_and_fits_a_phone(
     resize(browser, WIDE)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("above", [0, 350, 420, 500, 780])
+def test_box_on_a_phone_never_covers_the_number_that_was_tapped(
+    browser: Any, built: Built, tmp_path: Path, above: int
+):
+    """Wherever the number stands, and however long its box."""
+    from selenium.webdriver.common.by import By
+
+    static = ROOT / "book" / "_static"
+    number = re.findall(r'<span class="number.*?</span></span>', built.pages["intro"], re.DOTALL)[0]
+    fact = '<span class="number-term">more</span><span class="number-fact">{}</span></span>'
+    page = tmp_path / "page.html"
+    for facts in ("words", "words " * 400):
+        long = number.removesuffix("</span>") + fact.format(facts)
+        page.write_text(
+            '<!DOCTYPE html><html lang=en><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width">'
+            f"<style>{(static / 'provenance.css').read_text()}</style>"
+            f"<p style='margin-top: {above}px'>{long}</p><script>"
+            f"{(static / 'provenance.js').read_text()}</script></html>"
+        )
+        resize(browser, NARROW)
+        browser.get(page.as_uri())
+        link = browser.find_element(By.CLASS_NAME, "number-link")
+        tap(browser, link)
+        box = browser.find_element(By.CLASS_NAME, "number-facts")
+        assert wait(box.is_displayed)
+        rectangle = "return arguments[0].getBoundingClientRect().toJSON()"
+        number_at, box_at = (browser.execute_script(rectangle, each) for each in (link, box))
+        assert box_at["bottom"] <= number_at["top"] or number_at["bottom"] <= box_at["top"]
+        assert box_at["top"] >= 0 and box_at["bottom"] <= NARROW[1] and box_at["height"] > 100
+    resize(browser, WIDE)
+
+
 def middle(browser: Any, element: Any) -> dict[str, float]:
     """Where the middle of an element is."""
     box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element)

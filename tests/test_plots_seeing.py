@@ -69,6 +69,7 @@ def test_curves_are_means_and_lines_without_colour_can_be_told_apart() -> None:
 
 def test_each_head_is_a_dot_and_their_mean_a_line() -> None:
     figure = heads_by_layer({"entropy": [[1.0, 3.0], [2.0, 5.0]]}, limit=6)
+    assert figure.axes[0].get_ylim()[1] > 6  # the line at the limit is inside the drawing
     (axes,) = figure.axes
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [list(line.get_ydata()) for line in dots] == [[1, 3], [2, 5]]  # type: ignore[arg-type]

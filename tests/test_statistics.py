@@ -8,6 +8,7 @@ from attnlib.statistics import (
     holm,
     mcnemar,
     mean_interval,
+    p_words,
     paired_bootstrap,
     paired_difference,
     wilson_interval,
@@ -162,6 +163,10 @@ def test_mean_interval_is_that_of_statsmodels():
     mean = mean_interval([97.10, 96.8, 97.3])  # DescrStatsW(...).tconfint_mean()
     assert mean[:3] == pytest.approx((97.0666666667, 96.44150571872909, 97.69182761460424))
     assert mean.n == 3
+
+
+def test_a_p_value_is_never_shown_as_zero():
+    assert [p_words(p) for p in (0.0, 4.444e-11, 0.25)] == ["< 1e-300", "4.4e-11", "0.25"]
 
 
 def test_mean_of_one_seed_has_no_interval():

@@ -120,29 +120,63 @@
 
   // ------------------------------------------------------------------------------ your own record
   const KIND = /-s\d+-[0-9a-f]{8}$/; // the seed and the digest of the whole configuration
-  const FREE = ['seed', 'data_path', 'device', 'runs_dir'];
+  const PLACES = ['data_path', 'device', 'runs_dir'];
+  const FREE = ['seed', ...PLACES];
   const read = (id) => {
     const text = byId(id).value.trim();
-    if (!text) return null;
-    try { return JSON.parse(text); } catch (fault) { throw new Error(`${id.replace('check-', '')}.json is not whole: ${fault.message}`); }
+    const file = `${id.replace('check-', '')}.json`;
+    if (!text) return undefined;
+    let value;
+    try { value = JSON.parse(text); } catch (fault) { throw new Error(`${file} is not whole: ${fault.message}`); }
+    const kind = value === null ? 'null' : Array.isArray(value) ? 'a list' : { string: 'a string', number: 'a number', boolean: 'true or false' }[typeof value];
+    if (kind) throw new Error(`What was pasted as ${file} is ${kind}. The file holds an object: paste all of it, from { to }.`);
+    return value;
   };
-  const needed = (record) => {
-    const value = (path) => path.split('.').reduce((inner, key) => inner?.[key], record);
-    const kinds = { name: 'string', 'dataset.sha256': 'string', 'metrics.test_accuracy.value': 'number',
-      'metrics.test_accuracy.low': 'number', 'metrics.test_accuracy.high': 'number' };
-    return Object.entries(kinds).filter(([path, kind]) => typeof value(path) !== kind).map(([path]) => path);
+  const lacks = (object, kinds) => {
+    const value = (path) => path.split('.').reduce((inner, key) => inner?.[key], object);
+    return Object.entries(kinds).filter(([path, kind]) => typeof value(path) !== kind).map(([path]) => path).join(', ');
   };
+  const RECORD = { name: 'string', 'dataset.sha256': 'string', 'metrics.test_accuracy.value': 'number',
+    'metrics.test_accuracy.low': 'number', 'metrics.test_accuracy.high': 'number', 'metrics.test_accuracy.n': 'number' };
+  const CONFIG = { model: 'string', dataset: 'string', profile: 'string', seed: 'number' };
+  const outOfRange = ({ value, low, high, n }) => {
+    const ranges = [['value', value, 0, 1, 'a share from 0 to 1'], ['low', low, 0, value, `from 0 to the value, ${value}`],
+      ['high', high, value, 1, `from the value, ${value}, to 1`]];
+    const wrong = ranges.find(([, number, least, most]) => number < least || number > most);
+    if (wrong) return `metrics.test_accuracy.${wrong[0]} is ${wrong[1]}, but must be ${wrong[4]}.`;
+    return Number.isInteger(n) && n > 0 ? '' : `metrics.test_accuracy.n is ${n}, but must be a whole number of images, 1 or more.`;
+  };
+  // The name without its digest, as TrainConfig.name in attnlib/config.py makes it.
+  const nameOf = (config) => [config.model.replaceAll('/', '_'), ...(config.model.startsWith('atresnet') ? [config.tokens] : []),
+    ...(config.pretrained ? ['pretrained'] : []), ...((config.distillation ?? 'none') === 'none' ? [] : [config.distillation]),
+    config.dataset, config.profile, `s${config.seed}`].join('-');
+  const isSaid = (value, said) => (typeof value === 'number' ? Number(said) === value : plain(value).toLowerCase() === said.toLowerCase());
+  const contradiction = (record, config) => {
+    const name = nameOf(config);
+    if (record.name.replace(/-[0-9a-f]{8}$/, '') !== name) return `the record is named ${record.name}, but a run of this config.json has a name that begins ${name}`;
+    for (const [, key, quoted] of String(record.command).matchAll(/-p (\w+) ('[^']*'|\S+)/g)) {
+      const said = quoted.replaceAll("'", '');
+      if (!PLACES.includes(key) && !isSaid(config[key], said)) return `the record\u2019s command sets ${key} to ${said}, but in config.json it is ${plain(config[key])}`;
+    }
+    const named = runs.find((run) => run.name === record.name);
+    const keys = named ? apart(config, named.config, PLACES) : [];
+    if (keys.length) return `the record has the name of a run here, ${named.label}, whose settings differ from config.json in ${keys.join(', ')}`;
+    const twin = named ? undefined : runs.find((run) => !apart(config, run.config, ['device', 'runs_dir']).length);
+    return twin ? `the record is named ${record.name}, but a run of this config.json is named ${twin.name}` : '';
+  };
+  // The run here that a record stands beside, how it does, and what else may explain a difference.
   const match = (record, config) => {
     const same = runs.find((run) => run.name === record.name);
-    if (same) return [same, 'of exactly this configuration, seed included'];
+    if (same) return [same, 'of exactly this configuration, seed included', ''];
     if (config) {
       const [near, keys] = runs.map((run) => [run, apart(config, run.config, FREE)]).sort((a, b) => a[1].length - b[1].length)[0];
-      return keys.length ? [null, `No run here has this configuration. The nearest, ${near.label}, differs in ${keys.join(', ')}.`]
-        : [near, 'of this configuration but for the seed'];
+      if (keys.length) return [null, `No run here has this configuration. The nearest, ${near.label}, differs in ${keys.join(', ')}.`];
+      return near.config.seed === config.seed ? [near, 'of this configuration, seed included, but for the data\u2019s path', '']
+        : [near, 'of this configuration but for the seed', ' Another seed may explain it.'];
     }
     const kind = record.name.replace(KIND, '');
     const alike = runs.find((run) => run.name.replace(KIND, '') === kind);
-    return alike ? [alike, 'of this model, data set and profile; paste config.json to compare every setting']
+    return alike ? [alike, 'of this model, data set and profile; paste config.json to compare every setting', ' Another seed or another setting may explain it.']
       : [null, 'No run here has this model, data set and profile.'];
   };
   // Newcombe's interval of a difference from two Wilson intervals, images taken as independent.
@@ -150,25 +184,39 @@
     const d = a.value - b.value;
     return [d, d - Math.hypot(a.value - a.low, b.high - b.value), d + Math.hypot(a.high - a.value, b.value - b.low)];
   };
+  const isOurs = (record, run) => record.name === run.name && record.finished === run.finished
+    && String(record.git?.commit ?? 'None').slice(0, 12) === run.commit;
   const judge = (record, config) => {
-    const missing = needed(record);
-    if (missing.length) return ['fault', `This is no finished run record: it lacks ${missing.join(', ')}.`];
-    const [run, how] = match(record, config);
+    const missing = lacks(record, RECORD);
+    if (missing) return ['fault', `This is no finished run record: it lacks ${missing}, or holds something else there.`];
+    const [own, fault] = [record.metrics.test_accuracy, outOfRange(record.metrics.test_accuracy)];
+    if (fault) return ['fault', fault];
+    const unset = config && lacks(config, CONFIG);
+    if (unset) return ['fault', `This is no config.json of a run: it lacks ${unset}, or holds something else there.`];
+    const against = config && contradiction(record, config);
+    if (against) return ['fault', `record.json and config.json contradict each other: ${against}.`];
+    const [run, how, excuse] = match(record, config);
     if (!run) return ['none', how];
     const head = `It stands beside ${run.label} (${run.name}), a run ${how}.`;
     if (run.sha256 !== record.dataset.sha256) return ['none', `${head} But it was tested on other data (another SHA-256), so the accuracies can\u2019t be compared.`];
-    const [own, ours] = [record.metrics.test_accuracy, run.metrics.test_accuracy];
+    const ours = run.metrics.test_accuracy;
+    if (isOurs(record, run)) {
+      const altered = ['value', 'low', 'high', 'n'].filter((key) => Math.abs(own[key] - ours[key]) > 1e-5);
+      return altered.length ? ['fault', `This has the name, the time and the commit of our record of ${run.label}, but another ${altered.map((key) => `metrics.test_accuracy.${key}`).join(', ')}: it was altered, or ours was.`]
+        : ['itself', `This is our record itself, ${run.label} (${run.name}), so it agrees with itself. That is no repetition: paste the record of a run of your own.`];
+    }
     const [d, low, high] = newcombe(own, ours);
     const agrees = low <= 0 && high >= 0;
     const told = `${share(own)} against ${share(ours)}: a difference of ${points(d)} points [${points(low)}, ${points(high)}]`;
-    return [agrees ? 'agrees' : 'differs', `${head} ${told}. ${agrees ? 'It agrees: the interval of the difference holds zero.' : 'It does not agree: the interval of the difference leaves out zero.'}`];
+    const counts = own.n === ours.n ? '' : ` It was tested on ${count(own.n)} images, ours on ${count(ours.n)}.`;
+    return [agrees ? 'agrees' : 'differs', `${head} ${told}.${counts} ${agrees ? 'It agrees: the interval of the difference holds zero.' : `It does not agree: the interval of the difference leaves out zero.${excuse}`}`];
   };
   byId('check-form')?.addEventListener('submit', (event) => {
     event.preventDefault();
     let verdict;
     try {
       const record = read('check-record');
-      verdict = record && typeof record === 'object' ? judge(record, read('check-config')) : ['fault', 'Paste the text of a record.json first.'];
+      verdict = record ? judge(record, read('check-config')) : ['fault', 'Paste the text of a record.json first.'];
     } catch (fault) { verdict = ['fault', fault.message]; }
     byId('check-result').dataset.verdict = verdict[0];
     byId('check-result').replaceChildren(make('p', {}, verdict[1]));

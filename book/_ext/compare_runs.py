@@ -68,6 +68,7 @@ def describe(run: Run, label: str) -> dict[str, Any]:
         "device": f"{record['device']['name']}, {record['precision']}",
         "commit": str(record["git"]["commit"])[:12],
         "date": record["finished"][:10],
+        "finished": record["finished"],
         "command": record["command"],
     }
 

@@ -96,6 +96,9 @@
 
   // Answering -------------------------------------------------------------------------------
 
+  /** Said once: what stands there already is not said again. */
+  const tell = (on, words) => { if (on.textContent !== words) on.textContent = words; };
+
   let marked = [];
   function answer(asked) {
     const row = weights(asked, state.layer, state.head), patches = row.subarray(PREFIX);
@@ -111,10 +114,10 @@
     const where = state.head === "rollout" ? "Rollout through all layers"
       : `Layer ${state.layer + 1}, ${state.head === "mean" ? "mean of heads" : `head ${state.head + 1}`}`;
     const who = tokenName(asked);
-    said.textContent = `${where}: ${asked < PREFIX ? who : `the patch in ${who}`} attends most to the patch in `
+    tell(said, `${where}: ${asked < PREFIX ? who : `the patch in ${who}`} attends most to the patch in `
       + `${tokenName(PREFIX + most)}, with ${patches[most].toFixed(3)} of its attention, `
       + `${(patches[most] * TOKENS).toFixed(1)} times an equal share.`
-      + (PREFIX ? ` The ${PREFIX === 1 ? "class token takes" : "tokens before the patches take"} ${before.toFixed(3)}.` : "");
+      + (PREFIX ? ` The ${PREFIX === 1 ? "class token takes" : "tokens before the patches take"} ${before.toFixed(3)}.` : ""));
     figure.dataset.asked = asked;
     figure.dataset.most = most;
   }
@@ -131,7 +134,7 @@
       const size = data.cam_grid[0] * data.cam_grid[1], map = cam.subarray(state.image * size, (state.image + 1) * size);
       draw(camView, state.image, map, ...data.cam_grid, 255);
     }
-    named.textContent = data.names[state.image];
+    tell(named, data.names[state.image]);
     answer(state.pinned);
   }
 
@@ -169,7 +172,7 @@
   const [imageChoice] = choice("Image", thumbs, 0, value => { state.image = value; refresh(); }, true);
   const tokens = prefixNames.slice(0, PREFIX).map((name, k) => [k, name]);
   const [tokenChoice, asking] = choice("Who attends", [...tokens, [PREFIX, "a patch: step over the picture"]], 0,
-    value => { pin(value); if (value === PREFIX) cells[0].focus(); });
+    value => pin(value));
   const heads = [["mean", "mean"], ...[...Array(HEADS).keys()].map(h => [h, `${h + 1}`]), ["rollout", "rollout"]];
   const [headChoice, headRadios] = choice("Head", heads, "mean", value => { state.head = value; refresh(); });
   const layer = element("input", {type: "range", min: 1, max: LAYERS, value: LAYERS, "aria-label": "Layer"});
@@ -179,7 +182,7 @@
   own.checked = true;
   own.addEventListener("change", () => { state.own = own.checked; refresh(); });
 
-  const view = canvas(ROWS, COLUMNS), named = element("p", {class: "explorer-named"});
+  const view = canvas(ROWS, COLUMNS), named = element("p", {"aria-live": "polite", class: "explorer-named"});
   const grid = element("div", {role: "grid", class: "explorer-grid", "aria-label": "Patches of the image: who attends"});
   const cells = [];
   grid.style.gridTemplateColumns = `repeat(${COLUMNS}, 1fr)`;
@@ -247,4 +250,7 @@
   figure.classList.add("is-live");
   refresh();
   pin(0);
+  // What is shown is drawn once more when the page is idle: the reader's first answer is not a cold one.
+  const idle = window.requestIdleCallback ?? setTimeout;
+  addEventListener("load", () => idle(() => answer(Number(figure.dataset.asked))));
 })();

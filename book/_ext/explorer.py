@@ -31,6 +31,7 @@ from attnlib.exploring import (
 
 SCRIPT = Path(__file__).with_name("explorer.js")
 SHOWN, CELL, HEAD = 4, 88, 30  # images in the static figure; pixels of a cell and of the headings
+STILL = "<p>A still picture; the interactive one needs JavaScript.</p>"
 NOTHING = (
     "<p>No run record in this book holds attention among all tokens yet; the next run that is "
     "trained will.</p>"
@@ -54,7 +55,7 @@ class AttentionExplorer(SphinxDirective):
             self.env.note_dependency(str(file))
         found = find_exploration(root / "results", root / "runs")
         figure = nodes.figure("", classes=["attention-explorer"])
-        static = NOTHING if found is None else static_figure(found)
+        static = NOTHING if found is None else static_figure(found) + STILL
         static = f'<div class="explorer-static">{static}</div>'
         figure += nodes.raw("", static, format="html")
         words = " ".join(self.content)

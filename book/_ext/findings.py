@@ -13,7 +13,7 @@ from typing import Any
 
 from attnlib.measurements import Measurements, read_measurements, select
 from attnlib.reference import NOT_RUN, Row, compare, find_rows, pair_runs, read_table
-from attnlib.runs import Run, list_runs
+from attnlib.runs import Run, list_runs, threads_of
 from attnlib.statistics import mean_interval
 
 SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
@@ -138,11 +138,6 @@ def interval_words(low: float, high: float, words: Callable[[float], str]) -> st
     return f"[{', '.join(ends)}]"
 
 
-def threads(device: Mapping[str, Any]) -> str:
-    """How many threads computed."""
-    return f"{device['threads']} thread{'s' * (device['threads'] != 1)}"
-
-
 def origin(run: Run) -> Facts:
     """Run, commit, command, data, device, date."""
     record = run.record
@@ -153,7 +148,7 @@ def origin(run: Run) -> Facts:
         ("commit", commit),
         ("command", record["command"]),
         ("data", f"{data['title']}, SHA-256 {data['sha256'][:16]}"),
-        ("device", f"{device['name']}, {threads(device)}, {record['precision']}"),
+        ("device", f"{device['name']}, {threads_of(device)}, {record['precision']}"),
         ("date", record["finished"][:10]),
     )
 
@@ -327,7 +322,7 @@ def measured_finding(
         ("commit", f"{str(git['commit'])[:12]}{', with changes' if git['dirty'] else ''}"),
         ("command", measured.command),
         *([("data", str(row["dataset"]))] if row.get("dataset") else []),
-        ("device", f"{device['name']}, {threads(device)}"),
+        ("device", f"{device['name']}, {threads_of(device)}"),
         ("date", measured.date[:10]),
     )
     page = f"runs/measurements/{measured.path.stem}"
@@ -342,7 +337,16 @@ def measured_finding(
         low, high = row.get("low"), row.get("high")
         if column == "accuracy" and "difference" in row:
             low = high = None  # they are the difference's
-    interval = "" if low is None or high is None else interval_words(low, high, words)
+    if low is None or high is None:
+        return Finding(words(value), facts, "", page, place)
+    interval = interval_words(low, high, words)
+    if not low <= value <= high:  # the fastest of several timings lies below their quartiles
+        facts = (
+            *facts[:1],
+            ("spread", f"{words(value)} is the best, quartiles {interval}"),
+            *facts[1:],
+        )
+        interval = ""
     return Finding(words(value), facts, interval, page, place)
 
 

@@ -27,7 +27,8 @@ def rows_of(notebook: dict[str, Any]) -> list[tuple[str, str]]:
     known, papermill = notebook["metadata"][stamp.KEY], notebook["metadata"].get("papermill", {})
     package = {p: h for p, h in known["inputs"].items() if p.startswith("attnlib/")}
     records = {p: h for p, h in known["inputs"].items() if p.endswith("record.json")}
-    others = [p for p in known["inputs"] if p not in package and p not in records]
+    others = {p: h for p, h in known["inputs"].items() if p not in package | records}
+    data = known["data of records"] or known["data"]
     given = ", ".join(f"{name} = {value}" for name, value in known["parameters"].items())
     rows = [
         ("Executed", f"{str(papermill.get('end_time', ''))[:16].replace('T', ' ')} UTC"),
@@ -35,12 +36,12 @@ def rows_of(notebook: dict[str, Any]) -> list[tuple[str, str]]:
         ("Parameters", given or "the notebook's defaults"),
         ("Cells", f"{known['source']}, {known['cells']}"),
         ("Source of attnlib", f"{len(package)} files, {stamp.digest_json(package)}"),
-        ("Data", ", ".join(f"{name}, {value}" for name, value in known["data"].items())),
+        ("Data", "; ".join(f"{name}, {value}" for name, value in data.items())),
     ]
     if records:
         rows.append(("Run records", f"{len(records)}, {stamp.digest_json(records)}"))
     if others:
-        rows.append(("Other files", f"{len(others)}, {stamp.digest_json(sorted(others))}"))
+        rows.append(("Other files", f"{len(others)}, {stamp.digest_json(others)}"))
     return rows
 
 

@@ -41,7 +41,18 @@ def cell_of(notebook: Mapping[str, Any], figure: str) -> Mapping[str, Any]:
     return {"metadata": {}}
 
 
-def details(notebook: Mapping[str, Any], figure: str, source: str, colab: str) -> str:
+def makes_run(root: Path, parameters: Mapping[str, Any]) -> str:
+    """The command that makes the run which the parameters name; empty if they name none here."""
+    for folder in ("results", "runs"):
+        record = root / folder / str(parameters.get("run")) / "record.json"
+        if record.exists():
+            return str(json.loads(record.read_text(encoding="utf-8"))["command"])
+    return ""
+
+
+def details(
+    notebook: Mapping[str, Any], figure: str, source: str, colab: str, root: Path = Path()
+) -> str:
     """The box in HTML."""
     papermill = notebook["metadata"].get("papermill", {})
     known = notebook["metadata"].get(stamp.KEY, {})
@@ -51,8 +62,11 @@ def details(notebook: Mapping[str, Any], figure: str, source: str, colab: str) -
     took += f", this figure's cell {seconds(own)}" if own is not None else ""
     took += f", on {escape(known['device'])}." if "device" in known else "."
     paste = "".join(f"{name} = {value!r}\n" for name, value in parameters.items())
+    train = makes_run(root, parameters)
+    calls = "\n".join([*([train] if train else []), command(source, parameters)])
+    after = ", once a cell with ! and the first command has made the run" if train else ""
     given = (
-        f"<p>In Colab, give its first cell these parameters and run all:</p>"
+        f"<p>In Colab, give its first cell these parameters and run all{after}:</p>"
         f"<pre>{escape(paste)}</pre>"
         if paste
         else "<p>Its parameters are the notebook's own defaults.</p>"
@@ -60,7 +74,7 @@ def details(notebook: Mapping[str, Any], figure: str, source: str, colab: str) -
     return (
         '<details class="reproduce-this"><summary>Reproduce this'
         f'<span class="for-ears">: {escape(figure)}</span></summary>'
-        f"<pre>{escape(command(source, parameters))}</pre><p>{took}</p>"
+        f"<pre>{escape(calls)}</pre><p>{took}</p>"
         f'<p><a href="{escape(colab)}">Open {escape(source)} in Colab</a></p>{given}</details>'
     )
 
@@ -78,14 +92,14 @@ class ReproduceThis(SphinxPostTransform):
         if path.suffix != ".ipynb":
             return
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        source = f"notebooks/{path.name}"
+        source, root = f"notebooks/{path.name}", Path(self.env.srcdir).parent
         theme = self.config.html_theme_options
         repository = theme.get("repository_url", "").removeprefix("https://github.com/")
         branch = theme.get("repository_branch", "main")
         colab = f"https://colab.research.google.com/github/{repository}/blob/{branch}/{source}"
         for figure in list(self.document.findall(nodes.figure)):
             name = next(iter(figure["names"] or figure["ids"]), "")
-            box = nodes.raw("", details(notebook, name, source, colab), format="html")
+            box = nodes.raw("", details(notebook, name, source, colab, root), format="html")
             figure.parent.insert(figure.parent.index(figure) + 1, box)
 
 

@@ -17,17 +17,18 @@
     const labels = bytes(data.labels), decisions = data.decisions.map(bytes), K = data.classes.length;
     const pictures = new Map((data.places ?? []).map((place, at) => [place, at]));
     const right = run => place => decisions[run][place] === labels[place];
-    const [a, b] = [right(0), right(1)];
+    const [a, b] = [right(0), right(1)], [first, second] = data.runs;
     const filters = [
       ["all images", () => true],
-      ["first right, second wrong", i => a(i) && !b(i)],
-      ["second right, first wrong", i => !a(i) && b(i)],
-      ["both wrong", i => !a(i) && !b(i)],
+      [`only ${first} is right`, i => a(i) && !b(i)],
+      [`only ${second} is right`, i => !a(i) && b(i)],
+      ["both are wrong", i => !a(i) && !b(i)],
     ];
     const state = {run: 0, filter: 0, cell: [0, 0]};
     const cells = [...table.tBodies[0].rows].map(row => [...row.cells].slice(1));
     const caption = element("p", {id: `confusion-${number}`}), opened = element("div", {class: "confusion-opened", "aria-live": "polite"});
 
+    const where = () => (state.filter ? `where ${filters[state.filter][0]}` : "");
     const chosen = () => [...labels.keys()].filter(filters[state.filter][1]);
 
     function fill() {
@@ -38,17 +39,18 @@
       cells.forEach((row, r) => row.forEach((cell, c) => {
         const n = counts[r][c], wrong = r !== c;
         cell.textContent = n;
+        cell.setAttribute("aria-selected", false);
         cell.className = n ? (wrong ? "wrong" : "right") : "none";
         cell.style.setProperty("--share", wrong ? `${Math.round(40 * n / (sizes[r] || 1) / largest)}%` : "");
         cell.setAttribute("aria-label", `${n}: true class ${data.classes[r]}, decision ${data.classes[c]}`);
       }));
-      caption.textContent = `Decisions of ${data.runs[state.run]}, ${filters[state.filter][0]}: a row for each true class, `
+      caption.textContent = `Decisions of ${data.runs[state.run]}${where() && `, ${where()}`}: a row for each true class, `
         + "a column for each decision, numbers of images. A cell opens its images.";
     }
 
     function tile(i) {
       const says = decisions.map(run => data.classes[run[i]]);
-      const words = `test image ${i}: first says ${says[0]}, second says ${says[1]}`;
+      const words = `test image ${i}: ${first} says ${says[0]}, ${second} says ${says[1]}`;
       const at = pictures.get(i), image = element("span", {role: "img", "aria-label": words, title: words});
       if (at === undefined) image.textContent = i;
       else {
@@ -65,12 +67,12 @@
       const seen = own.filter(i => pictures.has(i)).slice(0, TILES), kept = new Set(seen);
       const rest = own.filter(i => !kept.has(i)), plural = own.length === 1 ? "" : "s";
       const list = element("ul", {}, ...seen.map(tile));
-      const title = `${own.length} image${plural}, ${filters[state.filter][0]}: true class ${data.classes[r]}, `
-        + `${state.run ? "second" : "first"} run says ${data.classes[c]}.`;
+      const title = `${where() && `W${where().slice(1)}: `}${own.length} image${plural} of the true class `
+        + `${data.classes[r]} that ${data.runs[state.run]} takes for ${data.classes[c]}.`;
       const some = seen.length && rest.length ? ` ${seen.length} of them are shown.` : "";
       const more = rest.length > NUMBERS ? ` and ${rest.length - NUMBERS} more` : "";
       opened.replaceChildren(
-        element("p", {}, title + some + (seen.length ? " Under each: what the first and the second say." : "")),
+        element("p", {}, title + some + (seen.length ? ` Under each: what ${first} says | what ${second} says.` : "")),
         ...(seen.length ? [list] : []),
         ...(rest.length ? [element("p", {}, `By number in the test set: ${rest.slice(0, NUMBERS).join(", ")}${more}.`)] : []));
       cells.flat().forEach(cell => cell.setAttribute("aria-selected", cell === cells[r][c]));
@@ -97,7 +99,7 @@
     }
 
     const count = filter => [...labels.keys()].filter(filter).length.toLocaleString("en");
-    const [runs, runRadios] = choice("Decisions of the", ["first", "second"], value => { state.run = value; });
+    const [runs, runRadios] = choice("Decisions of", data.runs, value => { state.run = value; });
     const [images] = choice("Count", filters.map(([name, filter]) => `${name} (${count(filter)})`), value => {
       state.filter = value;
       if (value === 1 || value === 2) { // whoever errs is the one to look at

@@ -1,15 +1,23 @@
 // Boxes of facts: beside their number where there is room, closed by Escape, opened by a first tap.
 (() => {
+  const EDGE = 8; // pixels to the window's edge
   const owner = (target) => target instanceof Element && target.closest('.number');
   const place = (number) => {
     const box = number.querySelector('.number-facts');
     box.classList.toggle('placed', innerWidth >= 700);
-    box.style.left = box.style.top = '';
-    if (innerWidth < 700) return;
+    box.style.left = box.style.top = box.style.bottom = box.style.maxHeight = '';
     const link = number.querySelector('.number-link').getBoundingClientRect();
-    const { width, height } = box.getBoundingClientRect();
+    const { width, height, top } = box.getBoundingClientRect();
+    if (innerWidth < 700) {
+      if (link.bottom <= top) return;
+      box.style.top = `${EDGE}px`; // at the bottom it would lie on its number
+      box.style.bottom = 'auto';
+      box.style.boxSizing = 'border-box';
+      box.style.maxHeight = `min(60vh, ${link.top - 2 * EDGE}px)`;
+      return;
+    }
     const below = link.bottom + height < innerHeight || link.top < height;
-    box.style.left = `${Math.max(8, Math.min(link.left, document.documentElement.clientWidth - width - 8))}px`;
+    box.style.left = `${Math.max(EDGE, Math.min(link.left, document.documentElement.clientWidth - width - EDGE))}px`;
     box.style.top = `${below ? link.bottom : link.top - height}px`;
   };
   const open = () => document.querySelectorAll('.number:hover, .number:focus-within');

@@ -5,14 +5,43 @@
   const ROWS_TO_FILTER = 8;
   const NUMBER = /^[<>≈~≤≥]?\s*([-+−]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?)\s*([%×]|[a-zµ][\w µ·/.]*)?\s*([[(±,;].*|to .*)?$/i;
   const UNITS = {ns: 1e-9, "µs": 1e-6, ms: 1e-3, min: 60, h: 3600, kB: 1e3, KiB: 1024, MB: 1e6, MiB: 2 ** 20, GB: 1e9, GiB: 2 ** 30, M: 1e6, G: 1e9};
+  const PURE_NUMBER = /^[-+−]?(?=\.?\d)(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?(?:e[-+−]?\d+)?$/i;
+  const LINE = "\u0000", FORMULA = "\u0001"; // between the lines of a cell, around its TeX
 
-  const text = cell => (cell?.innerText ?? "").replace(/\s+/g, " ").trim();
+  /** What a cell says, open to the eye or not: without boxes, in lines, with the TeX of formulas. */
+  function marked(cell) {
+    const copied = cell.cloneNode(true);
+    for (const math of copied.querySelectorAll("math")) {
+      const tex = math.getAttribute("alttext") || math.querySelector("annotation[encoding*=tex i]")?.textContent;
+      const letters = [...math.querySelectorAll("mi, mn, mo, mtext")].map(letter => letter.textContent).join(" ");
+      math.replaceWith(tex?.trim() ? FORMULA + tex.trim() + FORMULA : letters);
+    }
+    copied.querySelectorAll(".number-facts, .headerlink, script, style, [hidden]").forEach(box => box.remove());
+    copied.querySelectorAll("br").forEach(end => end.replaceWith(LINE));
+    copied.querySelectorAll("p, div, li, dt, dd, pre, blockquote").forEach(block => {
+      block.before(LINE);
+      block.after(LINE);
+    });
+    const lines = copied.textContent.split(LINE).map(line => line.replace(/\s+/g, " ").trim());
+    return lines.filter(Boolean).join("; ");
+  }
+
+  const text = cell => (cell ? marked(cell).replaceAll(FORMULA, "$") : "");
 
   /** The number a cell begins with, in its unit; NaN if it is not a number. */
   function value(cell) {
     const found = NUMBER.exec(cell.dataset.value ?? text(cell));
     if (!found || /^\d{4}-\d\d/.test(text(cell))) return NaN; // a date is text
     return Number(found[1].replace(/,/g, "").replace("−", "-")) * (UNITS[found[2]?.trim()] ?? 1);
+  }
+
+  const read = cell => ({n: value(cell), t: text(cell)});
+  const blank = key => Number.isNaN(key.n) && /^[-–—−]?$/.test(key.t);
+
+  /** Whether most of the cells that say anything are numbers. */
+  function numbers(keys) {
+    const filled = keys.filter(key => !blank(key));
+    return filled.filter(key => !Number.isNaN(key.n)).length * 2 > filled.length;
   }
 
   /** One row of headings: pandas puts the index's name into a second one. */
@@ -32,9 +61,9 @@
   function sort(table, heads, column) {
     const head = heads[column], down = head.getAttribute("aria-sort") === "ascending";
     const body = table.tBodies[0], rows = [...body.rows];
-    const keys = new Map(rows.map(row => [row, {n: value(row.cells[column]), t: text(row.cells[column])}]));
-    const numeric = [...keys.values()].filter(key => !Number.isNaN(key.n)).length * 2 > rows.length;
-    const missing = key => (numeric ? Number.isNaN(key.n) : !key.t); // last, in either direction
+    const keys = new Map(rows.map(row => [row, read(row.cells[column])]));
+    const numeric = numbers([...keys.values()]);
+    const missing = key => (blank(key) ? 2 : Number(numeric && Number.isNaN(key.n))); // last, in either direction
     rows.sort((a, b) => {
       const [p, q] = [keys.get(a), keys.get(b)];
       if (missing(p) || missing(q)) return missing(p) - missing(q);
@@ -46,15 +75,22 @@
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
   }
 
-  const shown = table => [...table.rows].filter(row => !row.hidden).map(row => [...row.cells].map(text));
-  const csv = table => shown(table).map(row => row.map(cell => (/[",\n]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell)).join(",")).join("\n") + "\n";
+  const shown = (table, write) => [...table.rows].filter(row => !row.hidden).map(row => [...row.cells].map(write));
+
+  function csv(table) {
+    const plain = cell => (PURE_NUMBER.test(cell) ? cell.replace(/,/g, "").replace(/−/g, "-") : cell);
+    const quote = cell => (/[",\n]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell);
+    return shown(table, cell => quote(plain(text(cell)))).map(row => row.join(",")).join("\n") + "\n";
+  }
 
   function latex(table) {
     const marks = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "±": "$\\pm$", "×": "$\\times$"};
-    const escape = cell => cell.replace(/[\\~^−±×]|[&%$#_{}]/g, mark => marks[mark] ?? `\\${mark}`);
-    const [head, ...rows] = shown(table).map(row => row.map(escape).join(" & ") + " \\\\");
-    const cells = [...(table.tBodies[0].rows[0]?.cells ?? [])];
-    const letters = cells.map(cell => (Number.isNaN(value(cell)) ? "l" : "r")).join("");
+    const escape = part => part.replace(/[\\~^−±×]|[&%$#_{}]/g, mark => marks[mark] ?? `\\${mark}`);
+    const write = cell => marked(cell).replace(/^-(?=\.?\d)/, "−").split(FORMULA)
+      .map((part, i) => (i % 2 ? `$${part}$` : escape(part))).join("");
+    const [head, ...rows] = shown(table, write).map(row => row.join(" & ") + " \\\\");
+    const body = [...table.tBodies[0].rows], columns = [...(body[0]?.cells ?? [])].keys();
+    const letters = [...columns].map(i => (numbers(body.map(row => read(row.cells[i]))) ? "r" : "l")).join("");
     return ["\\begin{tabular}{" + letters + "}", "\\hline", head, "\\hline", ...rows, "\\hline", "\\end{tabular}"].join("\n") + "\n";
   }
 
@@ -93,12 +129,11 @@
     const rows = [...table.tBodies[0].rows];
     if (rows.length > ROWS_TO_FILTER) {
       const field = element("input", {type: "search", autocomplete: "off", spellcheck: false});
+      let contents;
       field.addEventListener("input", () => {
+        contents ??= rows.map(row => [...row.cells].map(text).join(" ").toLowerCase());
         const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-        for (const row of rows) {
-          const content = row.textContent.toLowerCase();
-          row.hidden = !words.every(word => content.includes(word));
-        }
+        rows.forEach((row, i) => { row.hidden = !words.every(word => contents[i].includes(word)); });
         status.textContent = `${rows.filter(row => !row.hidden).length} of ${rows.length} rows`;
       });
       bar.append(element("label", {}, "Filter ", field));
@@ -110,7 +145,7 @@
       button.addEventListener("click", async () => {
         await copy(write(table));
         button.focus();
-        status.textContent = `Copied ${shown(table).length - 1} rows as ${kind}`;
+        status.textContent = `Copied ${shown(table, text).length - 1} rows as ${kind}`;
       });
       kinds.append(button);
     }
