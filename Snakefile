@@ -161,6 +161,7 @@ rule analysis:
         "book/runs/{notebook}.ipynb",
     params:
         given=given,
+    threads: lambda wildcards: workflow.cores if wildcards.notebook == "cost" else 1  # it times
     log:
         "runs/{notebook}.log",
     shell:

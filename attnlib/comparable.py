@@ -5,12 +5,12 @@ from functools import cache
 from typing import Any
 
 from attnlib.config import THESIS, TrainConfig
-from attnlib.cost import count_gmac
+from attnlib.cost import build_empty, count_gmac
 from attnlib.runs import Run
 from attnlib.thesis import Thesis
-from attnlib.zoo import create_model
 
 TRAINING_IMAGES = 45_000
+SIZE: int = THESIS["img_size"]
 # Half-precision operations a second of the data sheets, and the shares of them that small networks
 # sustain in training: an assumption, wide on purpose.
 GPUS = {"T4": (65e12, 0.04, 0.12), "H100": (989e12, 0.02, 0.08)}
@@ -65,8 +65,8 @@ def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[st
     needs = "needs CIFAR-10, ImageNet weights and a graphics processor"
     if not about["pretrained"]:
         needs = needs.replace(", ImageNet weights", "")
-    if about.get("own"):
-        needs += f" (estimated: {estimate_words(about['model'], about.get('teacher'))})"
+    estimate = estimate_words(about["model"], about.get("teacher"), config.img_size)
+    needs += f" (estimated: {estimate})"
     near = [run for run in runs if run.config.get("model") == about["model"]]
     if not near:
         return needs, config.command
@@ -82,17 +82,21 @@ def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[st
 
 
 @cache
-def estimate_words(model: str, teacher: str | None = None) -> str:
+def estimate_words(model: str, teacher: str | None = None, img_size: int = SIZE) -> str:
     """How long a run of the thesis's recipe would take, estimated from its multiply-adds.
 
     A training step costs three forward passes of the model and one of its teacher.
     """
-    gmac = 3 * count_gmac(create_model(model, 10, THESIS["img_size"]))
+    gmac = 3 * count_gmac(build_empty(model, img_size=img_size))
     if teacher:
-        gmac += count_gmac(create_model(teacher, 10, THESIS["img_size"]))
+        gmac += count_gmac(build_empty(teacher, img_size=img_size))
     operations = TRAINING_IMAGES * THESIS["epochs"] * gmac * 2e9
     times = []
     for gpu, (peak, low, high) in GPUS.items():
         shortest, longest = (operations / (peak * share) / 60 for share in (high, low))
-        times.append(f"{shortest:.0f} to {longest:.0f} min on a {gpu}".replace("a H", "an H"))
+        if longest >= 600:
+            told = f"{shortest / 60:.0f} to {longest / 60:.0f} h"
+        else:
+            told = f"{shortest:.0f} to {longest:.0f} min"
+        times.append(f"{told} on a {gpu}".replace("a H", "an H"))
     return ", ".join(times)

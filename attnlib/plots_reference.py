@@ -43,7 +43,7 @@ def differences(answers: Sequence[Answer]) -> Figure:
             face = "none" if verdict == "not decided" else COLOURS[1]
             axes.plot([100 * gap.low, 100 * gap.high], [place] * 2, color=COLOURS[1], lw=1.6)
             axes.plot(100 * gap.value, place, "o", mfc=face, mec=COLOURS[1], ms=6)
-        names = [_broken(f"{a.claim.first} - {a.claim.second}") for a in made]
+        names = [_broken(a.claim.text) for a in made]
         axes.set_yticks(range(len(made)), names, fontsize=9)
         axes.set_ylim(-0.6, len(made) - 0.4)
         axes.set_xlabel("difference in test accuracy, points;\n95% interval")

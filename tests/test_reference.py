@@ -187,6 +187,7 @@ def test_what_is_not_run_has_its_command_and_its_time():
     assert all("-p profile thesis" in command for command in table["command"])
     assert all("on a T4" in time and "on an H100" in time for time in table["estimated time"])
     shortest = [int(estimate_words("deit_t", t).split()[0]) for t in (None, "resnet18")]
+    assert estimate_words("vit_l_16", None, 384).endswith("h on an H100")  # a hundred epochs
     assert shortest[1] / shortest[0] == pytest.approx((3 * 1.26 + 1.81) / (3 * 1.26), abs=0.03)
 
 

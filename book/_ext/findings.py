@@ -247,7 +247,8 @@ def find_difference(root: Path, first: str, second: str) -> Finding:
         tail = f", {len(pairs)} seeds"
     what = f"test accuracy of {rows[0].title} less that of {rows[1].title}; {how}"
     names = ", ".join(f"{x.name} less {y.name}" for x, y in pairs)
-    facts = (("what", what), ("runs", names), *origin(pairs[0][0])[1:])
+    other = ("command of the second", pairs[0][1].record["command"])
+    facts = (("what", what), ("runs", names), *origin(pairs[0][0])[1:], other)
     interval = interval_words(estimate.low, estimate.high, points) + tail
     page = f"runs/records/{pairs[0][0].name}"
     return Finding(points(estimate.value), facts, interval, page)
@@ -309,6 +310,10 @@ def find_measured(root: Path, key: str) -> Finding:
     return measured_finding(measured, rows[0], column, given)
 
 
+# What a measurement without a data set was fed.
+DATA = {"cost": "none: random images", "scaling": "none: random tokens"}
+
+
 def measured_finding(
     measured: Measurements, row: Mapping[str, Any], column: str, given: Mapping[str, Any]
 ) -> Finding:
@@ -321,7 +326,7 @@ def measured_finding(
         ("file", f"results/measurements/{measured.path.name}"),
         ("commit", f"{str(git['commit'])[:12]}{', with changes' if git['dirty'] else ''}"),
         ("command", measured.command),
-        *([("data", str(row["dataset"]))] if row.get("dataset") else []),
+        *([("data", data)] if (data := DATA.get(measured.kind, row.get("dataset"))) else []),
         ("device", f"{device['name']}, {threads_of(device)}"),
         ("date", measured.date[:10]),
     )
