@@ -208,6 +208,7 @@ in its first cell:
 
 {provenance(record)}
 :::{{dropdown}} The whole configuration
+:class-container: screen-only
 {table(("Setting", "Value"), settings)}
 :::
 """
