@@ -143,7 +143,7 @@ rule chapter:
 
 
 def given(wildcards):
-    """These two look into one network; which, must not hang on what else lies in runs/."""
+    """The run that attention and features look into: not whichever in runs/ is the newest."""
     return f"-p run {CHAPTER.split('/')[1]}" if wildcards.notebook in ("attention", "features") else ""
 
 

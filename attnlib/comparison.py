@@ -212,16 +212,17 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
     labels = [run.title for run in runs]
     data = [f", {run.record['dataset']['title']}" for run in runs]
     labels = _told_apart(labels, data)
-    groups: dict[str, list[Run]] = {}
-    for label, run in zip(labels, runs, strict=True):
-        groups.setdefault(label, []).append(run)
+    configs = [_settings(run) for run in runs]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for label, config in zip(labels, configs, strict=True):
+        groups.setdefault(label, []).append(config)
     settings = [
         "".join(
             f", {key} {value}"
-            for key, value in _settings(run).items()
-            if any(_settings(o).get(key, DEFAULTS.get(key)) != value for o in groups[label])
+            for key, value in config.items()
+            if any(other.get(key, DEFAULTS.get(key)) != value for other in groups[label])
         )
-        for label, run in zip(labels, runs, strict=True)
+        for label, config in zip(labels, configs, strict=True)
     ]
     return _told_apart(_told_apart(labels, settings), [f" ({run.name})" for run in runs])
 

@@ -104,7 +104,7 @@ def sheet(split: Split, places: npt.NDArray[Any]) -> str:
 def _table(comparison: Comparison, name: str) -> str:
     names = [escape(each) for each in comparison.class_names]
     head = "".join(f'<th scope="col">{each}</th>' for each in ("true class", *names))
-    span = f'colspan="{len(names) + 1}" scope="colgroup" style="text-align: center"'
+    span = f'colspan="{len(names) + 1}" scope="colgroup"'
     over = f"<th {span}>decision</th>"
     rows = [
         f'<tr><th scope="row">{each}</th>{"".join(f"<td>{count}</td>" for count in counts)}</tr>'

@@ -272,3 +272,16 @@ def test_another_seed_may_explain_a_difference_but_not_one_of_the_same_seed(
 def test_page_does_not_scroll_sideways_at_360_pixels(page: Any):
     resize(page, (360, 740))
     assert page.execute_script("return document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.slow
+def test_no_kept_record_is_said_to_contradict_its_own_configuration(browser: Any, tmp_path: Path):
+    kept = list_runs(ROOT / "results")
+    body = compare_runs.SKELETON + compare_runs.CHECK + compare_runs.script(kept)
+    path = tmp_path / "page.html"
+    path.write_text(f"<!DOCTYPE html><html lang=en><meta charset=utf-8><body>{body}")
+    browser.get(path.as_uri())
+    for run in kept:
+        assert paste(browser, run.record, run.config)[0] == "itself", run.name
+        other = run.record | {"finished": "2026-02-02T00:00:00+00:00"}
+        assert paste(browser, other, run.config)[0] == "agrees", run.name

@@ -342,16 +342,9 @@ def measured_finding(
         low, high = row.get("low"), row.get("high")
         if column == "accuracy" and "difference" in row:
             low = high = None  # they are the difference's
-    if low is None or high is None:
-        return Finding(words(value), facts, "", page, place)
-    interval = interval_words(low, high, words)
-    if not low <= value <= high:  # the fastest of several timings lies below their quartiles
-        facts = (
-            *facts[:1],
-            ("spread", f"{words(value)} is the best, quartiles {interval}"),
-            *facts[1:],
-        )
-        interval = ""
+    interval = "" if low is None or high is None else interval_words(low, high, words)
+    if interval and value < low:  # the fastest of several timings lies below their quartiles
+        facts, interval = (*facts, ("spread", f"the fastest; quartiles {interval}")), ""
     return Finding(words(value), facts, interval, page, place)
 
 
