@@ -14,8 +14,11 @@ PROFILE = config.get("profile", "quick")
 # Of the reference runs: their profile, and the data set's file, FILE.npz.
 REFERENCE = "reference" if torch.cuda.is_available() else "cpu-reference"
 DATA = config.get("data")
-PACKAGE = sorted(str(path) for path in Path("attnlib").glob("*.py"))
-TEXTS = sorted(str(path) for path in Path("attnlib").glob("*.toml"))
+ANALYSIS = {"explain", "compare", "cost", "human", "thesis", "explorer"}  # the core imports none
+PACKAGE = sorted(map(str, Path("attnlib").rglob("*.py")))
+CORE = [path for path in PACKAGE if path.split("/")[1] not in ANALYSIS | {"plotting.py"}]
+CORE += ["attnlib/explain/attribution.py", "attnlib/explain/feature_maps.py"]  # of a record's maps
+TEXTS = sorted(map(str, Path("attnlib").rglob("*.toml")))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
 BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
 BOOK += sorted(map(str, Path("book").glob("figures/*.svg")))
@@ -116,7 +119,7 @@ wildcard_constraints:
 # the next call goes on from there, and a finished run is read, not trained again.
 rule train:
     input:
-        PACKAGE,
+        CORE,
         "book/stamp.py",
         teacher_of,
         notebook="notebooks/train.ipynb",
@@ -196,8 +199,8 @@ rule measurements:
 rule errata:
     input:
         PACKAGE,
-        "attnlib/errata.toml",
-        "attnlib/thesis.toml",
+        "attnlib/thesis/errata.toml",
+        "attnlib/thesis/thesis.toml",
         "book/make_errata.py",
     output:
         "book/runs/errata.md",

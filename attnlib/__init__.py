@@ -1,7 +1,17 @@
 """Image recognition with attention layers: models, losses, training and what to ask of them."""
 
 from attnlib.config import TrainConfig
-from attnlib.consistency import (
+from attnlib.cost.measure import checkpoint_size, measure_memory, measure_speed
+from attnlib.data.datasets import Dataset, Split, count_shared, load_dataset
+from attnlib.experiment import run_experiment
+from attnlib.losses import hard_distillation_loss, soft_distillation_loss, soft_target_cross_entropy
+from attnlib.models.hooks import attention_rollout, record_attention, record_features
+from attnlib.models.zoo import create_model, list_models
+from attnlib.parameters import notebook_parameters, parse_params
+from attnlib.progress import LiveCurves
+from attnlib.records.find import list_runs, load_run
+from attnlib.records.run import Run
+from attnlib.stats.consistency import (
     classwise_errors,
     confusion_matrix,
     error_consistency,
@@ -11,16 +21,7 @@ from attnlib.consistency import (
     observed_agreement,
     shape_bias,
 )
-from attnlib.cost import checkpoint_size, measure_memory, measure_speed
-from attnlib.data import Dataset, Split, count_shared, load_dataset
-from attnlib.evaluate import Predictions, predict
-from attnlib.experiment import run_experiment
-from attnlib.losses import hard_distillation_loss, soft_distillation_loss, soft_target_cross_entropy
-from attnlib.parameters import notebook_parameters, parse_params
-from attnlib.progress import LiveCurves
-from attnlib.record import attention_rollout, record_attention, record_features
-from attnlib.runs import Run, list_runs, load_run
-from attnlib.statistics import (
+from attnlib.stats.intervals import (
     holm,
     mcnemar,
     mean_interval,
@@ -28,7 +29,7 @@ from attnlib.statistics import (
     paired_difference,
     wilson_interval,
 )
-from attnlib.zoo import create_model, list_models
+from attnlib.training.predict import Predictions, predict
 
 __version__ = "0.1.0"
 __all__ = [

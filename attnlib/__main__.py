@@ -5,18 +5,18 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from attnlib import faults
 from attnlib.config import TrainConfig
-from attnlib.distributed import first_of_group
 from attnlib.experiment import run_experiment
 from attnlib.parameters import parameter_help
 from attnlib.progress import TerminalBar
+from attnlib.training import failures
+from attnlib.training.distributed import first_of_group
 
 EXIT_CODES = (
-    (faults.NonFiniteLossError, faults.NOT_FINITE),
-    (faults.OutOfMemoryError, faults.NO_MEMORY),
-    (faults.StorageError, faults.NO_STORAGE),
-    ((ValueError, OSError, ImportError), faults.WRONG_PARAMETER),
+    (failures.NonFiniteLossError, failures.NOT_FINITE),
+    (failures.OutOfMemoryError, failures.NO_MEMORY),
+    (failures.StorageError, failures.NO_STORAGE),
+    ((ValueError, OSError, ImportError), failures.WRONG_PARAMETER),
 )
 CODES = """exit codes: 0 done, 2 wrong parameter or data, 3 loss not finite, 4 out of memory,
 5 the run can't be written, 130 Ctrl-C, 143 SIGTERM (saved: the same command goes on)"""

@@ -10,25 +10,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnlib import runs
-from attnlib.checkpoint import KEEP, load_state, save_state
 from attnlib.config import MODELS, TRANSFORMERS, TrainConfig
-from attnlib.data import Dataset, load_dataset
-from attnlib.distributed import Group, join, local_device
-from attnlib.faults import (
+from attnlib.data.datasets import Dataset, load_dataset
+from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
+from attnlib.records.find import load_run
+from attnlib.records.finish import SPLIT_SEED, Times, finish
+from attnlib.records.locks import lock_run
+from attnlib.records.provenance import now, write_json
+from attnlib.records.run import (
+    Run,
+    append_history,
+    build_model,
+    config_values,
+    cut_history,
+    read_history,
+    write_config,
+)
+from attnlib.seeding import derive_seed, seeded
+from attnlib.training.checkpoint import KEEP, load_state, save_state
+from attnlib.training.distributed import Group, join, local_device
+from attnlib.training.failures import (
     SPARE_BYTES,
     NonFiniteLossError,
     check_storage,
     stop_on_signals,
     storage_faults,
 )
-from attnlib.locks import lock_run
-from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
-from attnlib.report import SPLIT_SEED, Times, finish
-from attnlib.runs import Run
-from attnlib.seeding import derive_seed, seeded
-from attnlib.train import Epoch, Step, epoch_values, train
-from attnlib.training import Training, state_bytes
+from attnlib.training.loop import Epoch, Step, epoch_values, train
+from attnlib.training.state import Training, state_bytes
 
 SAVE_SECONDS = 300.0  # between two states saved within an epoch
 
@@ -120,7 +129,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
     path = Path(config.runs_dir) / config.name
     data = load_dataset(config.dataset, config.data_path, limit=config.limit, seed=SPLIT_SEED)
     if group.share((path / "record.json").exists()):
-        run = runs.load_run(path)
+        run = load_run(path)
         check_same_data(data.sha256, run)
         listener.note(f"{run.name} is finished; its record was read")
         listener.replay(run.history)
@@ -134,7 +143,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
         if group.is_first:
             needed = (KEEP + 1) * state_bytes(model, config.ema > 0) + SPARE_BYTES
             check_storage(path, needed)
-            runs.write_config(path, config)
+            write_config(path, config)
         training = Training.start(model, config)
         group.wait()
         times = resume(training, path, data, config, group, listener)
@@ -144,7 +153,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
                 with storage_faults(path):
                     finish(training, data, config, path, times, teacher, group)
         group.wait()
-    return runs.load_run(path)
+    return load_run(path)
 
 
 def prepare(
@@ -153,7 +162,7 @@ def prepare(
     """The model with its starting weights, on its device, and what it minimises."""
     with seeded(derive_seed(config.seed, "weights")):
         values = vars(config)
-        model = runs.build_model(values, len(data.class_names), pretrained=config.pretrained)
+        model = build_model(values, len(data.class_names), pretrained=config.pretrained)
     model.to(config.device)
     if group and group.size > 1 and config.device.startswith("cuda"):  # it exists on CUDA only
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -180,14 +189,14 @@ def resume(
         ValueError: If the state was made on other data or by another configuration.
     """
     state = load_state(path / "state", clean=group.is_first)
-    times = Times(runs.now(), 0.0)
+    times = Times(now(), 0.0)
     if state is not None:
         if state.values["data"] != data.sha256:
             raise ValueError(
                 f"{path} was begun on other data ({state.values['data'][:12]}..., now "
                 f"{data.sha256[:12]}...); choose another runs_dir, or remove that folder."
             )
-        check_same_config(state.values["config"], runs.config_values(config), path)
+        check_same_config(state.values["config"], config_values(config), path)
         training.restore(state)
         times = Times(state.values["started"], state.values["wall_seconds"])
         progress = training.progress
@@ -195,8 +204,8 @@ def resume(
         listener.note(f"resuming after epoch {progress.epoch}{middle}")
     if group.is_first:
         with storage_faults(path):
-            runs.cut_history(path, training.progress.epoch)
-        listener.replay(runs.read_history(path))
+            cut_history(path, training.progress.epoch)
+        listener.replay(read_history(path))
     return times
 
 
@@ -236,7 +245,7 @@ def train_and_save(
         if group.is_first:
             state = training.state()
             spent = Times(times.started, round(time.perf_counter() - clock, 2))
-            origin = {"data": data.sha256, "config": runs.config_values(config)}
+            origin = {"data": data.sha256, "config": config_values(config)}
             values = {**state.values, **spent._asdict(), **origin}
             with storage_faults(path):
                 progress = training.progress
@@ -260,14 +269,14 @@ def train_and_save(
             for epoch in steps:
                 if group.is_first:
                     with storage_faults(path):
-                        runs.append_history(path, epoch_values(epoch))
+                        append_history(path, epoch_values(epoch))
                 save()
                 listener.epoch(epoch)
                 if group.any(bool(stop)):
                     listener.note(f"stopping: saved after epoch {epoch.epoch}")
                     stop.raise_as_exit()
     except NonFiniteLossError as fault:
-        runs.write_json(path / "fault.json", fault.report)
+        write_json(path / "fault.json", fault.report)
         raise
     (path / "fault.json").unlink(missing_ok=True)
     return Times(times.started, round(time.perf_counter() - clock, 2))
@@ -286,7 +295,7 @@ def find_teacher(config: TrainConfig, data: Dataset, group: Group, listener: Lis
         is_there = (Path(own.runs_dir) / own.name / "record.json").exists()
         run = run_in_group(own, group, Listener(on_note=listener.on_note) if is_there else listener)
     else:
-        run = runs.load_run(name, config.runs_dir)
+        run = load_run(name, config.runs_dir)
     check_same_data(data.sha256, run)
     if run.config["img_size"] != config.img_size:
         raise ValueError(

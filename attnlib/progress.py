@@ -7,7 +7,7 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
-from attnlib.train import Epoch, Step
+from attnlib.training.loop import Epoch, Step
 
 REDRAW_SECONDS = 2.0  # a figure takes about 0.2 s to draw
 
@@ -94,7 +94,7 @@ class LiveCurves:
             return
         from IPython.display import display
 
-        from attnlib.plots import epoch_curves
+        from attnlib.plotting import epoch_curves
 
         figure = epoch_curves(self.epochs)
         if self.handle is None:

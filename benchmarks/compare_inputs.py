@@ -14,8 +14,8 @@ from input import shown_arguments
 
 import attnlib as al
 from attnlib.config import INPUTS
-from attnlib.measurements import write_measurements
-from attnlib.statistics import mean_interval
+from attnlib.records.measurements import write_measurements
+from attnlib.stats.intervals import mean_interval
 
 
 def train(path: str, seed: int, options: argparse.Namespace) -> al.Run:

@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 import attnlib as al
-from attnlib.augment import thesis_transform
-from attnlib.inputs import make_source
-from attnlib.measurements import write_measurements
-from attnlib.runs import describe_device
+from attnlib.augmentation.pil_transforms import thesis_transform
+from attnlib.data.loading import make_source
+from attnlib.records.measurements import write_measurements
+from attnlib.records.provenance import describe_device
 
 MIXING = {"plain": {}, "mixed": {"cutmix": 1.0, "mixup": 0.8}}
 

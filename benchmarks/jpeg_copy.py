@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from attnlib.data import load_dataset
-from attnlib.downloads import DownloadError
-from attnlib.formats import CIFAR10_CLASSES
-from attnlib.runs import find_folders, list_runs
+from attnlib.data.datasets import load_dataset
+from attnlib.data.downloads import DownloadError
+from attnlib.data.readers import CIFAR10_CLASSES
+from attnlib.records.find import find_folders, list_runs
 
 PARTS = ("train", "test")
 

@@ -12,7 +12,7 @@ import torch
 from input import shown_arguments
 
 import attnlib as al
-from attnlib.measurements import write_measurements
+from attnlib.records.measurements import write_measurements
 
 
 def train(model: str, lr: float, options: argparse.Namespace) -> al.Run:

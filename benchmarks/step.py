@@ -29,15 +29,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import attnlib as al
-from attnlib.cost import count_gmac
-from attnlib.distributed import Group
-from attnlib.inputs import Batch, make_source
-from attnlib.learner import make_learner
+from attnlib.cost.measure import count_gmac
+from attnlib.data.loading import Batch, make_source
 from attnlib.losses import cross_entropy_objective, distillation_objective
-from attnlib.measurements import write_measurements
-from attnlib.runs import describe_device
-from attnlib.train import train_epoch
-from attnlib.training import Training, amp_dtype
+from attnlib.records.measurements import write_measurements
+from attnlib.records.provenance import describe_device
+from attnlib.training.distributed import Group, make_learner
+from attnlib.training.loop import train_epoch
+from attnlib.training.state import Training, amp_dtype
 
 # Dense peaks in TFLOP/s of the makers' data sheets, by what the device's name contains:
 # (16 bits, 32 bits as TF32 where there is TF32).

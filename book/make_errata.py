@@ -1,4 +1,4 @@
-"""The page of the thesis's errors, written from ``attnlib/errata.toml``.
+"""The page of the thesis's errors, written from ``attnlib/thesis/errata.toml``.
 
     python book/make_errata.py --out book/runs
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from make_pages import ROOT, table, write
 
-from attnlib.countable import Values
-from attnlib.thesis import Errata, Erratum, read_errata, read_thesis
+from attnlib.thesis.counts import Values
+from attnlib.thesis.statements import Errata, Erratum, read_errata, read_thesis
 
 INTRO = """(errata)=
 # Errors of the thesis

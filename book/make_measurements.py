@@ -13,7 +13,7 @@ from typing import Any
 
 from make_pages import ROOT, cell, command, commit_words, device_words, table, write
 
-from attnlib.measurements import Measurements, Row, read_measurements
+from attnlib.records.measurements import Measurements, Row, read_measurements
 
 SHOWN = 250  # rows of a table; the file holds all
 TITLES = {

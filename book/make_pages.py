@@ -19,8 +19,10 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from attnlib.comparison import label_runs
-from attnlib.runs import Run, list_runs, threads_of
+from attnlib.compare.comparison import label_runs
+from attnlib.records.find import list_runs
+from attnlib.records.provenance import threads_of
+from attnlib.records.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 # Drawn in these colours, then given the page's own, which differ in light and dark (custom.css).

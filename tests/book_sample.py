@@ -15,7 +15,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from attnlib.thesis import read_thesis
+from attnlib.thesis.statements import read_thesis
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("cat", "dog", "ship")

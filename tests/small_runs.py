@@ -15,7 +15,7 @@ from timm.models import register_model
 import attnlib as al
 from attnlib import experiment
 from attnlib.config import TrainConfig
-from attnlib.vit import EncoderSize, ViT
+from attnlib.models.vit import EncoderSize, ViT
 
 PROCESSES = multiprocessing.get_context("forkserver")
 # What takes long to import; "small_runs" itself the server would not find on its path.
@@ -92,6 +92,12 @@ def leftovers(config: TrainConfig) -> list[str]:
     ]
 
 
+def child_environment() -> dict[str, str]:
+    """The environment of a process of its own that imports ``small_runs``, on one thread."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
 def run_command(
     runs_dir: Path, options: str, before: Callable[[], None] | None = None
 ) -> subprocess.Popen[str]:
@@ -99,8 +105,7 @@ def run_command(
     script = "import sys, small_runs; from attnlib.__main__ import main; sys.exit(main())"
     words = [sys.executable, "-c", script, "train", "-p", "runs_dir", str(runs_dir)]
     words += options.split()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        words, env=child_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=before,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attnlib.config import MODELS, PROFILES, TITLES, TrainConfig
-from attnlib.zoo import list_models
+from attnlib.models.zoo import list_models
 
 
 def test_thesis_profile_is_the_thesis_recipe():

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import attnlib as al
-from attnlib import experiment, report
-from attnlib.runs import RECORD, check_record, read_history
-from attnlib.train import Epoch, describe_seconds, train
-from attnlib.training import Training
+from attnlib import experiment
+from attnlib.records import finish
+from attnlib.records.run import RECORD, check_record, read_history
+from attnlib.training.loop import Epoch, describe_seconds, train
+from attnlib.training.state import Training
 
 
 def params(config: al.TrainConfig, path: object, **changes: object) -> al.TrainConfig:
@@ -104,7 +105,7 @@ def test_best_epoch_is_the_validation_sets_even_if_later_ones_are_worse(tiny, mo
         weights_by_epoch.append(model.head.bias.detach().clone())
         return SimpleNamespace(accuracy=next(accuracies), loss=1.0)
 
-    monkeypatch.setattr("attnlib.train.predict", validated)
+    monkeypatch.setattr("attnlib.training.loop.predict", validated)
     list(train(training, data, replace(tiny, epochs=3), objective))
     assert (training.progress.best_epoch, training.progress.best_accuracy) == (2, 0.9)
     assert torch.equal(training.best_weights["head.bias"], weights_by_epoch[1])
@@ -114,13 +115,13 @@ def test_run_never_tests_before_the_last_epoch(tiny, tmp_path, monkeypatch):
     asked = []
     data = al.load_dataset("digits", limit=100)
     monkeypatch.setattr(experiment, "load_dataset", lambda *a, **k: data)
-    real = report.predict
+    real = finish.predict
 
     def watched(model, split, **options):
         asked.append(split is data.test)
         return real(model, split, **options)
 
-    monkeypatch.setattr("attnlib.train.predict", watched)
+    monkeypatch.setattr("attnlib.training.loop.predict", watched)
     al.run_experiment(params(tiny, tmp_path))
     assert asked == [False, False]
 

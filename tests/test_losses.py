@@ -13,7 +13,7 @@ from attnlib.losses import (
     soft_distillation_loss,
     soft_target_cross_entropy,
 )
-from attnlib.vit import Heads
+from attnlib.models.vit import Heads
 
 
 def logits(*shares: float) -> torch.Tensor:

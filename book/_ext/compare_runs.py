@@ -15,10 +15,10 @@ from findings import read_runs
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from attnlib.comparison import label_runs
-from attnlib.reference import right_of
-from attnlib.runs import Run
-from attnlib.statistics import paired_difference
+from attnlib.compare.comparison import label_runs
+from attnlib.compare.reference_runs import right_of
+from attnlib.records.run import Run
+from attnlib.stats.intervals import paired_difference
 
 CURVES = ("val_accuracy", "val_loss", "train_loss")
 METRICS = ("test_accuracy", "val_accuracy", "test_loss", "best_epoch")

@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
-from attnlib.exploring import (
+from attnlib.explorer.page_payload import (
     Exploration,
     find_exploration,
     image_names,

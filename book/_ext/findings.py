@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnlib.measurements import Measurements, read_measurements, select
-from attnlib.reference import NOT_RUN, Row, compare, find_rows, pair_runs, read_table
-from attnlib.runs import Run, list_runs, threads_of
-from attnlib.statistics import mean_interval
+from attnlib.compare.reference_runs import NOT_RUN, Row, compare, find_rows, pair_runs, read_table
+from attnlib.records.find import list_runs
+from attnlib.records.measurements import Measurements, read_measurements, select
+from attnlib.records.provenance import threads_of
+from attnlib.records.run import Run
+from attnlib.stats.intervals import mean_interval
 
 SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
 GIGA_COUNT = "1e9"
@@ -372,7 +374,7 @@ def find_thesis(root: Path, key: str) -> Finding:
 @functools.cache
 def read_statements() -> Any:
     """The thesis's statements by id."""
-    from attnlib.thesis import read_thesis
+    from attnlib.thesis.statements import read_thesis
 
     return read_thesis().statements
 
@@ -380,8 +382,8 @@ def read_statements() -> Any:
 @functools.cache
 def counted_values() -> Any:
     """Every named count, fact and formula of the errata."""
-    from attnlib.countable import Values
-    from attnlib.thesis import read_errata, read_thesis
+    from attnlib.thesis.counts import Values
+    from attnlib.thesis.statements import read_errata, read_thesis
 
     return Values(read_thesis(), read_errata())
 
@@ -393,7 +395,7 @@ def find_counted(root: Path, key: str) -> Finding:
         ValueError: If there is no such count, or it needs what was not given.
     """
     del root
-    from attnlib.countable import COUNTS, count
+    from attnlib.thesis.counts import COUNTS, count
 
     form = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", key.strip())
     if not form:
@@ -410,11 +412,11 @@ def find_counted(root: Path, key: str) -> Finding:
         values = counted_values()
         own = set(values) - set(read_statements())
         one_of(name, [*COUNTS, *own], "count")
-        value, how = values[name], "attnlib/errata.toml"
+        value, how = values[name], "attnlib/thesis/errata.toml"
     about = ", ".join(f"{k} {v}" for k, v in given.items())
     facts = (
         ("what", f"{name.replace('_', ' ')}{f': {about}' if about else ''}"),
-        ("counted by", "attnlib/countable.py, when this page was built"),
+        ("counted by", "attnlib/thesis/counts.py, when this page was built"),
         ("command", how),
     )
     return Finding(words_for(name)(value), facts, page="runs/scoreboard")

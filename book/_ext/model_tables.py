@@ -16,6 +16,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 ATTNLIB = Path(__file__).resolve().parents[2] / "attnlib"
+FLOORS = ("", "stats", "models", "augmentation", "data", "training", "records",
+          "explain", "compare", "cost", "human", "thesis", "explorer")  # fmt: skip
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 RESNETS = (18, 34, 50, 101, 152)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -109,7 +111,7 @@ def resnet_layers() -> Table:
     """The thesis's Figure 6.1: what each stage of five ResNets is made of."""
     from torch import nn
 
-    from attnlib.cost import count_gmac
+    from attnlib.cost.measure import count_gmac
 
     models = [resnet(depth) for depth in RESNETS]
     side = sides(18)
@@ -137,7 +139,7 @@ def resnet_layers() -> Table:
 
 def encoder_parameters() -> Table:
     """Parameters that AtResNet-18 adds to ResNet-18, part by part, in both readings."""
-    from attnlib.cost import build_empty, count_parameters
+    from attnlib.cost.measure import build_empty, count_parameters
 
     readings = {
         tokens: build_empty("atresnet18", num_classes=10, tokens=tokens)
@@ -166,8 +168,8 @@ def operation_table() -> Table:
     """RandAugment's operations at the recipe's magnitude, 9 of 10."""
     import numpy as np
 
-    from attnlib.draws import operation_arguments
-    from attnlib.operations import OPERATIONS
+    from attnlib.augmentation.randaugment import OPERATIONS
+    from attnlib.augmentation.random_parameters import operation_arguments
 
     rows = []
     for code, name in enumerate(OPERATIONS):
@@ -208,24 +210,14 @@ def first_sentence(module: ast.Module) -> str:
 
 
 def module_table() -> Table:
-    """The package's files in the order of their imports, each with what it says of itself."""
-    trees = {p.stem: ast.parse(p.read_text(encoding="utf-8")) for p in ATTNLIB.glob("*.py")}
-    uses: dict[str, set[str]] = {}
-    for name, tree in trees.items():
-        found = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attnlib"):
-                whole = node.module == "attnlib"
-                found |= {a.name for a in node.names} if whole else {node.module.split(".")[1]}
-        uses[name] = found & set(trees)
-
-    @functools.cache
-    def level(name: str) -> int:
-        return 1 + max((level(used) for used in uses[name]), default=-1)
-
-    order = sorted((level(name), name) for name in trees if not name.startswith("__"))
-    rows = [[str(depth), f"`{name}.py`", first_sentence(trees[name])] for depth, name in order]
-    return Table(["level", "file", "what it holds"], rows)
+    """The package's files, folder by folder from the base up, each with what it says of itself."""
+    rows = []
+    for folder in FLOORS:
+        for path in sorted((ATTNLIB / folder).glob("*.py")):
+            if not path.name.startswith("__"):
+                said = first_sentence(ast.parse(path.read_text(encoding="utf-8")))
+                rows.append([f"`{folder}/`" if folder else "", f"`{path.name}`", said])
+    return Table(["folder", "file", "what it holds"], rows)
 
 
 TABLES: dict[str, Callable[[], Table]] = {

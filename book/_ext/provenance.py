@@ -4,7 +4,7 @@
     {result}`deit_t_hard - deit_t`                paired difference of test accuracy
     {measured}`cost-cpu(model=deit_t, quantity=gmac).value`   a row of results/measurements
     {thesis}`accuracy_deit_t_p`                   what the thesis states, by its id in thesis.toml
-    {counted}`parameters(model=deit_t)`           what attnlib/countable.py counts
+    {counted}`parameters(model=deit_t)`           what attnlib/thesis/counts.py counts
     {cited}`81.8%`                                of the literature, beside a {cite}
 
 Each leads to where the number comes from; a box beside it says run, commit, command, data, device

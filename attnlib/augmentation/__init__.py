@@ -1,0 +1,1 @@
+"""Augmentation of training images: timm's transforms, the same on whole batches, and mixing."""

@@ -1,0 +1,129 @@
+"""Mixup and cutmix within a batch, and the soft labels that they mix."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PAIRS = 4  # of images of 224 pixels, 5 MB
+
+
+def soft_labels(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
+    """Class numbers (B,) to probabilities (B, K): 1 - smoothing, and smoothing / K everywhere."""
+    spread = smoothing / num_classes
+    targets = torch.full((len(labels), num_classes), spread, device=labels.device)
+    return targets.scatter_(1, labels[:, None], 1 - smoothing + spread)
+
+
+class Mixing(NamedTuple):
+    """How a batch is mixed: each image with the one at the mirrored place of the batch."""
+
+    share: float  # of an image's own label
+    box: tuple[int, int, int, int] | None = None  # top, bottom, left, right, pasted; None: mixup
+
+
+def draw_mixing(
+    size: tuple[int, int],
+    generator: np.random.Generator,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+) -> Mixing | None:
+    """One share for a batch, drawn from Beta(alpha, alpha), as timm's batch mode does.
+
+    With both alphas above 0 each batch takes cutmix or mixup by a fair coin; with neither there is
+    nothing to mix.
+    """
+    if mixup_alpha <= 0 and cutmix_alpha <= 0:
+        return None
+    cut = cutmix_alpha > 0 and (mixup_alpha <= 0 or generator.random() < 0.5)
+    alpha = cutmix_alpha if cut else mixup_alpha
+    share = generator.beta(alpha, alpha)
+    return cut_box(size, share, generator) if cut else Mixing(share)
+
+
+def cut_box(size: tuple[int, int], share: float, generator: np.random.Generator) -> Mixing:
+    """A box of the area 1 - share about a random centre; labels follow what the border leaves."""
+    H, W = size
+    height, width = (int(side * (1 - share) ** 0.5) for side in size)
+    row, column = int(generator.integers(H)), int(generator.integers(W))
+    top, bottom = max(row - height // 2, 0), min(row + height // 2, H)
+    left, right = max(column - width // 2, 0), min(column + width // 2, W)
+    stays = 1 - (bottom - top) * (right - left) / (H * W)
+    return Mixing(stays, (top, bottom, left, right))
+
+
+def mix_in_place(images: Tensor, targets: Tensor, mixing: Mixing) -> Tensor:
+    """Mix images (B, C, H, W) where they are; mixed targets (B, K) are returned.
+
+    Mirrored pairs are done a few at a time on a CPU, where they stay in the cache.
+    """
+    B = len(images)
+    few = PAIRS if images.device.type == "cpu" else B
+    for start in range(0, B // 2, few):
+        stop = min(start + few, B // 2)
+        own, partners = images[start:stop], images[B - stop : B - start]
+        if mixing.box is None:
+            kept, share = own.clone(), mixing.share
+            own.mul_(share).add_(partners.flip(0), alpha=1 - share)
+            partners.mul_(share).add_(kept.flip(0), alpha=1 - share)
+        else:
+            top, bottom, left, right = mixing.box
+            own, partners = (half[..., top:bottom, left:right] for half in (own, partners))
+            kept = own.clone()
+            own.copy_(partners.flip(0))
+            partners.copy_(kept.flip(0))
+    return targets * mixing.share + targets.flip(0) * (1 - mixing.share)
+
+
+def cutmix(
+    images: Tensor, targets: Tensor, share: float, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Paste a box of each image's partner into it, labels in proportion to area (Yun et al. 2019).
+
+    The partner is the image at the mirrored place of the batch and the box is the same for all,
+    as in timm. Labels follow the pasted area, which the border may have clipped.
+
+    Args:
+        images: (B, C, H, W).
+        targets: Probabilities (B, K).
+        share: Area of the image that stays, in [0, 1], before clipping.
+        generator: Draws the box's centre.
+
+    Returns:
+        New images and targets.
+    """
+    H, W = images.shape[-2:]
+    mixed = images.clone()
+    return mixed, mix_in_place(mixed, targets, cut_box((H, W), share, generator))
+
+
+def mixup(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Blend each image and its label with its partner's (Zhang et al. 2018).
+
+    Args:
+        images: (B, C, H, W).
+        targets: Probabilities (B, K).
+        share: Weight of the image itself, in [0, 1].
+
+    Returns:
+        New images and targets.
+    """
+    mixed = images.clone()
+    return mixed, mix_in_place(mixed, targets, Mixing(share))
+
+
+def mix(
+    images: Tensor,
+    targets: Tensor,
+    generator: np.random.Generator,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Mix a batch as ``draw_mixing`` says; new images and targets, or those given."""
+    H, W = images.shape[-2:]
+    mixing = draw_mixing((H, W), generator, mixup_alpha, cutmix_alpha)
+    if mixing is None:
+        return images, targets
+    mixed = images.clone()
+    return mixed, mix_in_place(mixed, targets, mixing)

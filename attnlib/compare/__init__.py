@@ -1,0 +1,1 @@
+"""Runs side by side: paired tests, confusions, the reference table."""

@@ -1,0 +1,319 @@
+"""Runs that can be compared, for they answered the same questions; the rest is named, not mixed."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from attnlib.config import TrainConfig
+from attnlib.data.datasets import Split, load_dataset
+from attnlib.data.downloads import cache_dir
+from attnlib.data.readers import CIFAR10_ARCHIVE, CIFAR10_CLASSES
+from attnlib.parameters import parameter, parse_params, suggest
+from attnlib.records.find import find_folders, load_run
+from attnlib.records.run import Run
+from attnlib.stats.intervals import Estimate, Proportion, mean_interval, wilson_interval
+
+Ints = npt.NDArray[np.int64]
+FETCH = " To fetch CIFAR-10, run: papermill notebooks/data.ipynb OUT.ipynb -p dataset cifar10"
+DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # of what an older record lacks
+
+
+@dataclass(frozen=True)
+class ErrorsConfig:
+    """What the errors notebook shows."""
+
+    runs: str | None = parameter(None, "names with commas between; none: all with the same data")
+    data_path: str | None = parameter(None, "file or folder of the images, for npz and folder")
+    images: int = parameter(8, "images shown of each set", low=1, high=100)
+    seed: int = parameter(0, "of the bootstrap", low=0)
+    runs_dir: str = parameter("runs", "where runs are, beside results")
+
+    @classmethod
+    def from_params(cls, **params: Any) -> "ErrorsConfig":
+        """Check ``params``.
+
+        Raises:
+            ValueError: Naming each unknown or bad parameter and the valid ones.
+        """
+        return cls(**parse_params(cls, params))
+
+    @property
+    def names(self) -> list[str]:
+        """The runs asked for, in order; empty: all."""
+        return [name.strip() for name in self.runs.split(",")] if self.runs else []
+
+
+class Answers(NamedTuple):
+    """Logits (n, K) and labels (n,) of a run's test images."""
+
+    logits: npt.NDArray[np.float32]
+    labels: Ints
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Answers of two or more runs to the same test images, in the same order of classes."""
+
+    runs: dict[str, Run]  # by the name that readers see
+    logits: dict[str, npt.NDArray[np.float32]]  # each (n, K)
+    labels: Ints  # (n,)
+    class_names: tuple[str, ...]
+    left_out: dict[str, str]  # name of a run and why it is not here
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The runs, in order."""
+        return tuple(self.runs)
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """A student and its teacher, as in the thesis's Fig. 8.1, or else the first two.
+
+        Of several students the one taught hard by a ResNet-18 comes first: the thesis's.
+        """
+        by_folder = {run.name: name for name, run in self.runs.items()}
+        pairs = [
+            (name, by_folder[run.record["teacher"]])
+            for name, run in self.runs.items()
+            if run.record["teacher"] in by_folder
+        ]
+
+        def is_other(pair: tuple[str, str]) -> bool:
+            student, teacher = (self.runs[name].config for name in pair)
+            return (student["distillation"], teacher["model"]) != ("hard", "resnet18")
+
+        return min(pairs, key=is_other, default=(self.names[0], self.names[1]))
+
+    def decisions(self, name: str) -> Ints:
+        """The class that run ``name`` chose for each image (n,)."""
+        return self.logits[name].argmax(axis=1)
+
+    def correct(self, name: str) -> npt.NDArray[np.bool_]:
+        """Whether run ``name`` is right about each image (n,)."""
+        return self.decisions(name) == self.labels
+
+    def accuracy(self, name: str) -> Proportion:
+        """Accuracy of run ``name`` with its interval over images."""
+        return wilson_interval(int(self.correct(name).sum()), len(self.labels))
+
+    def seeds_of(self, name: str) -> list[str]:
+        """The runs here that differ from ``name`` in nothing but the seed, itself among them."""
+        recipes = {other: _settings(run) | {"seed": None} for other, run in self.runs.items()}
+        return [other for other in self.names if recipes[other] == recipes[name]]
+
+    def over_seeds(self, name: str) -> Estimate:
+        """Mean accuracy of all runs here that differ from ``name`` in nothing but the seed.
+
+        Its t-interval is cut at 0 and 1, which an accuracy can't leave.
+        """
+        mean = mean_interval([self.accuracy(other).value for other in self.seeds_of(name)])
+        if mean.n == 1:
+            return mean
+        return mean._replace(low=max(mean.low, 0.0), high=min(mean.high, 1.0))
+
+    def __str__(self) -> str:
+        data = next(iter(self.runs.values())).record["dataset"]
+        lines = [
+            f"{len(self.runs)} runs on the {len(self.labels)} test images of {data['title']}, "
+            f"{len(self.class_names)} classes:",
+            *(f"  {name}" for name in self.names),
+            *(f"left out: {name}: {reason}" for name, reason in self.left_out.items()),
+        ]
+        return "\n".join(lines)
+
+
+def find_runs(names: Sequence[str] = (), runs_dir: str | Path = "runs") -> dict[str, Path]:
+    """Folders of finished runs by name, in ``runs_dir`` and ``results``; the former's counts.
+
+    Args:
+        names: Only these, in this order; if empty all, by name.
+        runs_dir: Where runs are written.
+
+    Raises:
+        ValueError: If one of ``names`` is not there.
+    """
+    folders = find_folders("results", runs_dir)
+    found = {
+        path.parent.name: path.parent
+        for folder in folders
+        for path in sorted(folder.glob("*/record.json"))
+    }
+    for name in names:
+        if name not in found:
+            known = ", ".join(sorted(found)) or "none"
+            raise ValueError(
+                f"runs: no finished run {name!r}.{suggest(name, found)} Finished runs: {known}."
+            )
+    return {name: found[name] for name in (names or sorted(found))}
+
+
+def compare_runs(folders: dict[str, Path]) -> Comparison:
+    """Put runs side by side; those that answered other questions are named and left out.
+
+    A run fits if its record is of this version's schema, its predictions are there, and data,
+    order of classes and labels are those that most of the kept runs share, or, if none is kept in
+    ``results``, most of all runs; of equals, the first.
+
+    Raises:
+        ValueError: If fewer than two fit, with the reason for each that doesn't.
+    """
+    left_out: dict[str, str] = {}
+    runs: dict[str, Run] = {}
+    answers: dict[str, Answers] = {}
+    for name, folder in folders.items():
+        try:
+            run = load_run(folder)
+            answers[name] = _read_answers(run)
+            runs[name] = run
+        except (ValueError, OSError) as fault:
+            is_broken = isinstance(fault, json.JSONDecodeError)
+            reason = "its record is not JSON" if is_broken else str(fault)
+            left_out[name] = reason.replace(f"{folder / 'record.json'}: ", "")
+    groups: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        groups.setdefault(run.record["dataset"]["sha256"], []).append(name)
+
+    def weight(names: list[str]) -> tuple[bool, int, int]:
+        kept = sum(folders[name].parent.name == "results" for name in names)
+        return len(names) > 1, kept, len(names)
+
+    first = max(groups.values(), key=weight)[0] if groups else ""
+    for name in list(runs):
+        fault_found = _difference(runs[name], answers[name], runs[first], answers[first])
+        if fault_found:
+            left_out[name] = fault_found
+            del runs[name]
+    if len(runs) < 2:
+        told = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "none"
+        raise ValueError(
+            f"runs: expected two or more to compare; got {len(runs)}. Left out: {told}"
+        )
+    labels = dict(zip(runs, label_runs(list(runs.values())), strict=True))
+    return Comparison(
+        {labels[name]: run for name, run in runs.items()},
+        {labels[name]: answers[name].logits for name in runs},
+        answers[first].labels,
+        tuple(runs[first].record["dataset"]["classes"]),
+        left_out,
+    )
+
+
+def label_runs(runs: Sequence[Run]) -> list[str]:
+    """What readers call each run: its title, and what tells it from others that share it.
+
+    That is the data if they differ, or else the settings that do, or else the run's name.
+    """
+    labels = [run.title for run in runs]
+    data = [f", {run.record['dataset']['title']}" for run in runs]
+    labels = _told_apart(labels, data)
+    configs = [_settings(run) for run in runs]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for label, config in zip(labels, configs, strict=True):
+        groups.setdefault(label, []).append(config)
+    settings = [
+        "".join(
+            f", {key} {value}"
+            for key, value in config.items()
+            if any(other.get(key, DEFAULTS.get(key)) != value for other in groups[label])
+        )
+        for label, config in zip(labels, configs, strict=True)
+    ]
+    return _told_apart(_told_apart(labels, settings), [f" ({run.name})" for run in runs])
+
+
+def _told_apart(labels: Sequence[str], more: Sequence[str]) -> list[str]:
+    """The labels, with ``more`` behind those that several share and that it tells apart."""
+    differing = Counter(label for label, _ in set(zip(labels, more, strict=True)))
+    return [
+        label + added * (differing[label] > 1) for label, added in zip(labels, more, strict=True)
+    ]
+
+
+def load_images(comparison: Comparison, data_path: str | None = None) -> tuple[Split | None, str]:
+    """The test images that the runs answered, and a sentence: ``find_images`` of one of them."""
+    return find_images(next(iter(comparison.runs.values())), data_path)
+
+
+def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, str]:
+    """The test images of a run, and a sentence; None where they are not to be had.
+
+    Nothing is downloaded for it: CIFAR-10 is shown where its archive is in the cache already.
+    """
+    record = run.record["dataset"]
+    name, title = record["name"], record["title"]
+    cached = cache_dir() / "cifar10" / CIFAR10_ARCHIVE
+    if name == "cifar10" and data_path is None and not cached.exists():
+        return None, (
+            f"The images of {title} are not shown: {cached.name} is not in the cache.{FETCH}"
+        )
+    if data_path is None and name in ("npz", "folder"):
+        file = str(run.config.get("data_path"))
+        if not (cache_dir() / file).exists():
+            if cached.exists() and (official := _official_images(run)) is not None:
+                return official, (
+                    f"Images from CIFAR-10's own archive, which has the labels of {title} in the "
+                    "same order, by their place in the test set."
+                )
+            fetch = tuple(record["classes"]) == CIFAR10_CLASSES and not cached.exists()
+            return None, (
+                f"The images of {title} are not shown: {file} is not in the folder of data sets."
+                f"{FETCH if fetch else ' To name another folder, run: export ATTNLIB_DATA=FOLDER'}"
+            )
+        data_path = str(cache_dir() / file)
+    try:
+        data = load_dataset(name, data_path)
+    except (ValueError, OSError) as fault:
+        return None, f"The images of {title} are not shown: {fault}"
+    if data.sha256 != record["sha256"]:
+        return None, f"The images of {title} are not shown: what is in {data_path} is other data."
+    return data.test, f"Images from {title}, by their place in the test set."
+
+
+def _official_images(run: Run) -> Split | None:
+    """CIFAR-10's test images from the cache, if the run was tested on a copy of them."""
+    if tuple(run.record["dataset"]["classes"]) != CIFAR10_CLASSES:
+        return None
+    test = load_dataset("cifar10").test
+    return test if np.array_equal(test.labels, run.arrays("predictions")["labels"]) else None
+
+
+def _read_answers(run: Run) -> Answers:
+    """The predictions of a run.
+
+    Raises:
+        ValueError: If they are not there, or don't fit its classes.
+    """
+    arrays = run.arrays("predictions")
+    lacking = [key for key in ("logits", "labels") if key not in arrays]
+    if lacking:
+        raise ValueError(f"its predictions lack {' and '.join(lacking)}")
+    expected = len(arrays["labels"]), len(run.record["dataset"]["classes"])
+    if arrays["logits"].shape != expected:
+        raise ValueError(f"its logits have the shape {arrays['logits'].shape}, not {expected}")
+    return Answers(arrays["logits"].astype(np.float32), arrays["labels"].astype(np.int64))
+
+
+def _difference(run: Run, own: Answers, first: Run, theirs: Answers) -> str:
+    """What other question ``run`` answered than ``first``; empty if the same."""
+    mine, its = run.record["dataset"], first.record["dataset"]
+    if mine["classes"] != its["classes"]:
+        same = sorted(mine["classes"]) == sorted(its["classes"])
+        return "its classes are in another order" if same else "it has other classes"
+    if mine["sha256"] != its["sha256"]:
+        return f"it is about other data: {mine['title']}, {mine['sha256'][:12]}..."
+    if not np.array_equal(own.labels, theirs.labels):
+        return "its labels differ from those of the others"
+    return ""
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The configuration; of a teacher that is a run, its name without the seed and the digest."""
+    teacher = run.config.get("teacher")
+    return run.config | {"teacher": teacher and re.sub(r"-s\d+-[0-9a-f]{8}$", "", teacher)}

@@ -1,0 +1,217 @@
+"""Figures of errors: confusion matrices, differences by class, images with what models say."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from attnlib.compare.comparison import Comparison
+from attnlib.compare.paired_tests import ALPHA, PairedTest, count_confusions, image_titles
+from attnlib.compare.reference_runs import Answer, Row
+from attnlib.data.datasets import Split
+from attnlib.plotting import COLOURS, INK, WIDTH, style
+
+RIGHT = "#cfe0f1"  # the diagonal, one tint: how often a model is right must not drown the errors
+WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # under numbers
+FADING = LinearSegmentedColormap.from_list(
+    "fading", [to_rgba(COLOURS[1], 0.15), to_rgba(COLOURS[1], 1)]
+)  # into the page, be it light or dark, where cells hold no numbers
+CELL_INK = "#1a1a1a"  # on the tints, which are pale in both themes
+NUMBERED, LABELLED = 16, 40  # classes up to which cells hold counts, and every class its name
+SHOWN = 24  # classes in the figure of differences
+
+
+def confusions(comparison: Comparison, *names: str) -> Figure:
+    """Confusion matrices, one below another: counts, and colour for the share of the true class.
+
+    Beyond 40 classes neighbours are summed into blocks, without the right answers, so that no
+    error is lost between two pixels.
+    """
+    counts = [count_confusions(comparison, name) for name in names]
+    shares = [_error_shares(matrix) for matrix in counts]
+    classes = len(comparison.class_names)
+    block = -(-classes // LABELLED)
+    if block > 1:
+        shares = [_in_blocks(matrix, block) for matrix in counts]
+    top = max(float(matrix.max()) for matrix in shares) or 1.0
+    colours = WRONG if classes <= NUMBERED else FADING
+    with style():
+        size = (WIDTH, 0.8 + 4.3 * len(names))  # not side by side: three digits need a cell's width
+        figure, grid = plt.subplots(len(names), figsize=size, squeeze=False, layout="constrained")
+        for axes, name, matrix, count in zip(grid[:, 0], names, shares, counts, strict=True):
+            axes.imshow(_tints(colours(matrix / top), matrix, block == 1), interpolation="nearest")
+            axes.set_title(_wrapped(name, 48), fontsize=10)
+            axes.set(xlabel="decision", ylabel="true class")
+            axes.grid(False)
+            ticks = list(range(0, len(matrix), 1 if block == 1 else 5))
+            labels = [comparison.class_names[place * block] for place in ticks]
+            font = 10 if classes <= NUMBERED else 6 if block == 1 else 8
+            axes.set_xticks(ticks, labels, rotation=90, fontsize=font)
+            axes.set_yticks(ticks, labels, fontsize=font)
+            if classes <= NUMBERED:
+                _write_counts(axes, count)
+        scale = ScalarMappable(Normalize(0, top), colours)
+        bar = figure.colorbar(scale, ax=list(grid[:, 0]), location="bottom", shrink=0.6, aspect=40)
+        bar.ax.xaxis.set_major_formatter(PercentFormatter(1))
+        unit = "true class" if block == 1 else f"{block} true classes of a cell"
+        bar.set_label(f"wrong decisions, share of the {unit}", fontsize=10)
+        plt.close(figure)
+    return figure
+
+
+def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> Figure:
+    """Difference of accuracy in each class with its paired interval; filled where it holds.
+
+    A dot is filled if McNemar's test, corrected by Holm, tells the two apart. Of more than 24
+    classes those with the largest differences are shown.
+    """
+    kept = sorted(tests, key=lambda t: -abs(t.difference.value))[:SHOWN]
+    kept.sort(key=lambda t: t.difference.value)
+    values = np.array([t.difference.value for t in kept])
+    ends = np.array([[t.difference.low for t in kept], [t.difference.high for t in kept]])
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.4 + 0.27 * len(kept)), layout="constrained")
+        axes.axvline(0, color=INK, lw=1)
+        axes.hlines(range(len(kept)), 100 * ends[0], 100 * ends[1], color=COLOURS[0], lw=1.6)
+        for place, test in enumerate(kept):
+            face = COLOURS[0] if test.p_holm < ALPHA else "white"
+            point = 100 * values[place]
+            axes.plot(point, place, "o", mfc=face, mec=COLOURS[0], mew=1.4, ms=6)
+        axes.set_yticks(range(len(kept)), [t.name for t in kept], fontsize=10)
+        axes.set_xlabel("accuracy of the first less that of the second,\npercentage points")
+        some = f"\n{len(kept)} largest of {len(tests)} differences" * (len(tests) > len(kept))
+        title = f"{_wrapped(f'first: {first}', 60)}\n{_wrapped(f'second: {second}', 60)}{some}"
+        axes.set_title(title, fontsize=9, loc="left")
+        plt.close(figure)
+    return figure
+
+
+def answered_images(
+    comparison: Comparison,
+    split: Split | None,
+    places: npt.ArrayLike,
+    *names: str,
+    columns: int = 4,
+) -> Figure:
+    """Test images with, from the top, their true class and what each of the runs says.
+
+    Where the images are not to be had (``split`` is None), their places stand for them.
+    """
+    chosen = np.asarray(places, dtype=np.int64)
+    titles = image_titles(comparison, chosen, *names)
+    rows = max(1, -(-len(chosen) // columns))
+    with style():
+        size = (WIDTH, (WIDTH / columns + 0.17 * (1 + len(names))) * rows)
+        figure, grid = plt.subplots(
+            rows, columns, figsize=size, squeeze=False, layout="constrained"
+        )
+        for axes in grid.flat:
+            axes.axis("off")
+        for axes, place, title in zip(grid.flat, chosen, titles, strict=False):
+            axes.set_title(title, fontsize=9, pad=3)
+            if split is None:
+                axes.text(0.5, 0.5, f"image\n{place}", ha="center", va="center")
+            else:
+                axes.imshow(split.images[place], interpolation="nearest")
+        if not len(chosen):
+            grid[0, 0].text(0, 0.5, "There is no such image.", fontsize=10)
+        plt.close(figure)
+    return figure
+
+
+def _error_shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Share of each true class that is taken for each other one; the diagonal is 0."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0)
+    return shares
+
+
+def _in_blocks(counts: npt.NDArray[np.int64], block: int) -> npt.NDArray[np.float64]:
+    """Errors of ``block`` neighbouring classes together, as a share of all their images."""
+    errors = counts.copy()
+    np.fill_diagonal(errors, 0)
+    starts = np.arange(0, len(counts), block)
+    summed = np.add.reduceat(np.add.reduceat(errors, starts, axis=0), starts, axis=1)
+    sizes = np.add.reduceat(counts.sum(axis=1), starts)
+    return summed / np.maximum(sizes, 1)[:, None]
+
+
+def _tints(
+    colours: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], mark_diagonal: bool
+) -> npt.NDArray[np.float64]:
+    """Colours of the cells (K, K, 4): nothing where nothing is wrong."""
+    colours[shares == 0] = 0
+    if mark_diagonal:
+        places = np.arange(len(shares))
+        colours[places, places] = to_rgba(RIGHT)
+    return colours
+
+
+def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
+    font = 9 if len(counts) <= 10 else 7
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            text = str(count) if count < 1000 else f"{count / 1000:.1f}k"
+            axes.text(
+                column, row, text, ha="center", va="center", fontsize=font,
+                color=CELL_INK,
+            )  # fmt: skip
+
+
+def _wrapped(text: str, width: int = 24) -> str:
+    """Lines of at most ``width`` letters, broken at spaces."""
+    return textwrap.fill(text, width, break_on_hyphens=False)
+
+
+def accuracies(rows: Mapping[str, Row]) -> Figure:
+    """Test accuracy of each row with its interval; several seeds as dots of their own."""
+    made = [row for row in rows.values() if row.runs]
+    made.sort(key=lambda row: row.accuracy.value)
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")
+        for place, row in enumerate(made):
+            share = row.accuracy
+            axes.plot([share.low, share.high], [place, place], color=COLOURS[0], lw=1.6)
+            axes.plot(share.value, place, "o", color=COLOURS[0], ms=5)
+            for run in row.runs if len(row.runs) > 1 else ():
+                one = run.record["metrics"]["test_accuracy"]["value"]
+                axes.plot(one, place + 0.18, "|", color=INK, ms=7)
+        axes.set_yticks(range(len(made)), [_broken(row.title) for row in made], fontsize=9)
+        axes.set_ylim(-0.6, len(made) - 0.3)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel("test accuracy, 95% interval")
+        plt.close(figure)
+    return figure
+
+
+def differences(answers: Sequence[Answer]) -> Figure:
+    """The difference in accuracy behind each claim, filled where the corrected test is sure."""
+    made = [answer for answer in answers if answer.difference is not None][::-1]
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")
+        axes.axvline(0, color=INK, lw=1)
+        for place, (_, gap, _, verdict) in enumerate(made):
+            assert gap is not None
+            face = "none" if verdict == "not decided" else COLOURS[1]
+            axes.plot([100 * gap.low, 100 * gap.high], [place] * 2, color=COLOURS[1], lw=1.6)
+            axes.plot(100 * gap.value, place, "o", mfc=face, mec=COLOURS[1], ms=6)
+        names = [_broken(a.claim.text) for a in made]
+        axes.set_yticks(range(len(made)), names, fontsize=9)
+        axes.set_ylim(-0.6, len(made) - 0.4)
+        axes.set_xlabel("difference in test accuracy, points;\n95% interval")
+        plt.close(figure)
+    return figure
+
+
+def _broken(title: str) -> str:
+    """A long name on several lines."""
+    for mark in (", ", " - "):
+        title = title.replace(mark, mark.rstrip() + "\n", 1)
+    return "\n".join(textwrap.fill(line, 26) for line in title.splitlines())

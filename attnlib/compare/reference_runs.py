@@ -1,0 +1,321 @@
+"""The reference runs: the rows of ``[reference]``, their records, and what they answer."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlib.config import TITLES, TrainConfig, profile_defaults
+from attnlib.parameters import parameter
+from attnlib.records.find import find_folders, list_runs
+from attnlib.records.run import Run
+from attnlib.stats.intervals import (
+    Estimate,
+    holm,
+    mcnemar,
+    mean_interval,
+    p_words,
+    paired_difference,
+)
+from attnlib.thesis.statements import Thesis
+from attnlib.thesis.verdicts import estimate_words, what_it_needs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROFILES = ("reference", "cpu-reference")  # only runs of the first that has any count
+TABLE = "experiments.toml"
+HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the notebook takes."""
+
+    results: str = parameter("results", "folder of kept run records")
+    runs: str = parameter("runs", "folder of your own runs")
+    table: str | None = parameter(None, "file with the rows; none: notebooks/experiments.toml")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table and the runs that were made for it, one a seed."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def title(self) -> str:
+        """The row in words."""
+        model = str(self.parameters["model"])
+        title = TITLES.get(model, model)
+        if model.startswith("atresnet"):
+            title += f" ({self.parameters.get('tokens', TrainConfig.tokens)} tokens)"
+        title += ", from ImageNet weights" if self.parameters.get("pretrained") else ""
+        if teacher := self.parameters.get("teacher"):
+            word = TITLES.get(teacher) or TITLES.get(teacher.removesuffix("_p"), teacher)
+            title += f", {self.parameters['distillation']} distillation from {word}"
+        return title
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Of one run with Wilson's interval over images; of several their mean, t over seeds."""
+        shares = [run.record["metrics"]["test_accuracy"] for run in self.runs]
+        if len(shares) == 1:
+            return Estimate(shares[0]["value"], shares[0]["low"], shares[0]["high"], 1)
+        return mean_interval([share["value"] for share in shares])
+
+
+class Claim(NamedTuple):
+    """``first`` minus ``second``, in test accuracy, has this sign."""
+
+    text: str
+    first: str
+    second: str
+    sign: int
+
+
+class Answer(NamedTuple):
+    """A claim, the difference that decides it, and the verdict; None: not run."""
+
+    claim: Claim
+    difference: Estimate | None
+    p_holm: float
+    verdict: str
+
+
+CLAIMS = (
+    Claim("hard distillation from ResNet-18 helps DeiT-T", "deit_t_hard", "deit_t", +1),
+    Claim("soft distillation from ResNet-18 helps DeiT-T", "deit_t_soft", "deit_t", +1),
+    Claim("hard distillation helps more than soft", "deit_t_hard", "deit_t_soft", +1),
+    Claim("the student beats its teacher ResNet-18", "deit_t_hard", "resnet18", +1),
+    Claim(
+        "a student of EfficientNet-Lite0 beats its teacher",
+        "deit_t_hard_efficientnet", "efficientnet_lite0_p", +1,
+    ),
+    Claim("AtResNet-18, channels as tokens, is below ResNet-18", "atresnet18", "resnet18", -1),
+    Claim(
+        "AtResNet-18, positions as tokens, is below ResNet-18", "atresnet18_spatial", "resnet18", -1
+    ),
+)  # fmt: skip
+
+
+def read_table(table: str | Path | None = None) -> dict[str, dict[str, Any]]:
+    """The rows of ``[reference]`` by name.
+
+    Raises:
+        ValueError: If the file is not there.
+    """
+    beside = Path(__file__).parents[2] / "notebooks" / TABLE
+    places = [Path(table)] if table else [f / TABLE for f in find_folders("notebooks")] + [beside]
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        raise ValueError(f"table: no file {table or TABLE}; it lies in the project's notebooks/.")
+    rows: dict[str, dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))["reference"]
+    return rows
+
+
+def find_rows(
+    rows: Mapping[str, Mapping[str, Any]], kept: Sequence[Run], own: Sequence[Run] = ()
+) -> dict[str, Row]:
+    """Each row with its runs: those of the profile ``reference``, or else of ``cpu-reference``.
+
+    Runs of the two profiles are never mixed. Kept runs may depart from their profile (fewer epochs,
+    say), as long as all of a row do so in the same way; a reader's own runs may not.
+
+    Raises:
+        ValueError: If two runs of a row have one seed.
+    """
+    for profile in PROFILES:
+        found = {
+            name: Row(name, row, _runs_of(name, profile, rows, kept, own))
+            for name, row in rows.items()
+        }
+        if any(row.runs for row in found.values()):
+            break
+    return found
+
+
+def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a run's configuration is the row's: model, start, distillation, teacher, tokens."""
+    config = run.config
+    wanted = {"model": row["model"], "dataset": "npz", "limit": None}
+    wanted |= {"pretrained": row.get("pretrained", False)}
+    wanted |= {"distillation": row.get("distillation", "none")}
+    if row["model"].startswith("atresnet"):
+        wanted["tokens"] = row.get("tokens", TrainConfig.tokens)
+    if any(config.get(name) != value for name, value in wanted.items()):
+        return False
+    if "teacher" not in row:
+        return True
+    teacher = rows.get(row["teacher"], {"model": row["teacher"]})
+    start = "pretrained-" if teacher.get("pretrained") else ""
+    return str(run.record["teacher"]).startswith(f"{teacher['model']}-{start}npz-")
+
+
+def _runs_of(
+    name: str,
+    profile: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    kept: Sequence[Run],
+    own: Sequence[Run],
+) -> tuple[Run, ...]:
+    """The runs of a row in one profile, by seed."""
+    kept, own = (
+        [r for r in runs if r.config.get("profile") == profile and is_of_row(r, rows[name], rows)]
+        for runs in (kept, own)
+    )
+    exact = [run for run in kept if is_of_profile(run)]
+    seeds = {seed_of(run) for run in exact}
+    exact += [run for run in own if is_of_profile(run) and seed_of(run) not in seeds]
+    found = sorted(exact or kept, key=seed_of)
+    if len({seed_of(run) for run in found}) < len(found):
+        raise ValueError(f"{name}: two runs of one seed: {', '.join(run.name for run in found)}")
+    return tuple(found)
+
+
+def is_of_profile(run: Run) -> bool:
+    """Whether nothing but the seed was set apart from the profile."""
+    given = {name: run.config.get(name) for name in ("model", "distillation", "dataset")}
+    usual = profile_defaults(run.config["profile"], given)
+    return all(run.config.get(name) == value for name, value in usual.items() if name != "teacher")
+
+
+def right_of(run: Run) -> NDArray[np.bool_]:
+    """Whether a run answers each test image right (n,)."""
+    arrays = run.arrays("predictions")
+    right: NDArray[np.bool_] = arrays["logits"].argmax(axis=1) == arrays["labels"]
+    return right
+
+
+def seed_of(run: Run) -> int:
+    """The seed that tells the runs of a row apart."""
+    return int(run.record["seeds"]["run"])
+
+
+def gather(params: Params) -> dict[str, Row]:
+    """The rows with what ``results`` and ``runs`` hold of them."""
+    kept, own = (list_runs(*find_folders(name)) for name in (params.results, params.runs))
+    return find_rows(read_table(params.table), kept, own)
+
+
+def pair_runs(first: Row, second: Row) -> list[tuple[Run, Run]]:
+    """Runs of two rows with the same seed, or else the first of each.
+
+    Raises:
+        ValueError: If they were tested on different data.
+    """
+    data = {run.record["dataset"]["sha256"] for row in (first, second) for run in row.runs}
+    if len(data) > 1:
+        raise ValueError(f"{first.name} and {second.name} were tested on different data")
+    a, b = ({seed_of(run): run for run in row.runs} for row in (first, second))
+    shared = sorted(a.keys() & b.keys())
+    return [(a[seed], b[seed]) for seed in shared] or [(first.runs[0], second.runs[0])]
+
+
+def compare(first: Row, second: Row) -> Estimate:
+    """Difference in test accuracy: Newcombe's interval on the same images, or t over seeds.
+
+    Seeds are paired where both rows have the same ones, two or more.
+    """
+    each = [paired_difference(right_of(a), right_of(b)) for a, b in pair_runs(first, second)]
+    return mean_interval([one.value for one in each]) if len(each) > 1 else each[0]
+
+
+def answer(rows: Mapping[str, Row], claims: Sequence[Claim] = CLAIMS) -> list[Answer]:
+    """A verdict on each claim; p-values of McNemar's test, corrected for those that could be made.
+
+    ``holds`` and ``the opposite holds`` where the whole interval lies on one side of zero and the
+    corrected test agrees; ``not decided`` otherwise; ``not run`` where a row has no record. Of
+    several seeds the largest p-value counts (an intersection-union test, Berger 1982).
+    """
+    made = [c for c in claims if rows[c.first].runs and rows[c.second].runs]
+    p_values = []
+    for claim in made:
+        pairs = pair_runs(rows[claim.first], rows[claim.second])
+        answered = [(right_of(a), right_of(b)) for a, b in pairs]
+        p_values.append(max(mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in answered))
+    corrected = dict(zip(made, holm(p_values) if made else (), strict=True))
+    answers = []
+    for claim in claims:
+        if claim not in corrected:
+            answers.append(Answer(claim, None, 1.0, NOT_RUN))
+            continue
+        gap, p = compare(rows[claim.first], rows[claim.second]), float(corrected[claim])
+        sure = p < 0.05 and (gap.low > 0 or gap.high < 0)
+        verdict = OPEN if not sure else HOLDS if gap.value * claim.sign > 0 else OPPOSITE
+        answers.append(Answer(claim, gap, p, verdict))
+    return answers
+
+
+def accuracy_table(rows: Mapping[str, Row]) -> "pd.DataFrame":
+    """Table 8.1's shape: a row a model, with its start, teacher, size, epochs and accuracy."""
+    import pandas as pd
+
+    lines = {}
+    for row in rows.values():
+        lines[row.title] = {
+            "parameters": "", "pixels": "", "epochs": "", "seeds": len(row.runs),
+            "test accuracy [95%]": NOT_RUN,
+        }  # fmt: skip
+        if row.runs:
+            run, share = row.runs[0], row.accuracy
+            lines[row.title] |= {
+                "parameters": f"{run.record['cost']['parameters']:,}",
+                "pixels": run.config["img_size"],
+                "epochs": run.config["epochs"],
+                "test accuracy [95%]": f"{share.value:.2%} [{share.low:.2%}, {share.high:.2%}]",
+            }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
+
+
+def answer_table(answers: Sequence[Answer]) -> "pd.DataFrame":
+    """The claims, the differences and the verdicts."""
+    import pandas as pd
+
+    lines = {}
+    for claim, gap, p, verdict in answers:
+        points = (
+            f"{100 * gap.value:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]" if gap else ""
+        )
+        p_value = p_words(p) if gap else ""
+        lines[claim.text] = {
+            "difference, points [95%]": points, "p (McNemar, Holm)": p_value, "verdict": verdict,
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("claim")
+
+
+def missing_table(thesis: Thesis, runs: Sequence[Run]) -> "pd.DataFrame":
+    """The thesis's own rows, from ImageNet weights: what it takes to run each, and how long."""
+    import pandas as pd
+
+    lines = {}
+    for name, about in thesis.subjects.items():
+        if about.get("own"):
+            _, command = what_it_needs(thesis, name, runs)
+            lines[about["title"]] = {
+                "estimated time": estimate_words(about["model"], about.get("teacher")),
+                "command": command,
+            }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
+
+
+def describe(rows: Mapping[str, Row]) -> str:
+    """What the runs are: profile, data, device, a line each."""
+    runs = [run for row in rows.values() for run in row.runs]
+    if not runs:
+        return "No reference run is here: make reference DATA=FILE.npz makes them."
+    record, config = runs[0].record, runs[0].config
+    size = record["dataset"]["sizes"]
+    devices = dict.fromkeys(run.record["device"]["name"] for run in runs)
+    hours = sum(run.record["cost"]["wall_seconds"] for run in runs) / 3600
+    return (
+        f"profile {config['profile']}: {config['img_size']} pixels, {config['epochs']} epochs\n"
+        f"{record['dataset']['title']}, {size['train']:,} training images\n"
+        f"{len(runs)} run{'s' * (len(runs) > 1)}, {hours:.1f} hours in all, on {', '.join(devices)}"
+    )

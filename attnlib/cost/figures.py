@@ -1,0 +1,120 @@
+"""Figures of cost: speed by batch size, memory with and without autograd, the scaling law."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from attnlib.cost.benchmark import title
+from attnlib.cost.scaling import FIT_FROM, TITLES
+from attnlib.plotting import COLOURS, INK, WIDTH, style
+from attnlib.records.measurements import Row, select
+from attnlib.stats.intervals import Estimate
+
+MARKERS = "osD^vPX*<>"  # beside the colour, for prints and colour-blind readers
+GIGA = 1e9
+
+
+def speeds(rows: Sequence[Row]) -> Figure:
+    """Images a second by batch size, a line a model; hollow, with quartiles, where unstable."""
+    measured = [row for row in select(rows, quantity="images_per_second") if row["value"]]
+    names = list(dict.fromkeys(title(row) for row in measured))
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.2 + 0.17 * len(names)), layout="constrained")
+        for place, name in enumerate(names):
+            own = sorted((r for r in measured if title(r) == name), key=lambda r: r["batch_size"])
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+            sizes, values = [r["batch_size"] for r in own], [r["value"] for r in own]
+            axes.plot(sizes, values, color=colour, lw=1.5, zorder=1)
+            for row in own:
+                face = colour if row["stable"] else "white"
+                x = row["batch_size"]
+                axes.plot([x, x], [row["low"], row["high"]], color=colour, lw=1.2)
+                axes.plot(x, row["value"], marker, mfc=face, mec=colour, ms=5.5, mew=1.3)
+            axes.plot([], [], marker + "-", color=colour, label=name)
+        _logarithmic(axes, sorted({r["batch_size"] for r in measured}))
+        axes.set_xlabel("images a batch")
+        axes.set_ylabel("images a second")
+        figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+        plt.close(figure)
+    return figure
+
+
+def memory(rows: Sequence[Row], attention: str = "explicit") -> Figure:
+    """Peak memory of each model, under ``no_grad`` above and with autograd on below."""
+    panels = {
+        "memory_no_grad_bytes": "under no_grad, as inference needs",
+        "memory_autograd_bytes": "with autograd on, as in the thesis",
+    }
+    with style():
+        kept = {
+            quantity: [
+                r for r in select(rows, quantity=quantity, attention=attention) if r["value"]
+            ]
+            for quantity in panels
+        }
+        height = 1.4 + 0.62 * max(len(own) for own in kept.values())
+        figure, grid = plt.subplots(2, 1, figsize=(WIDTH, height), layout="constrained")
+        for axes, (quantity, words), colour in zip(grid, panels.items(), COLOURS, strict=False):
+            own = kept[quantity]
+            values = [row["value"] / GIGA for row in own]
+            axes.barh(range(len(own)), values, color=colour, height=0.65)
+            for place, value in enumerate(values):
+                axes.annotate(
+                    f"{value:.2f}", (value, place), (3, 0), textcoords="offset points",
+                    va="center", fontsize=9, color=INK,
+                )  # fmt: skip
+            axes.set_yticks(
+                range(len(own)), [title(row).replace(" (", "\n(") for row in own], fontsize=9
+            )
+            axes.invert_yaxis()
+            axes.grid(False)
+            axes.margins(x=0.14)
+            axes.set_title(words, loc="left")
+        grid[-1].set_xlabel("peak memory at batch 128, GB (1e9 bytes)")
+        plt.close(figure)
+    return figure
+
+
+def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figure:
+    """Time and memory against the number of tokens, with the fitted power laws dashed."""
+    panels = {"seconds": ("seconds a pass", 1.0), "peak_bytes": ("peak memory, MB", 1e-6)}
+    with style():
+        figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, layout="constrained")
+        for axes, (quantity, (words, unit)) in zip(grid, panels.items(), strict=True):
+            for place, layer in enumerate(TITLES):
+                own = select(rows, layer=layer, quantity=quantity)
+                if not own:
+                    continue
+                tokens = np.array([row["tokens"] for row in own], dtype=float)
+                values = unit * np.array([row["value"] for row in own])
+                colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place]
+                fit = fits[layer, quantity]
+                label = f"{TITLES[layer]}: $N^{{{fit.value:.2f}}}$"
+                axes.plot(tokens, values, marker, color=colour, ms=5, label=label)
+                far = tokens >= FIT_FROM
+                middle = np.exp(np.log(tokens[far]).mean()), np.exp(np.log(values[far]).mean())
+                axes.plot(tokens, middle[1] * (tokens / middle[0]) ** fit.value, "--",
+                          color=colour, lw=1.1)  # fmt: skip
+            _logarithmic(axes, [64, 196, 784, 3136])
+            axes.set_ylabel(words)
+            axes.legend(fontsize=9, loc="upper left")
+            axes.set_ylim(top=axes.get_ylim()[1] * 40)  # room for the legend
+        grid[-1].set_xlabel("tokens N")
+        plt.close(figure)
+    return figure
+
+
+def _logarithmic(axes: Any, ticks: Sequence[int]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(list(ticks), [str(tick) for tick in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    if high / low < 1000:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter("{x:g}")

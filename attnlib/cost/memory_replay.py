@@ -1,0 +1,127 @@
+"""Memory of a computation counted from the shapes of its tensors: no GPU, no memory, no time."""
+
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from attnlib.models.layers import attention_weights
+
+ATTENTION = ("fused", "explicit")
+Prepared = tuple[Callable[..., Tensor], tuple[Tensor, ...]]  # a computation and its arguments
+
+
+class Memory(NamedTuple):
+    """Bytes of a forward pass, beyond what was there before it."""
+
+    peak_bytes: int
+    saved_bytes: int | None  # that autograd keeps for the backward pass; None: not counted
+    basis: str  # "allocated", asked of CUDA's allocator, or "replayed", counted without a GPU
+
+
+def replay(
+    prepare: Callable[[], Prepared], *, grad: bool = False, attention: str = "fused"
+) -> Memory:
+    """Count the live bytes of a computation on tensors without content.
+
+    Two accounts that know nothing of each other: the peak follows every storage that an operation
+    makes until it is freed; ``saved_bytes`` asks autograd what it packs away.
+
+    Args:
+        prepare: Makes the computation and its arguments. All that is there before the
+            computation, such as these and its weights, doesn't count.
+        grad: With autograd on.
+        attention: "fused" or "explicit".
+
+    Raises:
+        ValueError: If ``attention`` is unknown.
+    """
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with FakeTensorMode():
+        compute, arguments = prepare()
+        live = _LiveBytes()
+        with (
+            torch.set_grad_enabled(grad),
+            live,
+            attending(attention),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
+            result = compute(*arguments)
+        saved_bytes = sum(size for key, size in saved.items() if key not in live.before)
+        del result
+    return Memory(live.peak, saved_bytes, "replayed")
+
+
+def attending(attention: str) -> AbstractContextManager[object]:
+    """A context in which fused attention runs as it is, or "explicit", step by step.
+
+    Raises:
+        ValueError: If ``attention`` is unknown.
+    """
+    if attention not in ATTENTION:
+        raise ValueError(f"attention: expected {' or '.join(ATTENTION)}; got {attention!r}")
+    return _ExplicitAttention() if attention == "explicit" else nullcontext()
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Bytes of the storages that operations inside have made and nothing has freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.made: dict[int, Any] = {}
+        self.before: dict[int, Any] = {}  # what comes in without having been made inside
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        for storage in _storages((args, kwargs)):
+            if storage._cdata not in self.made:
+                self.before[storage._cdata] = storage
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            self._count(storage)
+        return result
+
+    def _count(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.made or key in self.before:
+            return
+
+        def freed(_: object) -> None:
+            del self.made[key]
+            self.now -= size
+
+        self.made[key] = weakref.ref(storage, freed)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+class _ExplicitAttention(TorchFunctionMode):
+    """Computes fused attention step by step instead, with its weights in memory."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            q, k, v = args[:3]
+            return attention_weights(q, k) @ v
+        return func(*args, **(kwargs or {}))
+
+
+def _storages(values: Any) -> list[Any]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]

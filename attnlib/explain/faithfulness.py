@@ -1,0 +1,168 @@
+"""How good is a map? Deletion and insertion; and how wide and how far attention looks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy.integrate import trapezoid
+from torch import Tensor, nn
+
+from attnlib.models.hooks import TokenGrid, patches_to_grid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 128  # images a forward
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Probability of each image's class as the map's pixels go, and as they come.
+
+    Attributes:
+        shares: (S + 1,), of the pixels deleted or inserted, from 0 to 1.
+        deletion: (B, S + 1).
+        insertion: (B, S + 1).
+    """
+
+    shares: npt.NDArray[np.float64]
+    deletion: npt.NDArray[np.float64]
+    insertion: npt.NDArray[np.float64]
+
+    @property
+    def deletion_area(self) -> npt.NDArray[np.float64]:
+        """Area under each image's deletion curve (B,); lower is better."""
+        return trapezoid(self.deletion, self.shares, axis=1)
+
+    @property
+    def insertion_area(self) -> npt.NDArray[np.float64]:
+        """Area under each image's insertion curve (B,); higher is better."""
+        return trapezoid(self.insertion, self.shares, axis=1)
+
+
+def deletion_and_insertion(
+    model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, *, steps: int = 16
+) -> Curves:
+    """Deletion and insertion curves of maps, Petsiuk et al. (2018), arXiv:1806.07421, section 3.2.
+
+    Deletion replaces pixels by the image's mean colour, the map's largest first; insertion puts
+    them, in the same order, into an image so blurred that nothing is left of it but nine colours.
+
+    Args:
+        model: Images in [0, 1] to logits; it is left as it was.
+        images: (B, 3, H, W).
+        maps: (B, H, W), larger where it mattered more; equal values go in reading order.
+        classes: (B,), whose probability is followed.
+        steps: Steps S, each of equally many pixels.
+
+    Raises:
+        ValueError: If images and maps do not fit, or there are no steps.
+    """
+    B, _, H, W = images.shape
+    if maps.shape != (B, H, W) or classes.shape != (B,) or steps < 1:
+        raise ValueError(
+            f"expected maps {(B, H, W)}, classes {(B,)} and steps >= 1; "
+            f"got {tuple(maps.shape)}, {tuple(classes.shape)} and {steps}"
+        )
+    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+    rank = order.argsort(dim=1).view(B, 1, H, W)
+    empty = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
+    blurred = blur(images)
+    shares = np.linspace(0, 1, steps + 1)
+    deletion, insertion = [], []
+    for share in shares:
+        chosen = rank < round(share * H * W)
+        deleted = torch.where(chosen, empty, images)
+        inserted = torch.where(chosen, images, blurred)
+        both = _probability(model, torch.cat([deleted, inserted]), classes.repeat(2))
+        deletion.append(both[:B])
+        insertion.append(both[B:])
+    return Curves(shares, np.stack(deletion, axis=1), np.stack(insertion, axis=1))
+
+
+def blur(images: Tensor) -> Tensor:
+    """Blur images to the mean colours of a grid of 3 x 3, interpolated: (B, 3, H, W), the same."""
+    size = (images.shape[-2], images.shape[-1])
+    return F.interpolate(F.adaptive_avg_pool2d(images, 3), size, mode="bilinear")
+
+
+def _probability(model: nn.Module, images: Tensor, classes: Tensor) -> npt.NDArray[np.float64]:
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            logits = torch.cat([model(batch) for batch in images.split(BATCH)])
+    finally:
+        model.train(was_training)
+    chosen = logits.float().softmax(dim=1).gather(1, classes[:, None])[:, 0]
+    return chosen.double().cpu().numpy()
+
+
+def random_maps(images: Tensor, grid: TokenGrid, generator: torch.Generator) -> Tensor:
+    """Maps of noise, as coarse as the patches: (B, 3, H, W) -> (B, H, W)."""
+    noise = torch.rand(len(images), 1, grid.rows, grid.columns, generator=generator)
+    size = (images.shape[-2], images.shape[-1])
+    plane = F.interpolate(noise, size, mode="bilinear", align_corners=False)
+    return plane[:, 0].to(images.device)
+
+
+def centre_maps(images: Tensor) -> Tensor:
+    """Maps that fall with the distance from the centre: (B, 3, H, W) -> (B, H, W)."""
+    B, _, H, W = images.shape
+    y = torch.arange(H, device=images.device) - (H - 1) / 2
+    x = torch.arange(W, device=images.device) - (W - 1) / 2
+    return -(y[:, None] ** 2 + x**2).sqrt().expand(B, H, W)
+
+
+def areas_table(curves: Mapping[str, Curves]) -> "pd.DataFrame":
+    """Mean areas of each kind of map with the half-width of their 95% t-intervals over images."""
+    import pandas as pd
+    from scipy.stats import t
+
+    rows = {}
+    for kind, each in curves.items():
+        n = len(each.deletion)
+        width = float(t.ppf(0.975, n - 1)) / np.sqrt(n)
+        rows[kind] = {
+            "deletion": each.deletion_area.mean(),
+            "+- ": width * each.deletion_area.std(ddof=1),
+            "insertion": each.insertion_area.mean(),
+            "+-": width * each.insertion_area.std(ddof=1),
+        }
+    return pd.DataFrame(rows).T
+
+
+def attention_entropy(weights: Tensor) -> Tensor:
+    """Mean entropy of each head's rows, nats; log N if all is alike: (B, h, M, N) -> (h,)."""
+    return torch.special.entr(weights).sum(dim=-1).mean(dim=(0, 2))
+
+
+def attention_distance(weights: Tensor, grid: TokenGrid, patch_size: float) -> Tensor:
+    """Mean distance in pixels from a patch to where it attends, by head.
+
+    Dosovitskiy et al. (2021), Fig. 7: distances between patch centres, averaged with the
+    attention among patches; what goes to the prefix tokens is left out.
+
+    Args:
+        weights: (B, h, N, N).
+        grid: Where the tokens are.
+        patch_size: Pixels from a patch to the next.
+
+    Returns:
+        (h,).
+
+    Raises:
+        ValueError: If the patches do not attend, as in AtResNet.
+    """
+    if weights.shape[-2] != weights.shape[-1]:
+        raise ValueError(f"expected weights (B, h, N, N); got {tuple(weights.shape)}")
+    y, x = torch.meshgrid(torch.arange(grid.rows), torch.arange(grid.columns), indexing="ij")
+    places = torch.stack([y, x], dim=-1).reshape(-1, 2).to(weights) * patch_size  # (P, 2)
+    distances = torch.cdist(places, places)
+    among = patches_to_grid(weights[:, :, grid.prefix :], grid).flatten(-2)  # (B, h, P, P)
+    among = among / among.sum(dim=-1, keepdim=True)
+    return (among * distances).sum(dim=-1).mean(dim=(0, 2))

@@ -1,0 +1,1 @@
+"""One network with images to look into, by hand or on a page."""

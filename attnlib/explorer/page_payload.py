@@ -1,0 +1,207 @@
+"""What the book's attention explorer shows: a transformer's attention, a network's Grad-CAM."""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.compare.comparison import find_images
+from attnlib.compare.reference_runs import PROFILES
+from attnlib.data.datasets import Split
+from attnlib.records.find import list_runs
+from attnlib.records.run import Run
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+WHOLE_BYTES = 700_000  # of attention that is kept in full; above it a weight has 16 levels
+TINT = (255, 140, 0)  # where a map is strong
+
+
+class Exploration(NamedTuple):
+    """A transformer and, if there is one, a convolutional network, on the same test images."""
+
+    transformer: Run
+    network: Run | None
+    images: Bytes | None  # (S, H, W, 3) as the models see them
+    note: str  # where the images come from, or why they are not here
+
+    @property
+    def attention(self) -> dict[str, Any]:
+        """Arrays of the transformer's ``explorer.npz``."""
+        return self.transformer.arrays("explorer")
+
+    @property
+    def grad_cam(self) -> Bytes | None:
+        """The network's maps (S, R, C), of the same images."""
+        if self.network is None:
+            return None
+        count = len(self.attention["indices"])
+        cam: Bytes = self.network.arrays("explorer")["grad_cam"][:count]
+        return cam
+
+
+def find_exploration(*folders: str | Path) -> Exploration | None:
+    """The runs to explore; None if no record in ``folders`` has attention among all tokens.
+
+    Runs whose images are here come first; of those the reference runs, on a GPU before on a CPU;
+    then those with a ResNet-18 beside them, best their teacher, those taught at all, the newest.
+    """
+    recorded = [run for run in list_runs(*folders) if (run.path / "explorer.npz").exists()]
+    pictures: dict[str, tuple[Split | None, str]] = {}  # by the data, which may be large
+    found = []
+    for run in recorded:
+        arrays = run.arrays("explorer")
+        if "attention" not in arrays:
+            continue
+        data = run.record["dataset"]["sha256"]
+        if data not in pictures:
+            pictures[data] = find_images(run)
+        split, note = pictures[data]
+        images = None if split is None else _seen(split, arrays["indices"], run.config["img_size"])
+        network = _network_beside(run, arrays["indices"], recorded)
+        found.append(Exploration(run, network, images, note))
+    return max(found, key=_rank, default=None)
+
+
+def _rank(found: Exploration) -> tuple[object, ...]:
+    config = found.transformer.config
+    profiles = (*PROFILES, config["profile"])
+    return (
+        found.images is not None,
+        -profiles.index(config["profile"]),
+        found.network is not None,
+        found.network is not None and found.network.name == found.transformer.record["teacher"],
+        config["distillation"] == "hard",
+        found.transformer.record["finished"],
+    )
+
+
+def _network_beside(run: Run, indices: npt.NDArray[Any], recorded: Sequence[Run]) -> Run | None:
+    """The transformer's teacher, or else the newest ResNet-18 of the same profile and data."""
+    fitting = [
+        other
+        for other in recorded
+        if other.config["model"] == "resnet18"
+        and other.config["profile"] == run.config["profile"]
+        and other.record["dataset"]["sha256"] == run.record["dataset"]["sha256"]
+    ]
+    fitting = [
+        other
+        for other in fitting
+        if "grad_cam" in (arrays := other.arrays("explorer"))
+        and np.array_equal(arrays["indices"][: len(indices)], indices)
+    ]
+    teacher = run.record["teacher"]
+    order = [(other.name == teacher, other.record["finished"]) for other in fitting]
+    return fitting[order.index(max(order))] if fitting else None
+
+
+def _seen(split: Split, indices: npt.NDArray[Any], img_size: int) -> Bytes:
+    """Images by their place in the source, as the models see them: (S, H, W, 3)."""
+    places = [int(np.flatnonzero(split.indices == index)[0]) for index in indices]
+    pictures = split.subset(places).images
+    place = eval_transform(img_size)
+    tensors = [place(Image.fromarray(np.asarray(picture))) for picture in pictures]
+    return np.stack([(255 * t).round().byte().permute(1, 2, 0).numpy() for t in tensors])
+
+
+def to_payload(found: Exploration) -> dict[str, Any]:
+    """All that the page's script needs, as JSON; arrays are base64 of their bytes, in C order."""
+    arrays, cam = found.attention, found.grad_cam
+    attention = arrays["attention"]
+    small = attention.nbytes <= WHOLE_BYTES
+    payload = {
+        "transformer": found.transformer.title,
+        "images": found.images is not None and list(found.images.shape[1:3]),
+        "pixels": found.images is not None and _base64(found.images),
+        "names": image_names(found),
+        "shape": attention.shape,  # images, layers, heads, tokens, tokens
+        "grid": arrays["grid"].tolist(),
+        "bits": 8 if small else 4,
+        "attention": _base64(attention if small else _in_halves(attention)),
+        "peak": _base64(arrays["peak"].astype("<f4")),
+        "rollout": _base64(arrays["rollout"]),
+        "rollout_peak": _base64(arrays["rollout_peak"].astype("<f4")),
+    }
+    if found.network is not None and cam is not None:
+        payload |= {"network": found.network.title, "cam": _base64(cam), "cam_grid": cam.shape[1:]}
+    return payload
+
+
+def image_names(found: Exploration) -> list[str]:
+    """Each image in words: its number, its class, and what the two models take it for."""
+    classes = found.transformer.record["dataset"]["classes"]
+    runs = [run for run in (found.transformer, found.network) if run is not None]
+    answers = [run.arrays("predictions") for run in runs]
+    names = []
+    for place, index in enumerate(found.attention["indices"]):  # the first of the test images
+        says = [
+            f"{run.title.split(',')[0]} says {classes[int(arrays['logits'][place].argmax())]}"
+            for run, arrays in zip(runs, answers, strict=True)
+        ]
+        truth = classes[int(answers[0]["labels"][place])]
+        names.append(f"test image {index}, class {truth}: {', '.join(says)}")
+    return names
+
+
+def static_maps(found: Exploration, place: int) -> dict[str, Floats]:
+    """The maps of one image that the static figure shows, each (rows, columns) up to 1."""
+    arrays, cam = found.attention, found.grad_cam
+    rows, columns = map(int, arrays["grid"])
+    prefix = arrays["attention"].shape[-1] - rows * columns
+    weights = (
+        arrays["attention"][place, -1].astype(np.float32) * arrays["peak"][place, -1][..., None]
+    )
+    asked = 0 if prefix else slice(None)
+    last = weights.mean(axis=0)[asked].reshape(-1, prefix + rows * columns).mean(axis=0)
+    rolled = arrays["rollout"][place].astype(np.float32)[asked]
+    rolled = rolled.reshape(-1, prefix + rows * columns).mean(axis=0)
+    maps = {
+        "last layer": last[prefix:].reshape(rows, columns),
+        "rollout": rolled[prefix:].reshape(rows, columns),
+    }
+    if cam is not None:
+        maps["Grad-CAM"] = cam[place].astype(np.float32)
+    return {name: plane / max(float(plane.max()), 1e-12) for name, plane in maps.items()}
+
+
+def overlay(image: Bytes | None, plane: Floats | None, side: int = 64) -> bytes:
+    """A grey image under a map in one colour, as PNG; either may be missing."""
+    rows, columns = plane.shape if plane is not None else (1, 1)
+    height, width = (n * -(-side // n) for n in (rows, columns))
+    base = np.full((height, width, 3), 96, np.float32)
+    if image is not None:
+        shown = image.astype(np.float32)
+        if plane is not None:  # the colour is the map's alone
+            shown = np.repeat(0.75 * (shown @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+        base = _nearest(shown, height, width)
+    if plane is not None:
+        share = 0.85 * _nearest(plane, height, width)[..., None]
+        base = (1 - share) * base + share * np.asarray(TINT, np.float32)
+    buffer = BytesIO()
+    Image.fromarray(base.round().astype(np.uint8)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _nearest(array: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+    rows = np.arange(height) * array.shape[0] // height
+    columns = np.arange(width) * array.shape[1] // width
+    return array[rows][:, columns]
+
+
+def _in_halves(array: Bytes) -> Bytes:
+    """Bytes as 16 levels, two to a byte, the first one in the upper half."""
+    levels = ((array.reshape(-1).astype(np.uint16) * 15 + 127) // 255).astype(np.uint8)
+    levels = np.pad(levels, (0, len(levels) % 2))
+    halves: Bytes = (levels[::2] << 4 | levels[1::2]).astype(np.uint8)
+    return halves
+
+
+def _base64(array: npt.NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,0 +1,321 @@
+"""What the notebooks of attention and features look at: a model with its images."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.config import MODELS, TITLES, TRANSFORMERS, TrainConfig
+from attnlib.data.datasets import Split, load_dataset
+from attnlib.data.downloads import DownloadError
+from attnlib.data.open_image import PHOTOGRAPHS, open_image
+from attnlib.experiment import run_experiment
+from attnlib.explain.attribution import KINDS
+from attnlib.explain.feature_maps import DULL
+from attnlib.models.pretrained import fit_tokens
+from attnlib.models.zoo import create_model
+from attnlib.parameters import parameter, parse_params
+from attnlib.records.find import find_folders, list_runs, load_run
+from attnlib.records.run import Run, build_model
+
+SMALL = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
+# from ImageNet weights more, or so few steps would not turn a new head
+FROM_IMAGENET = {"lr": 5e-3, "epochs": 4, "batch_size": 32}
+CHAINABLE = (*TRANSFORMERS, "resnet18", "resnet50", "atresnet18")
+Note = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class View:
+    """Parameters that the notebooks of attention and features share."""
+
+    run: str | None = parameter(None, "a finished run, by name or folder")
+    model: str | None = parameter(None, "in place of a run", choices=MODELS, prefix="timm/")
+    image: str | None = parameter(None, "test image number, path, URL#sha256=, china, flower, dog")
+    data_path: str | None = parameter(None, "file or folder of the run's data, if it needs one")
+    runs_dir: str = parameter("runs", "where runs are")
+
+    @classmethod
+    def from_params(cls, **params: Any) -> Self:
+        """Check ``params``.
+
+        Raises:
+            ValueError: Naming each unknown or bad parameter, the nearest name, the valid values.
+        """
+        view = cls(**parse_params(cls, params))
+        if view.run and view.model:
+            raise ValueError(f"run, model: expected one of them; got {view.run} and {view.model}.")
+        return view
+
+
+@dataclass(frozen=True)
+class AttentionView(View):
+    """Parameters of the attention notebook."""
+
+    model: str | None = parameter(None, "in place of a run", choices=TRANSFORMERS, prefix="timm/")
+    kind: str = parameter("mean", "of map", choices=tuple(KINDS))
+    layer: int | None = parameter(None, "1 is the first; by default the last", low=1)
+    head: int = parameter(1, "1 is the first", low=1)
+    sample: int = parameter(16, "test images to judge maps by", low=2)
+    seed: int = parameter(0, "of the random maps", low=0)
+
+
+@dataclass(frozen=True)
+class FeaturesView(View):
+    """Parameters of the features notebook."""
+
+    model: str | None = parameter(None, "in place of a run", choices=CHAINABLE, prefix="timm/")
+    side: int | None = parameter(None, "pixels; by default 64 patches, thus 1024 of 16", low=32)
+    channels: int = parameter(8, "first channels that are drawn", low=1, high=36)
+    threshold: float = parameter(DULL, "robust range under which a map is dull", above=0, high=1)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in evaluation mode, and what it may be shown."""
+
+    model: nn.Module
+    title: str
+    img_size: int
+    class_names: tuple[str, ...]
+    test: Split | None = None
+    run: Run | None = None
+    pretrained: bool = False  # with ImageNet weights as they are
+    name: str | None = None  # in the zoo, where it is no run's
+
+    def images(self, image: str | None = None) -> tuple[Tensor, list[str]]:
+        """Images as the model takes them, (B, 3, H, W) in [0, 1], and their names.
+
+        Args:
+            image: A test image's number, or what ``open_image`` takes; by default the first test
+                image, where there is one, and scikit-learn's photographs.
+
+        Raises:
+            ValueError: If there is no such image.
+        """
+        usual = (*(("0",) if self.test else ()), *PHOTOGRAPHS)
+        wanted = usual if image is None else (image,)
+        place = eval_transform(self.img_size)
+        return torch.stack([place(self._open(one)) for one in wanted]), [
+            f"test image {one}" if one.isdigit() else Path(one.partition("#")[0]).stem
+            for one in wanted
+        ]
+
+    def _open(self, image: str) -> Image.Image:
+        if not image.isdigit() or Path(image).is_file():
+            return open_image(image)
+        if self.test is None:
+            raise ValueError(f"image: {self.title} has no test images here; got number {image}.")
+        if int(image) >= len(self.test):
+            raise ValueError(
+                f"image: expected a test image from 0 to {len(self.test) - 1}; got {image}."
+            )
+        return Image.fromarray(self.test.images[int(image)])
+
+    def sample(self, count: int) -> tuple[Tensor, Tensor]:
+        """First ``count`` test images that the model gets right, and their labels.
+
+        Where there are no test images: scikit-learn's photographs, and what the model takes them
+        for.
+
+        Raises:
+            ValueError: If it gets too few images right.
+        """
+        if self.test is None:
+            photographs, _ = self.images()
+            with torch.no_grad():  # gradients may be asked for with these labels
+                return photographs, self.model(photographs).argmax(dim=1)
+        place = eval_transform(self.img_size)
+        images: list[Tensor] = []
+        labels: list[int] = []
+        for start in range(0, len(self.test), 64):
+            part = self.test.subset(range(start, min(start + 64, len(self.test))))
+            batch = torch.stack([place(Image.fromarray(each)) for each in part.images])
+            with torch.inference_mode():
+                right = self.model(batch).argmax(dim=1).numpy() == part.labels
+            images += [each for each, keep in zip(batch, right, strict=True) if keep]
+            labels += part.labels[right].tolist()
+            if len(labels) >= count:
+                return torch.stack(images[:count]), torch.tensor(labels[:count])
+        raise ValueError(f"sample: {self.title} gets {len(labels)} test images right, not {count}.")
+
+    def decisions(self, images: Tensor) -> list[str]:
+        """The class that the model sees in each image, with its probability, in words."""
+        with torch.inference_mode():
+            best = self.model(images).softmax(dim=1).max(dim=1)
+        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        return [f"{self.class_names[label]}, {share:.0%}" for share, label in pairs]
+
+
+def open_subject(view: View, note: Note, **usual: Any) -> Subject:
+    """The model that ``view`` names, or else a run like ``usual``, with its images.
+
+    A model of the zoo has ImageNet weights if they are to be had, and says so if not.
+
+    Args:
+        view: Parameters.
+        note: Called with a line of text when something is worth saying.
+        usual: Parameters of the run that is taken by default: see ``find_or_train``.
+    """
+    if view.model is not None:
+        return open_model(view.model)
+    run = load_run(view.run, view.runs_dir) if view.run else None
+    run = run or find_or_train(view.runs_dir, note, **usual)
+    return open_run(run, view.data_path, note)
+
+
+def open_beside(other: Subject, view: View, note: Note, **like: Any) -> Subject:
+    """A run to put beside ``other``: of the same data if there is one, else as ``find_or_train``.
+
+    Args:
+        other: What it is to be compared with.
+        view: Parameters.
+        note: Called with a line of text when something is worth saying.
+        like: Values of parameters.
+    """
+    theirs = other.run.record["dataset"]["sha256"] if other.run else None
+    run = find_run(view.runs_dir, data=theirs, **like) if theirs else None
+    run = run or find_or_train(view.runs_dir, note, **like)
+    same = run.record["dataset"]["sha256"] == theirs
+    return open_run(run, view.data_path if same else None, note)
+
+
+def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
+    """A model of the zoo with 1000 classes.
+
+    Args:
+        name: As for ``create_model``.
+        pretrained: Whether with ImageNet weights; None for those that are to be had.
+    """
+    from timm.data.imagenet_info import ImageNetInfo
+
+    title = TITLES.get(name, name)
+    wanted = pretrained is not False
+    try:
+        model = create_model(name, 1000, pretrained=wanted)
+    except (DownloadError, ImportError):
+        if pretrained:
+            raise
+        wanted = False
+        model = create_model(name, 1000)
+    title += ", ImageNet weights" if wanted else ", random weights"
+    info = ImageNetInfo()
+    names = [info.index_to_description(i).partition(",")[0] for i in range(1000)]
+    return Subject(model.eval(), title, 224, tuple(names), pretrained=wanted, name=name)
+
+
+def recorded_images(
+    run: Run, data_path: str | None, note: Note, count: int = 4
+) -> tuple[Tensor, list[str]]:
+    """First images of a record's ``attention.npz``, (B, 3, H, W); black where they are not here."""
+    owner = open_run(run, data_path, note, weights=False)
+    numbers = [str(number) for number in run.arrays("attention")["indices"][:count]]
+    if owner.test is None:
+        blank = torch.zeros(len(numbers), 3, owner.img_size, owner.img_size)
+        return blank, [f"test image {number}" for number in numbers]
+    images = [owner.images(number) for number in numbers]
+    return torch.cat([image for image, _ in images]), [name for _, (name,) in images]
+
+
+def open_run(run: Run, data_path: str | None, note: Note, *, weights: bool = True) -> Subject:
+    """A run's model with the test images of its data set, where they are to be had.
+
+    Args:
+        run: Finished.
+        data_path: File or folder of its data, if it needs one.
+        note: Called with a line of text where the images are not here.
+        weights: Whether with its model; without, ``model`` does nothing.
+
+    Raises:
+        ValueError: If the run's weights are not here, or ``data_path`` holds other data.
+    """
+    record, config = run.record, run.config
+    test = None
+    try:
+        data = load_dataset(config["dataset"], data_path)
+        test = data.test
+    except (DownloadError, ValueError) as error:
+        if data_path:
+            raise
+        note(f"test images of {record['dataset']['title']} are not here: {error}")
+    if test is not None and data.sha256 != record["dataset"]["sha256"]:
+        raise ValueError(f"data_path: {run.name} was made on other data than {data.title} here.")
+    accuracy = record["metrics"]["test_accuracy"]["value"]
+    title = f"{run.title} on {record['dataset']['title']}, {accuracy:.1%} right"
+    names = tuple(record["dataset"]["classes"])
+    model = run.load_model() if weights else nn.Identity()
+    return Subject(model, title, config["img_size"], names, test, run)
+
+
+def find_run(
+    runs_dir: str | Path, *, weights: bool = True, data: str | None = None, **like: Any
+) -> Run | None:
+    """The newest finished run whose configuration has the values of ``like``; None if none has.
+
+    Args:
+        runs_dir: Where runs are, besides ``results``.
+        weights: Whether its weights must be here.
+        data: SHA-256 of its data set; any if None.
+        like: Values of parameters.
+    """
+    places = (runs_dir, Path(runs_dir) / "small", *find_folders("results")[::-1])
+    found = [
+        run
+        for run in list_runs(*places)
+        if (run.has_weights or not weights)
+        and data in (None, run.record["dataset"]["sha256"])
+        and all(run.config.get(name) == value for name, value in like.items())
+    ]
+    whole = [run for run in found if run.path.parent.name != "small"] or found
+    return max(whole, key=lambda run: run.record["finished"], default=None)
+
+
+def find_or_train(runs_dir: str | Path, note: Note, **like: Any) -> Run:
+    """The newest finished run like that, or else one trained in seconds on 200 digits.
+
+    What is trained here goes into the folder ``small`` of ``runs_dir``, apart from the book's runs.
+    """
+    run = find_run(runs_dir, **like)
+    if run is not None:
+        note(f"run {run.name}, finished {run.record['finished']}")
+        return run
+    options = SMALL | (FROM_IMAGENET if like.get("pretrained") else {}) | like
+    config = TrainConfig.from_params(**options, runs_dir=str(Path(runs_dir) / "small"))
+    run = run_experiment(config)
+    accuracy = run.record["metrics"]["test_accuracy"]["value"]
+    note(f"no finished run like that: trained {run.title} on 200 digits, {accuracy:.0%} right")
+    return run
+
+
+def resize(subject: Subject, side: int) -> Subject:
+    """The same network for images of ``side`` pixels; positions are resampled, bicubically.
+
+    Raises:
+        ValueError: If it can't take that size.
+    """
+    run = subject.run
+    if not hasattr(subject.model, "patch_embed"):
+        return replace(subject, img_size=side)  # convolutions take any size
+    if hasattr(subject.model, "set_input_size"):  # timm's
+        model: Any = deepcopy(subject.model)
+        model.set_input_size(img_size=side)
+        return replace(subject, model=model.eval(), img_size=side)
+    if run is not None:
+        model = build_model(run.config | {"img_size": side}, len(subject.class_names))
+    else:
+        model = create_model(str(subject.name), len(subject.class_names), side)
+    state = subject.model.state_dict()
+    model.load_state_dict(fit_tokens(state, model.grid_size, model.num_prefix_tokens))
+    return replace(subject, model=model.eval(), img_size=side)
+
+
+def usual_side(*subjects: Subject) -> int:
+    """Pixels to see features at: the thesis's 1024, and less if a network is of small images."""
+    own = [getattr(s.model, "tokens", "") == "channel" for s in subjects]  # takes its own size only
+    return min(1024, *(s.img_size * (1 if o else 8) for s, o in zip(subjects, own, strict=True)))

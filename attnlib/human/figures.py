@@ -1,0 +1,234 @@
+"""Figures of networks beside people: the thesis's 8.6 and 8.7, the protocol, and CIFAR-10H.
+
+One column of panels each, so that they can be read on a narrow screen; every system has a colour
+and a mark of its own.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from attnlib.data.datasets import Split
+from attnlib.data.readers import CIFAR10_CLASSES
+from attnlib.human.bootstrap import PEOPLE, Interval
+from attnlib.human.cifar10h import VotesStudy
+from attnlib.human.decisions import CATEGORIES
+from attnlib.human.study import NAMES, Measured, Study
+from attnlib.plotting import COLOURS, INK, WIDTH, style
+
+MARKS = "osD^vP*X<>"
+NEARER = {  # which way people lie
+    "kappa": "more like people →",
+    "class_js": "← more like people",
+    "inter_js": "← more like people",
+}
+
+
+def agreement_with_people(study: Study, systems: Sequence[Measured]) -> Figure:
+    """Kappa and both distances of each system to people; the band is people with each other."""
+    people = study.find(PEOPLE)
+    if not people:
+        return _say("No people decided on these images.")
+    with style():
+        height = 0.75 + 0.36 * len(systems)
+        figure, panels = plt.subplots(
+            len(NEARER), 1, figsize=(WIDTH, height * len(NEARER)), layout="constrained"
+        )
+        for panel, (measure, direction) in zip(panels, NEARER.items(), strict=True):
+            for place, one in enumerate(systems):
+                _draw_interval(panel, one.measures[measure], place, place)
+            for one in people:
+                band = one.measures[measure]
+                panel.axvspan(band.low, band.high, color=INK, alpha=0.25, lw=0)
+                panel.axvline(band.value, color=INK, lw=1.2)
+            panel.set_yticks(range(len(systems)), [_label(one) for one in systems])
+            panel.set_ylim(len(systems) - 0.5, -0.5)
+            panel.set_title(NAMES[measure], loc="left")
+            panel.set_xlabel(direction, loc="right" if direction.endswith("→") else "left")
+            if measure == "kappa":
+                panel.set_xlim(left=min(0, panel.get_xlim()[0]))
+        plt.close(figure)
+    return figure
+
+
+def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
+    """Shape bias in each category with intervals; vertical lines are means over all images."""
+    shown = [*study.find(PEOPLE), *systems]
+    with style():
+        step = 0.8 / len(shown)
+        figure, axes = plt.subplots(
+            figsize=(WIDTH, 1.2 + 0.09 * len(shown) * len(CATEGORIES)), layout="constrained"
+        )
+        for place, one in enumerate(shown):
+            style_of = place - len(study.find(PEOPLE))
+            colour = _colour(style_of)
+            for row, category in enumerate(CATEGORIES):
+                height = row + (place - (len(shown) - 1) / 2) * step
+                _draw_interval(axes, one.categories[category], height, style_of, size=3.5)
+            bias = one.measures["shape_bias"].value
+            label = f"{_label(one, lines=1)}: {bias:.0%}"
+            axes.plot([], [], _mark(style_of), color=colour, ms=5, label=label)
+            axes.axvline(bias, color=colour, lw=1.2, ls="-" if style_of < 0 else "--")
+        for row in range(0, len(CATEGORIES), 2):
+            axes.axhspan(row - 0.5, row + 0.5, color=INK, alpha=0.08, lw=0)
+        axes.set_yticks(range(len(CATEGORIES)), CATEGORIES)
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(CATEGORIES) - 0.5, -0.5))
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel("← texture      decided by      shape →")
+        figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
+        plt.close(figure)
+    return figure
+
+
+def protocol_beside_gaps(study: Study) -> Figure:
+    """Differences that protocol alone makes, beside those that the thesis reads as architecture."""
+    measures = ("kappa", "class_js", "inter_js", "shape_bias")
+    rows = [one for one in (*study.gaps, *study.shifts) if one.measure == measures[0]]
+    if not rows:
+        return _say("No network was asked by several protocols on these images.")
+    with style():
+        figure, panels = plt.subplots(
+            len(measures),
+            1,
+            figsize=(WIDTH, (0.7 + 0.2 * len(rows)) * len(measures) + 0.4),
+            layout="constrained",
+        )
+        for panel, measure in zip(panels, measures, strict=True):
+            parts = [
+                [one for one in findings if one.measure == measure and one.difference]
+                for findings in (study.gaps, study.shifts)
+            ]
+            for place, one in enumerate(parts[0] + parts[1]):
+                if one.difference:
+                    _draw_interval(panel, one.difference, place, int(place >= len(parts[0])))
+            labels = [one.text for one in parts[0] + parts[1]]
+            panel.axvline(0, color=INK, lw=1)
+            if parts[0] and parts[1]:
+                panel.axhline(len(parts[0]) - 0.5, color=INK, lw=0.8, ls=":")
+            panel.set_yticks(range(len(labels)), labels, fontsize=9)
+            panel.set_ylim(len(labels) - 0.5, -0.5)
+            panel.set_title(f"{NAMES[measure]}: difference", loc="left")
+        for place, text in enumerate(("between networks", f"{study.network}, protocol alone")):
+            panels[0].plot([], [], _mark(place), color=_colour(place), label=text)
+        figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
+        plt.close(figure)
+    return figure
+
+
+def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
+    """Accuracy of each run where people agree and where they are divided, beside people."""
+    if not study.people:
+        return _say("People's votes are not at hand.")
+    with style():
+        height = 3.2 + 0.2 * len(study.compared)
+        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+        names = [crowd.name for crowd in study.people]
+        shares = [crowd.agreement for crowd in study.people]
+        axes.plot(shares, "o:", color=INK, label="people: share of the most frequent answer")
+        for number, (one, title) in enumerate(zip(study.compared, _titles(study), strict=True)):
+            offset = 0.12 * (number - (len(study.compared) - 1) / 2)
+            for group in one.groups:
+                across = names.index(group.name) + offset
+                _draw_interval(axes, group.model, across, number, upright=True)
+            axes.plot([], [], _mark(number), color=_colour(number), label=title)
+        ticks = [f"{crowd.name}\n{crowd.images:,} images" for crowd in study.people]
+        axes.set_xticks(range(len(names)), [tick.replace(" ", "\n") for tick in ticks])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_ylabel("right answers of the model")
+        figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
+        plt.close(figure)
+    return figure
+
+
+def disputed_images(
+    study: VotesStudy, split: Split | None, columns: int = 4, runs: int = 2
+) -> Figure:
+    """The first images that one side alone gets wrong, a row for each side, of the best ``runs``.
+
+    Above an image its true class and, after >, the wrong answer. Where the images are not at hand
+    (``split`` is None), their places stand for them.
+    """
+    if not study.compared:
+        return _say("No run on CIFAR-10's test images is here.")
+    rows = []
+    titled = zip(study.compared, _titles(study), strict=True)
+    for one, run in sorted(titled, key=lambda pair: -pair[0].accuracy.value)[:runs]:
+        alone = one.model_alone_wrong, one.majority_alone_wrong
+        wrong = "all people right, network wrong", "network right, most people wrong"
+        for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):
+            title = f"{run}:\n{words}, {len(images):,} images"
+            rows.append((title, images[:columns], side))
+    with style():
+        figure = plt.figure(figsize=(WIDTH, 1.6 * len(rows)), layout="constrained")
+        for part, (title, images, side) in zip(
+            figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True
+        ):
+            part.suptitle(title, x=0.01, ha="left", fontsize=9)
+            panels = part.subplots(1, columns)
+            for axes in panels:
+                axes.axis("off")
+            for axes, image in zip(panels, images, strict=False):
+                truth, answer = (CIFAR10_CLASSES[k] for k in (image.truth, getattr(image, side)))
+                axes.set_title(f"{truth}\n> {answer}", fontsize=9, pad=3)
+                if split is None:
+                    axes.text(0.5, 0.5, f"image\n{image.image}", ha="center", va="center")
+                else:
+                    axes.imshow(split.images[image.image], interpolation="nearest")
+        plt.close(figure)
+    return figure
+
+
+def _titles(study: VotesStudy) -> list[str]:
+    """Titles of the runs, without the data if all have the same."""
+    data = {one.title.rpartition(", ")[2] for one in study.compared}
+    shared = f", {data.pop()}" if len(data) == 1 and len(study.compared) > 1 else ""
+    return [one.title.removesuffix(shared) for one in study.compared]
+
+
+def _say(words: str) -> Figure:
+    """A sentence in place of a figure that has nothing to show."""
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.6))  # Jupyter draws no figure without axes
+        axes.axis("off")
+        axes.text(0.5, 0.5, words, ha="center", va="center")
+        plt.close(figure)
+    return figure
+
+
+def _draw_interval(
+    axes: Axes,
+    interval: Interval,
+    place: float,
+    number: int,
+    *,
+    upright: bool = False,
+    size: float = 5.0,
+) -> None:
+    """A mark with its interval, at ``place`` of the other axis; nothing where it is undefined."""
+    if np.isnan(interval.value):
+        return
+    sides = np.nan_to_num([[interval.value - interval.low], [interval.high - interval.value]])
+    mark, colour = _mark(number), _colour(number)
+    if upright:
+        axes.errorbar(place, interval.value, yerr=sides, fmt=mark, color=colour, ms=size, lw=1.2)
+    else:
+        axes.errorbar(interval.value, place, xerr=sides, fmt=mark, color=colour, ms=size, lw=1.2)
+
+
+def _label(one: Measured, lines: int = 2) -> str:
+    if one.protocol == "not said" or one.system == PEOPLE:
+        return one.title
+    return f"{one.title}{chr(10) if lines == 2 else ', '}{one.protocol}"
+
+
+def _mark(number: int) -> str:
+    return "o" if number < 0 else MARKS[number % len(MARKS)]
+
+
+def _colour(number: int) -> str:
+    return INK if number < 0 else COLOURS[number % len(COLOURS)]

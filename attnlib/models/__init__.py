@@ -1,0 +1,1 @@
+"""Models: layers, ViT and DeiT, AtResNet, and all of them by name."""

@@ -1,0 +1,180 @@
+"""Vision Transformer and DeiT: timm's parameter names, so that published weights load."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attnlib.models.layers import NORM_EPS, Block, ImageSize, Normalize, PatchEmbed
+
+AVERAGES = ("logits", "softmax")
+
+
+class EncoderSize(NamedTuple):
+    """Width of a token, number of blocks, and heads of a block."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+
+
+# Table 1 of Touvron et al. (2021) and of Dosovitskiy et al. (2021); the thesis's Table 7.1 gives
+# Small four heads, but every head is 64 wide.
+TINY = EncoderSize(192, 12, 3)
+SMALL = EncoderSize(384, 12, 6)
+BASE = EncoderSize(768, 12, 12)
+LARGE = EncoderSize(1024, 24, 16)
+
+
+class ViT(nn.Module):
+    """Vision Transformer of Dosovitskiy et al. (2021), arXiv:2010.11929, chapter 4 of the thesis.
+
+    Images in [0, 1] go in and are normalised inside. The positional embedding is learned and
+    made for one size; ``head`` reads the class token.
+
+    Args:
+        num_classes: Classes K.
+        img_size: Pixels, a side or (rows, columns).
+        patch_size: Pixels of a patch's side.
+        size: Width, depth and heads of the encoder.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first.
+        normalize: What is done to images first; ImageNet's mean and std if None.
+
+    Raises:
+        ValueError: If the patches do not tile the image, or the heads do not share the width.
+    """
+
+    num_prefix_tokens = 1
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        img_size: ImageSize = 224,
+        patch_size: int = 16,
+        size: EncoderSize = TINY,
+        *,
+        drop_path_rate: float = 0.0,
+        normalize: Normalize | None = None,
+    ) -> None:
+        super().__init__()
+        self.img_size = img_size
+        self.normalize = normalize or Normalize()
+        self.patch_embed = PatchEmbed(img_size, patch_size, size.embed_dim)
+        self.grid_size = rows, columns = self.patch_embed.grid_size
+        tokens = self.num_prefix_tokens + rows * columns
+        self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim))
+        self.pos_embed = nn.Parameter(torch.empty(1, tokens, size.embed_dim))
+        rates = torch.linspace(0, drop_path_rate, size.depth, device="cpu").tolist()
+        self.blocks = nn.Sequential(*(Block(size.embed_dim, size.num_heads, r) for r in rates))
+        self.norm = nn.LayerNorm(size.embed_dim, eps=NORM_EPS)
+        self.head = nn.Linear(size.embed_dim, num_classes)
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """Draw weights as timm and the official DeiT code do."""
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.normal_(self.cls_token, std=1e-6)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def prefix_tokens(self, batch_size: int) -> Tensor:
+        """Tokens that stand before the patches: B -> (B, prefix, C)."""
+        return self.cls_token.expand(batch_size, -1, -1)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Encode images in [0, 1]: (B, 3, H, W) -> (B, N, C)."""
+        x = self.patch_embed(self.normalize(images))
+        x = torch.cat([self.prefix_tokens(len(x)), x], dim=1)  # (B, N, C)
+        return self.norm(self.blocks(x + self.pos_embed))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images in [0, 1]: (B, 3, H, W) -> (B, K)."""
+        return self.head(self.forward_features(images)[:, 0])
+
+
+class Heads(NamedTuple):
+    """What DeiT's two heads say, each (B, K)."""
+
+    class_logits: Tensor
+    dist_logits: Tensor
+
+
+class DeiT(ViT):
+    """ViT with a distillation token, Touvron et al. (2021), arXiv:2012.12877, chapter 5.
+
+    The losses take ``forward_heads``: the class head answers to labels, the distillation head to
+    the teacher. ``forward`` gives one answer, in training as in evaluation: the mean of the two
+    heads' logits, as the official code and the thesis have it, or with ``average="softmax"`` the
+    logarithm of the mean of their softmaxes, which is what the paper describes (section 4). The
+    two can differ in their arg-max. ``average`` may be changed on a trained model.
+
+    Args:
+        num_classes: Classes K.
+        img_size: Pixels, a side or (rows, columns).
+        patch_size: Pixels of a patch's side.
+        size: Width, depth and heads of the encoder.
+        average: Of the heads' "logits" or of their "softmax".
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first.
+        normalize: What is done to images first; ImageNet's mean and std if None.
+
+    Raises:
+        ValueError: As for ViT, or if ``average`` is unknown.
+    """
+
+    num_prefix_tokens = 2
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        img_size: ImageSize = 224,
+        patch_size: int = 16,
+        size: EncoderSize = TINY,
+        *,
+        average: str = "logits",
+        drop_path_rate: float = 0.0,
+        normalize: Normalize | None = None,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            img_size,
+            patch_size,
+            size,
+            drop_path_rate=drop_path_rate,
+            normalize=normalize,
+        )
+        self.average = average
+        self.dist_token = nn.Parameter(torch.empty(1, 1, size.embed_dim))
+        self.head_dist = nn.Linear(size.embed_dim, num_classes)
+        nn.init.trunc_normal_(self.dist_token, std=0.02)
+        nn.init.trunc_normal_(self.head_dist.weight, std=0.02)
+        nn.init.zeros_(self.head_dist.bias)
+
+    @property
+    def average(self) -> str:
+        """What ``forward`` averages: the heads' "logits" or their "softmax"."""
+        return self._average
+
+    @average.setter
+    def average(self, average: str) -> None:
+        if average not in AVERAGES:
+            raise ValueError(f"average: expected {' or '.join(AVERAGES)}; got {average!r}")
+        self._average: str = average
+
+    def prefix_tokens(self, batch_size: int) -> Tensor:
+        """Class token and distillation token: B -> (B, 2, C)."""
+        return torch.cat([self.cls_token, self.dist_token], dim=1).expand(batch_size, -1, -1)
+
+    def forward_heads(self, images: Tensor) -> Heads:
+        """Both heads' logits for images in [0, 1]: (B, 3, H, W) -> two (B, K)."""
+        x = self.forward_features(images)
+        return Heads(self.head(x[:, 0]), self.head_dist(x[:, 1]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images in [0, 1]: (B, 3, H, W) -> (B, K)."""
+        logits = torch.stack(self.forward_heads(images))
+        if self.average == "logits":
+            return logits.mean(dim=0)
+        return logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(2)

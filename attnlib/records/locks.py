@@ -1,0 +1,63 @@
+"""One process to a run: a lock that names its holder and dies with it."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from attnlib.training.failures import storage_faults
+
+
+class RunLockedError(ValueError):
+    """The run belongs to another process."""
+
+
+@contextmanager
+def lock_run(path: Path, note: Callable[[str], object] = lambda _: None) -> Iterator[None]:
+    """Hold the run folder ``path`` while inside.
+
+    The operating system frees the lock when its holder dies, however it dies, so a dead holder's
+    run is taken over at once; ``note`` hears of it. The lock stands beside the run folder, in
+    ``.locks``: a folder that is kept or copied carries none.
+
+    Raises:
+        RunLockedError: If another process holds it; the message names that process.
+        StorageError: If there is no place for a lock.
+    """
+    folder = path.parent / ".locks"
+    with storage_faults(path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(folder / f"{path.name}.lock"), folder / f"{path.name}.json"
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise RunLockedError(
+            f"{path} is being trained by {_describe(holder)}. Wait for it, stop it, or choose "
+            "another runs_dir."
+        ) from None
+    try:
+        if holder.exists():
+            note(f"taking over from {_describe(holder)}, which ended without saying so")
+        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        holder.write_text(json.dumps(me), encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe(holder: Path) -> str:
+    try:
+        known = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {known['pid']} on {known['host']} (since {known['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"  # it has the lock, but has not yet written its name
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,131 @@
+"""Measurement records: what was measured once and is drawn anywhere, as small JSON files."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnlib.records.find import find_folders
+from attnlib.records.provenance import (
+    describe_device,
+    describe_git,
+    describe_versions,
+    now,
+    threads_of,
+    write_json,
+)
+
+SCHEMA = 1
+FOLDER = "results/measurements"
+KEYS = {
+    "schema": int, "kind": str, "rows": list, "command": str, "git": dict, "versions": dict,
+    "device": dict, "date": str,
+}  # fmt: skip
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Rows of one kind, and where they come from."""
+
+    path: Path
+    kind: str
+    rows: list[Row]
+    command: str
+    git: dict[str, Any]
+    versions: dict[str, str]
+    device: dict[str, Any]
+    date: str
+
+    def __str__(self) -> str:
+        device = self.device
+        load = device.get("load_average")
+        busy = f", load {load:.1f} on {device['cores']} cores" if load is not None else ""
+        return (
+            f"{self.path.name}: {len(self.rows)} rows of kind {self.kind}, {self.date[:10]}, on "
+            f"{device['name']} ({device['type']}), {threads_of(device)}{busy}"
+        )
+
+
+def write_measurements(
+    path: str | Path, kind: str, rows: Sequence[Row], command: str, *, device: str = "cpu"
+) -> Measurements:
+    """Write ``rows`` with their provenance, whole or not at all; returns what was written.
+
+    Raises:
+        ValueError: If there are no rows, or a row holds something other than JSON scalars.
+    """
+    path = Path(path)
+    if not rows:
+        raise ValueError(f"{path}: there are no rows to write")
+    for row in rows:
+        for key, value in row.items():
+            if not isinstance(value, str | int | float | None) or value != value:
+                raise ValueError(f"{path}: {key} is {value!r}; expected text, a number or None")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "command": command,
+        "git": describe_git(),
+        "versions": describe_versions(),
+        "device": {**describe_device(device), **_load()},
+        "date": now(),
+        "rows": list(rows),
+    }
+    write_json(path, content)
+    return read_measurements(path)
+
+
+def read_measurements(path: str | Path) -> Measurements:
+    """Read a measurement file.
+
+    Raises:
+        ValueError: If it is not JSON, lacks a key, or is of another schema.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as fault:
+        raise ValueError(f"{path}: not JSON ({fault})") from None
+    found = content if isinstance(content, dict) else {}
+    faults = [key for key, kind in KEYS.items() if not isinstance(found.get(key), kind)]
+    if faults:
+        raise ValueError(f"{path}: missing or of another type: {', '.join(faults)}")
+    if found["schema"] != SCHEMA:
+        raise ValueError(
+            f"{path}: schema {found['schema']}; this version reads {SCHEMA}. Measure again: "
+            f"{found['command']}"
+        )
+    return Measurements(path, **{key: found[key] for key in KEYS if key != "schema"})
+
+
+def list_measurements(kind: str, *folders: str | Path) -> tuple[list[Measurements], dict[str, str]]:
+    """Measurement files of ``kind``, by name, and what can't be read: file name to reason."""
+    files = {
+        path.name: path for f in folders or find_folders(FOLDER) for path in Path(f).glob("*.json")
+    }
+    kept, left_out = [], {}
+    for name in sorted(files):
+        try:
+            measured = read_measurements(files[name])
+        except ValueError as fault:
+            left_out[name] = str(fault)
+            continue
+        if measured.kind == kind:
+            kept.append(measured)
+    return kept, left_out
+
+
+def _load() -> dict[str, float | int | None]:
+    """How busy the machine was with this and with everything else: speeds hang on it."""
+    known = hasattr(os, "getloadavg")
+    load = round(os.getloadavg()[2], 2) if known else None  # over fifteen minutes
+    return {"load_average": load, "cores": os.cpu_count()}
+
+
+def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+    """The rows whose keys have the ``wanted`` values."""
+    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]

@@ -1,0 +1,69 @@
+"""Where a result comes from: versions, commit, device, time."""
+
+import importlib.metadata
+import json
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attnlib.training.checkpoint import write_atomically
+
+PACKAGES = ("attnlib", "torch", "torchvision", "timm", "numpy", "Pillow", "scikit-learn")
+
+
+def threads_of(device: dict[str, Any]) -> str:
+    """How many threads computed, in words."""
+    return f"{device['threads']} thread{'s' * (device['threads'] != 1)}"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, for people to read too."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def describe_git() -> dict[str, Any]:
+    """Commit of attnlib's own checkout and whether it has changes; None outside of one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")
+        dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(dirty)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def describe_device(device: str) -> dict[str, Any]:
+    """What the run computed on."""
+    name = platform.processor() or platform.machine()
+    if device.startswith("cuda"):
+        name = torch.cuda.get_device_name(device)
+    elif (cpu := Path("/proc/cpuinfo")).exists():
+        models = re.findall(r"model name\s*: (.+)", cpu.read_text())
+        name = models[0] if models else name
+    return {"type": device.split(":")[0], "name": name, "threads": torch.get_num_threads()}

@@ -1,0 +1,206 @@
+"""Small maps of a few test images for the run record: where a model attends, what it computes."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.data.datasets import Split
+from attnlib.data.loading import eval_batches
+from attnlib.explain.attribution import grad_cam, tokens_to_plane
+from attnlib.explain.feature_maps import features_on_plane
+from attnlib.models.hooks import (
+    NothingToRecordError,
+    TokenGrid,
+    attention_rollout,
+    feature_names,
+    patches_to_grid,
+    record_attention,
+    record_features,
+    token_grid,
+)
+
+Arrays = dict[str, npt.NDArray[Any]]
+SAMPLES = 8  # the first images of the test set
+CHANNELS = 8  # the first channels of each stage
+WHOLE_BYTES = 2**20  # of the attention among all tokens: 8 small images, or one of 224 pixels
+CAM_POSITIONS = 16  # Grad-CAM is taken from the last stage that has so many
+
+
+def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
+    """Attention of the prefix tokens on the first test images, as bytes; empty if it has none.
+
+    Returns:
+        ``indices`` (S,) of the images; per block ``block_L`` (S, h, P, N) uint8, each row divided
+        by its largest weight, and ``peak_L`` (S, h, P) float32, that weight. Of a transformer
+        also ``grid`` (2,), rows and columns of its patches, and, likewise, ``rollout``
+        (S, 1, P, N) with ``rollout_peak``.
+    """
+    chosen = split.subset(np.arange(min(SAMPLES, len(split))))
+    try:
+        with record_attention(model) as maps:
+            _forward(model, chosen, img_size)
+    except NothingToRecordError:  # a convolutional network
+        return {}
+    if any(len(weights) != len(chosen) for weights in maps):  # within windows of the image
+        return {}
+    arrays: Arrays = {"indices": chosen.indices}
+    for layer, weights in enumerate(maps):
+        rows = prefix_rows(model, weights)
+        arrays[f"block_{layer:02}"], arrays[f"peak_{layer:02}"] = _to_bytes_and_peak(rows)
+    try:
+        grid = token_grid(model, (img_size, img_size))
+        for weights in maps:
+            patches_to_grid(weights[:, :, 0], grid)
+    except NothingToRecordError:  # AtResNet, and what shortens its tokens on the way
+        return arrays
+    arrays["grid"] = np.array(grid[1:])
+    rollout = prefix_rows(model, attention_rollout(maps)[:, None])
+    arrays["rollout"], arrays["rollout_peak"] = _to_bytes_and_peak(rollout)
+    return arrays
+
+
+def sample_explorer(model: nn.Module, split: Split, img_size: int) -> Arrays:
+    """What a reader steps through: a transformer's attention among all tokens, or Grad-CAM.
+
+    Returns:
+        ``indices`` (S,) of the images, fewer where one takes much. Of a transformer ``attention``
+        (S, L, h, N, N) uint8, each row divided by its largest weight, ``peak`` (S, L, h, N)
+        float16, that weight, ``rollout`` (S, N, N) uint8 and ``rollout_peak`` likewise, ``grid``
+        (2,). Of a convolutional network ``grad_cam`` (S, R, C) uint8 for its decision, each map
+        divided by its maximum, and ``layer``, the stage it is of. Empty for other models.
+    """
+    chosen = split.subset(np.arange(min(SAMPLES, len(split))))
+    try:
+        with record_attention(model) as maps:
+            _forward(model, chosen, img_size)
+        grid = token_grid(model, (img_size, img_size))
+        for weights in maps:
+            patches_to_grid(weights[:, :, 0], grid)
+    except NothingToRecordError:
+        return _sample_grad_cam(model, chosen, img_size)
+    if any(len(weights) != len(chosen) for weights in maps):
+        return {}
+    whole = torch.stack(list(maps), dim=1)
+    count = max(1, WHOLE_BYTES // whole[0].numel())
+    attention, peak = _to_bytes_and_peak(whole[:count])
+    rollout, rollout_peak = _to_bytes_and_peak(attention_rollout(maps)[:count])
+    return {
+        "indices": chosen.indices[:count],
+        "attention": attention,
+        "peak": peak.astype(np.float16),
+        "rollout": rollout,
+        "rollout_peak": rollout_peak.astype(np.float16),
+        "grid": np.array(grid[1:]),
+    }
+
+
+def _sample_grad_cam(model: nn.Module, chosen: Split, img_size: int) -> Arrays:
+    try:
+        with record_features(model) as features:
+            images = _forward(model, chosen, img_size)
+        planes = {name: f for name, f in features.items() if f.ndim == 4}
+        sizes = {name: (f.shape[-2], f.shape[-1]) for name, f in planes.items()}
+        large = [n for n in feature_names(model) if np.prod(sizes.get(n, 0)) >= CAM_POSITIONS]
+        layer = (large or list(sizes))[-1]
+        cam = grad_cam(model, images, layer=layer).float().cpu()
+    except (NothingToRecordError, ImportError, IndexError):  # another family; no captum; no planes
+        return {}
+    cam = torch.nn.functional.adaptive_avg_pool2d(cam, sizes[layer])
+    cam = cam / cam.amax(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
+    return {"indices": chosen.indices, "grad_cam": _to_bytes(cam), "layer": np.array(layer)}
+
+
+def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:
+    """First channels of each block or stage on the first test images, as bytes.
+
+    Returns:
+        ``indices`` (S,) of the images; per stage (S, CHANNELS, rows, columns) uint8, each map
+        stretched from its minimum to its maximum. Empty if the model has no stages known by name.
+    """
+    chosen = split.subset(np.arange(min(SAMPLES, len(split))))
+    try:
+        with record_features(model) as features:
+            _forward(model, chosen, img_size)
+        planes = {k: features_on_plane(model, f, (img_size,) * 2) for k, f in features.items()}
+    except NothingToRecordError:  # a model of another family
+        return {}
+    arrays: Arrays = {"indices": chosen.indices}
+    for name, plane in planes.items():
+        maps = plane[:, :CHANNELS].float().cpu()
+        low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
+        arrays[name] = _to_bytes((maps - low) / (high - low).clamp_min(1e-12))
+    return arrays
+
+
+def prefix_rows(model: nn.Module, weights: Tensor) -> Tensor:
+    """Rows of the prefix tokens: (B, h, N, N) -> (B, h, P, N); their mean if there is no prefix.
+
+    A model without prefix tokens averages its patches in the end, and so their attention too.
+    """
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    return weights[:, :, :prefix] if prefix else weights.mean(dim=2, keepdim=True)
+
+
+def read_rows(arrays: Arrays, name: str = "rollout") -> npt.NDArray[np.float32]:
+    """Attention of the prefix tokens as recorded: of ``rollout``, or of a block, ``block_11``.
+
+    Returns:
+        (S, h, P, N); each row is right to 1/255 of its largest weight.
+
+    Raises:
+        ValueError: If there is no such map in the record.
+    """
+    known = [key for key in arrays if key.startswith("block_") or key == "rollout"]
+    if name not in known:
+        raise ValueError(f"no map {name!r} in this record; it has: {', '.join(known) or 'none'}")
+    peak = "rollout_peak" if name == "rollout" else name.replace("block", "peak")
+    rows: npt.NDArray[np.float32] = arrays[name].astype(np.float32) / np.float32(255)
+    return rows * arrays[peak][..., None]
+
+
+def recorded_planes(arrays: Arrays, img_size: int, name: str, token: int = 0) -> Tensor:
+    """A map over the images of a record, mean over heads: (S, H, W).
+
+    Args:
+        arrays: Of ``attention.npz``.
+        img_size: Pixels of a side.
+        name: "rollout", or a block, "block_11".
+        token: 0 for the class token, 1 for the distillation token.
+
+    Raises:
+        ValueError: If the record has no such map over the image.
+    """
+    rows = torch.from_numpy(read_rows(arrays, name)).mean(dim=1)  # (S, P, N)
+    prefix, tokens = rows.shape[1:]
+    side = round((tokens - prefix) ** 0.5)
+    sides = arrays.get("grid", np.array([side, side]))  # records of version 0.1.0 have none
+    grid = TokenGrid(tokens - int(sides.prod()), *map(int, sides))
+    if token >= prefix or not 0 <= grid.prefix <= prefix:
+        raise ValueError(f"no map over the image of token {token} in {name!r}")
+    return tokens_to_plane(rows[:, token], grid, (img_size, img_size))
+
+
+def _forward(model: nn.Module, split: Split, img_size: int) -> Tensor:
+    """One pass over all images of ``split``; returns them as the model saw them."""
+    device = next(model.parameters()).device
+    model.eval()
+    (batch,) = eval_batches(split, eval_transform(img_size), batch_size=len(split))
+    images = batch[0].to(device)
+    with torch.inference_mode():
+        model(images)
+    return images
+
+
+def _to_bytes_and_peak(weights: Tensor) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Rows (..., N) as bytes of their largest weight, and that weight (...)."""
+    weights = weights.float().cpu()
+    peak = weights.amax(dim=-1, keepdim=True)
+    return _to_bytes(weights / peak), peak[..., 0].numpy()
+
+
+def _to_bytes(shares: Tensor) -> npt.NDArray[np.uint8]:
+    return (shares * 255).round().to(torch.uint8).numpy()

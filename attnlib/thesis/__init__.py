@@ -1,0 +1,1 @@
+"""What the thesis states, and what became of it."""

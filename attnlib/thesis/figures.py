@@ -1,0 +1,33 @@
+"""The scoreboard's figure."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from attnlib.plotting import COLOURS, INK, WIDTH, style
+
+HATCHES = {"corrected": "", "differs": "////", "reproduced": "", "not run": "...."}
+SHADES = dict(zip(HATCHES, (COLOURS[1], COLOURS[4], COLOURS[0], "none"), strict=True))
+
+
+def verdicts_by_kind(counts: pd.DataFrame) -> Figure:
+    """Bars of verdicts by kind of statement, from ``count_verdicts``; told apart by hatch too."""
+    kinds = counts.drop(index="all")
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.36 * len(kinds)), layout="constrained")
+        left = np.zeros(len(kinds))
+        for verdict, hatch in HATCHES.items():
+            numbers = kinds[verdict].to_numpy()
+            axes.barh(
+                kinds.index, numbers, left=left, label=verdict, color=SHADES[verdict],
+                hatch=hatch, edgecolor=INK, linewidth=0.8,
+            )  # fmt: skip
+            left += numbers
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set(xlabel="statements of the thesis")
+        figure.legend(loc="outside upper center", ncols=len(HATCHES), handlelength=1.4,
+                      columnspacing=1.0)  # fmt: skip
+        plt.close(figure)
+    return figure

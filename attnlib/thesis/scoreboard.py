@@ -1,0 +1,116 @@
+"""The scoreboard: every number of the thesis beside ours, with a verdict."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from attnlib.parameters import parameter
+from attnlib.records.find import find_folders, load_run
+from attnlib.records.measurements import list_measurements
+from attnlib.records.run import Run
+from attnlib.thesis.counts import Values
+from attnlib.thesis.statements import KINDS, Statement, read_errata, read_thesis
+from attnlib.thesis.verdicts import VERDICTS, Evidence, Verdict, judge
+
+COLUMNS = ("in the thesis, and where", "thesis", "ours", "how we know, or what it needs")
+LEFT = 'style="text-align: left; vertical-align: top; padding: 0.3em 0.5em"'
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the notebook takes."""
+
+    results: str = parameter("results", "folder of kept run records and of measurements")
+    runs: str = parameter("runs", "folder of your own runs")
+    verdict: str = parameter("all", "show one verdict only", choices=("all", *VERDICTS))
+    chapter: int | None = parameter(None, "show one chapter of the thesis only", low=3, high=8)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A statement of the thesis and the verdict on it."""
+
+    statement: Statement
+    verdict: Verdict
+
+
+def gather(results: str | Path = "results", runs: str | Path = "runs") -> Evidence:
+    """Read the run records and cost measurements that are at hand, here or one folder up.
+
+    What can't be read is left out and named with its reason.
+    """
+    kept, own = (_folder(folder) for folder in (results, runs))
+    costs, left_out = list_measurements("cost", kept / "measurements")
+    scalings, _ = list_measurements("scaling", kept / "measurements")
+    found: dict[str, Run] = {}
+    for path in sorted(p for folder in (kept, own) for p in folder.glob("*/record.json")):
+        try:
+            run = load_run(path.parent)
+        except (ValueError, OSError, KeyError) as fault:
+            left_out[path.parent.name] = str(fault)
+            continue
+        found[run.name] = run
+    return Evidence(tuple(found.values()), tuple(costs), tuple(scalings), left_out)
+
+
+def judge_all(evidence: Evidence) -> list[Line]:
+    """A verdict on every statement, in the order of the thesis's sections."""
+    thesis, errata = read_thesis(), read_errata()
+    values = Values(thesis, errata)
+    statements = sorted(thesis.statements.values(), key=lambda s: [*map(int, s.section.split("."))])
+    return [Line(statement, judge(statement, values, evidence)) for statement in statements]
+
+
+def choose(lines: Sequence[Line], verdict: str = "all", chapter: int | None = None) -> list[Line]:
+    """The lines with one verdict, of one chapter, or both."""
+    return [
+        line
+        for line in lines
+        if verdict in ("all", line.verdict.verdict) and chapter in (None, line.statement.chapter)
+    ]
+
+
+def count_verdicts(lines: Sequence[Line]) -> pd.DataFrame:
+    """How many statements of each kind have each verdict, and in all."""
+    rows = [
+        Counter(line.verdict.verdict for line in lines if line.statement.kind == kind)
+        for kind in KINDS
+    ]
+    index = pd.Index([about for about in KINDS.values()], name="in the thesis")
+    counts = pd.DataFrame(rows, index=index, columns=list(VERDICTS)).fillna(0).astype(int)
+    return pd.concat([counts, counts.sum().to_frame("all").T]).assign(all=lambda t: t.sum(axis=1))
+
+
+def to_html(lines: Sequence[Line], verdict: str) -> str:
+    """The lines with one verdict as a table of HTML, or a sentence if there are none."""
+    rows = [line for line in lines if line.verdict.verdict == verdict]
+    if not rows:
+        return f"<p>Of what was asked for, nothing is: {verdict}.</p>"
+    head = "".join(f'<th scope="col" {LEFT}>{column}</th>' for column in COLUMNS)
+    body = "".join(f'<tr id="{line.statement.anchor}">{_cells(line)}</tr>' for line in rows)
+    return (
+        f'<table class="dataframe"><caption>{len(rows)} statements: {verdict}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _cells(line: Line) -> str:
+    """The four cells of a line."""
+    statement, verdict = line.statement, line.verdict
+    command = f"<br><code>{escape(verdict.command)}</code>" if verdict.command else ""
+    cells = (
+        f"{escape(statement.what)}<br><small>{escape(statement.place)}</small>",
+        escape(f"{statement.printed} {statement.unit}".strip()),
+        escape(verdict.ours),
+        escape(verdict.why) + command,
+    )
+    return "".join(f"<td {LEFT}>{cell}</td>" for cell in cells)
+
+
+def _folder(folder: str | Path) -> Path:
+    """The folder, here or, for a notebook run in its own folder, one up."""
+    return next((f for f in find_folders(folder)[::-1] if f.exists()), Path(folder))

@@ -1,0 +1,266 @@
+"""What the thesis states, and what is wrong in it: ``thesis.toml`` and ``errata.toml``, read.
+
+Here are the statements, their places and the arithmetic between them. What of ours stands beside
+them is in ``scoreboard``.
+"""
+
+import ast
+import operator
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from typing import Any
+
+Value = float | bool
+JOINS = ("run", "cost", "scaling", "count", "formula", "none")
+KINDS = {
+    "measured": "what the thesis measured",
+    "claim": "what it claims",
+    "counted": "what can be counted",
+    "cited": "numbers of others",
+    "setting": "settings and sizes of data",
+}
+OPERATORS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.Pow: operator.pow, ast.USub: operator.neg,
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+}  # fmt: skip
+FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "abs": abs}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One number, or one claim that is true or false, with its place in the thesis."""
+
+    id: str
+    what: str
+    value: Value
+    printed: str  # as in the thesis; "claimed" for a claim
+    unit: str
+    section: str
+    places: tuple[str, ...]  # table, row and column, or the text
+    join: str = "none"
+    kind: str = "counted"
+    quantity: str = ""
+    subject: str = ""
+    against: str = ""
+    formula: str = ""
+    count: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    needs: str = ""
+    note: str = ""
+    erratum: int | None = None
+
+    @property
+    def chapter(self) -> int:
+        """Number of its chapter."""
+        return int(self.section.split(".")[0])
+
+    @property
+    def place(self) -> str:
+        """Section, table, row and column, in words."""
+        return f"{self.section}, {'; '.join(self.places)}"
+
+    @property
+    def anchor(self) -> str:
+        """The id of its row in the scoreboard's page."""
+        return f"thesis-{self.id.replace('_', '-')}"
+
+    @property
+    def step(self) -> float:
+        """One unit in the last place that is printed: 0.1 for "88.7"."""
+        return 10.0 ** -len(self.printed.partition(".")[2])
+
+
+@dataclass(frozen=True)
+class Thesis:
+    """All statements by id, and what they are about."""
+
+    statements: Mapping[str, Statement]
+    quantities: Mapping[str, Mapping[str, Any]]
+    subjects: Mapping[str, Mapping[str, Any]]
+    recipe: Mapping[str, str]
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Erratum:
+    """One error: what the thesis says, what is true, and the test that shows it."""
+
+    number: int
+    group: str
+    title: str
+    place: str
+    thesis: str
+    truth: str
+    how: str
+    check: str
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Errata:
+    """The errors by number, and the facts, counts and formulas that they rest on."""
+
+    entries: Mapping[int, Erratum]
+    groups: Mapping[str, Mapping[str, str]]
+    categories: Mapping[str, int]
+    facts: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[str, Mapping[str, Any]]
+    values: Mapping[str, str]
+
+
+def read_thesis() -> Thesis:
+    """Read ``thesis.toml``.
+
+    Raises:
+        ValueError: If one id has two values, or a join or a kind is unknown.
+    """
+    content = _read("thesis.toml")
+    found: dict[str, Statement] = {}
+    for statement in [*_cells(content), *_numbers(content), *_claims(content)]:
+        statement = replace(statement, **content["remarks"].get(statement.id, {}))
+        for value, valid in ((statement.join, JOINS), (statement.kind, KINDS)):
+            if value not in valid:
+                raise ValueError(f"{statement.id}: {value!r} is none of {', '.join(valid)}.")
+        known = found.get(statement.id)
+        if known is None:
+            found[statement.id] = statement
+        elif known.value != statement.value:
+            raise ValueError(f"{known.id}: {known.printed} and {statement.printed}.")
+        else:  # printed in two tables: the place where it has more digits comes first
+            first, second = sorted((known, statement), key=lambda s: s.step)
+            tables = [place.partition(", row")[0] for place in second.places]
+            places = first.places + tuple(f"{second.section}, {table}" for table in tables)
+            found[known.id] = replace(first, places=places)
+    unknown = set(content["remarks"]) - set(found)
+    if unknown:
+        raise ValueError(f"remarks on unknown statements: {', '.join(sorted(unknown))}.")
+    return Thesis(
+        found,
+        content["quantities"],
+        content["subjects"],
+        content["recipe"],
+        content["document"],
+    )
+
+
+def read_errata() -> Errata:
+    """Read ``errata.toml``."""
+    content = _read("errata.toml")
+    entries = [
+        Erratum(**entry | {"sources": tuple(entry.get("sources", ()))})
+        for entry in content["erratum"]
+    ]
+    return Errata(
+        {entry.number: entry for entry in entries},
+        content["groups"],
+        content["categories"],
+        content["facts"],
+        content["counts"],
+        content["values"],
+    )
+
+
+def evaluate(formula: str, names: Mapping[str, Any]) -> Any:
+    """The value of an arithmetic ``formula``: + - * / **, comparisons, min, max, abs.
+
+    Raises:
+        ValueError: If it holds anything else.
+        KeyError: If a name is not among ``names``.
+    """
+
+    def value(node: ast.AST) -> Any:
+        match node:
+            case ast.Constant(value=int() | float() as constant):
+                return constant
+            case ast.Name(id=name):
+                return names[name]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+                return OPERATORS[type(op)](value(left), value(right))
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+                return OPERATORS[type(op)](value(operand))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
+                return OPERATORS[type(op)](value(left), value(right))
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
+                return FUNCTIONS[name](*map(value, args))
+        raise ValueError(f"not arithmetic: {formula!r}")
+
+    return value(ast.parse(formula, mode="eval").body)
+
+
+def names_in(formula: str) -> set[str]:
+    """The names that ``formula`` needs."""
+    nodes = ast.walk(ast.parse(formula, mode="eval"))
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - set(FUNCTIONS)
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = resources.files("attnlib.thesis").joinpath(name).read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _cells(content: Mapping[str, Any]) -> list[Statement]:
+    """The statements of the tables, a cell each."""
+    found = []
+    for table in content["table"]:
+        for subject, row in table["rows"].items():
+            title = content["subjects"][subject]["title"]
+            for name, column, printed in zip(
+                table["quantities"], table["columns"], row, strict=True
+            ):
+                quantity = content["quantities"][name]
+                about = content["subjects"][subject]
+                found.append(
+                    Statement(
+                        f"{name}_{subject}",
+                        f"{title}: {quantity['what']}",
+                        float(printed),
+                        printed,
+                        quantity["unit"],
+                        table["section"],
+                        (f"{table['name']}, row {title}, column {column}",),
+                        quantity["join"],
+                        _kind_of_cell(name, quantity["join"], about),
+                        quantity=name,
+                        subject=subject,
+                        count=name if quantity["join"] == "count" else "",
+                        needs=quantity.get("needs", ""),
+                    )
+                )
+    return found
+
+
+def _kind_of_cell(quantity: str, join: str, about: Mapping[str, Any]) -> str:
+    if join == "count":
+        return "counted"
+    cited = join == "none" or (quantity == "accuracy" and not about.get("own"))
+    return "cited" if cited else "measured"
+
+
+def _numbers(content: Mapping[str, Any]) -> list[Statement]:
+    """The numbers in the text."""
+    found = []
+    for entry in content["number"]:
+        entry = dict(entry)
+        printed = entry.pop("value")
+        places = (entry.pop("place"), *entry.pop("also", ()))
+        kind = entry.pop("kind", "measured" if entry["join"] == "run" else "counted")
+        found.append(
+            Statement(value=float(printed), printed=printed, places=places, kind=kind, **entry)
+        )
+    return found
+
+
+def _claims(content: Mapping[str, Any]) -> list[Statement]:
+    """What the text claims, as statements whose value is True."""
+    found = []
+    for entry in content["claim"]:
+        entry = dict(entry)
+        join = "formula" if "formula" in entry else "none"
+        places = (entry.pop("place"),)
+        fixed: dict[str, Any] = {"value": True, "printed": "claimed", "unit": "", "kind": "claim"}
+        found.append(Statement(places=places, join=join, **fixed, **entry))
+    return found

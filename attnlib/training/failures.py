@@ -1,0 +1,333 @@
+"""How training ends when it can't go on: what happened, what to do, an exit code for each."""
+
+import errno
+import math
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attnlib.config import TrainConfig
+from attnlib.data.datasets import Split
+from attnlib.data.loading import Source
+from attnlib.training.distributed import Group
+from attnlib.training.schedule import count_steps, plan_epoch, rate_at
+from attnlib.training.state import Training, autocast
+
+WRONG_PARAMETER, NOT_FINITE, NO_MEMORY, NO_STORAGE = 2, 3, 4, 5  # exit codes
+SPARE_BYTES = 16 * 2**20  # for logs, predictions and maps
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss or a gradient became NaN or infinite; ``report`` holds the facts."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        samples = ", ".join(str(index) for index in report["samples"][:8])
+        more = ", ..." if len(report["samples"]) > 8 else ""
+        super().__init__(
+            f"the loss or a gradient is not finite at step {report['step']} of {report['steps']} "
+            f"in epoch {report['epoch']}, at a learning rate of {report['lr']:.3g}. First bad "
+            f"layer: {report['first_bad_layer']}. Training images of that step: {samples}{more}. "
+            "The last saved state is from before it. A lower lr, a longer warm-up or amp=False "
+            "may help; skip_nonfinite=N leaves out up to N such steps of an epoch."
+        )
+        self.report = report
+
+
+class OutOfMemoryError(MemoryError):
+    """A step did not fit; the message says what would."""
+
+
+class StorageError(OSError):
+    """The run can't be written; the last state that was saved is whole."""
+
+
+@dataclass
+class StopRequest:
+    """Whether the user, or the machine, has asked the run to stop, and by which signal."""
+
+    received: signal.Signals | None = None
+    _before: dict[signal.Signals, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.received is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        self._put_back()  # a second signal ends the process at once
+
+    def _put_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def raise_as_exit(self) -> None:
+        """End as the signal would have: KeyboardInterrupt (130) or SystemExit (143)."""
+        if self.received == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Inside, the first Ctrl-C or SIGTERM is a request, the second ends at once.
+
+    Handlers can only be set in the main thread; in another, signals do what they always do. One
+    that is ignored, as Ctrl-C is by a job in the background, stays so.
+    """
+    request = StopRequest()
+    if threading.current_thread() is threading.main_thread():
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in (n for n in numbers if signal.getsignal(n) not in (None, signal.SIG_IGN)):
+            request._before[number] = signal.signal(number, request._receive)
+    try:
+        yield request
+    finally:
+        request._put_back()
+
+
+@contextmanager
+def storage_faults(path: Path) -> Iterator[None]:
+    """Turn a failed write below ``path`` into a StorageError that says what to do."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as fault:
+        full = fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free some space" if full else "check that the folder can be written"
+        raise StorageError(
+            fault.errno,
+            f"can't write to {path}: {fault.strerror or fault}; {remedy}, or choose another "
+            "runs_dir, and give the same command again: it goes on from the last saved state",
+        ) from fault
+
+
+def check_storage(path: Path, needed: int) -> None:
+    """Check, before the start, that ``path`` can be written and holds ``needed`` more bytes.
+
+    Raises:
+        StorageError: With what is there, what is needed, and what to do.
+    """
+    with storage_faults(path):
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"written")
+        probe.unlink()
+        free = shutil.disk_usage(path).free
+    if free < needed:
+        raise StorageError(
+            errno.ENOSPC,
+            f"{path} has {free / 1e6:,.0f} MB left and this run needs {needed / 1e6:,.0f} MB; "
+            "free some space, or choose another runs_dir",
+        )
+
+
+def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether PyTorch failed to allocate, on whatever device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate")
+    is_torch = isinstance(fault, RuntimeError) and any(word in str(fault) for word in words)
+    return is_torch or isinstance(fault, torch.OutOfMemoryError | MemoryError)
+
+
+def available_memory(device: str) -> int | None:
+    """Bytes that can still be allocated on ``device``; None where the system does not tell."""
+    if device.startswith("cuda"):
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    try:
+        import resource
+
+        counts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(counts["MemAvailable"].split()[0]) * 1024
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    except (ImportError, OSError, ValueError, KeyError):
+        return None
+    return free if limit == resource.RLIM_INFINITY else min(free, max(limit - used, 0))
+
+
+def explain_out_of_memory(
+    images: int, img_size: int, accumulate: int, bytes_per_image: int | None, free: int | None
+) -> str:
+    """The message of an OutOfMemoryError.
+
+    Args:
+        images: Images of one step, before they are cut into parts.
+        img_size: Pixels of a side.
+        accumulate: Parts of a step.
+        bytes_per_image: What one image keeps for the backward pass, if it could be counted.
+        free: Bytes that are left, if the device tells.
+    """
+    at_once = math.ceil(images / accumulate)
+    parts = accumulate * 2
+    text = f"out of memory with {at_once} images of {img_size} x {img_size} pixels at once"
+    if bytes_per_image and free is not None:
+        fitting = max(int(0.8 * free / bytes_per_image), 1)
+        if fitting < at_once:
+            parts = max(math.ceil(images / fitting), parts)
+            text += (
+                f": each keeps {bytes_per_image / 1e6:,.1f} MB for the backward pass, and "
+                f"{free / 1e6:,.0f} MB are free, so that about {fitting} would fit"
+            )
+    if parts > max(images // 2, 1):
+        return f"{text}. Not even two images fit: choose a smaller img_size or model."
+    return (
+        f"{text}. With accumulate={parts} a step computes {math.ceil(images / parts)} images at a "
+        f"time and the batch stays {images}; a smaller batch_size or img_size helps too."
+    )
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def first_bad_layer(model: nn.Module, loss: Loss, images: Tensor, targets: Tensor) -> str:
+    """Where a value that is not finite first appears, in words; runs the step once more.
+
+    Args:
+        model: Its layers are looked at, in the order in which they compute.
+        loss: Images and targets to a scalar, through ``model``.
+        images: The batch (B, 3, H, W).
+        targets: Probabilities (B, K).
+    """
+    if not (images.isfinite().all() and targets.isfinite().all()):
+        return "the batch itself"
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            return f"the weights of {name}"
+    found: list[str] = []
+
+    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+            values = output if isinstance(output, Tensor) else None
+            if not found and values is not None and not values.isfinite().all():
+                found.append(f"{name} ({type(layer).__name__}), forward")
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, layer in model.named_modules():
+            if not list(layer.children()):
+                hooks.callback(layer.register_forward_hook(look(name)).remove)
+        value = loss(images, targets)
+    if found:
+        return found[0]
+    if not value.isfinite():
+        return "the loss, computed from finite logits"
+    model.zero_grad(set_to_none=True)
+    value.backward()
+    gradients = [(n, p.grad) for n, p in model.named_parameters() if p.grad is not None]
+    bad = [name for name, gradient in gradients if not gradient.isfinite().all()]
+    model.zero_grad(set_to_none=True)
+    return f"{bad[-1]}, backward" if bad else "none, when the step is computed again"
+
+
+def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
+    """Bytes that one more image keeps for the backward pass, weights not counted.
+
+    Counts what autograd saves for one image and for two.
+    """
+
+    def saved(count: int) -> int:
+        storages: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            kept.append(tensor)  # keeps the address from being given out again
+            return tensor
+
+        kept: list[Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss(images[:count], targets[:count])
+        return sum(storages.values())
+
+    return saved(2) - saved(1)
+
+
+def note_fault(
+    training: Training, loss: Tensor, step: int, config: TrainConfig, group: Group
+) -> Tensor:
+    """Count the step's loss, or the fault if loss or gradient is not finite; whether it is one.
+
+    Everything stays on the device: the optimiser is told by a tensor to leave the step out. Once
+    more steps are bad than may be skipped, it leaves out all that follow, so that the weights are
+    those from before the first fault when somebody looks.
+    """
+    finite = loss.isfinite()
+    has_scaler = training.scaler.is_enabled()
+    if not has_scaler:  # a scaler finds its scale by trying, and itself leaves out what overflows
+        gradients = [p.grad for p in training.model.parameters() if p.grad is not None]
+        finite = finite & torch.nn.utils.get_total_norm(gradients).isfinite()
+    loss, faults = group.sum(torch.stack([loss, (~finite).float()]))
+    bad = faults > 0
+    training.total += torch.where(bad, 0.0, loss)
+    training.first_fault += torch.where(bad & (training.first_fault == 0), step + 1, 0)
+    training.faults += bad
+    if not has_scaler:
+        leave_out = bad | (training.faults > config.skip_nonfinite)
+        vars(training.optimizer)["found_inf"] = leave_out.float()
+    return bad
+
+
+def check_faults(
+    training: Training,
+    learner: nn.Module,
+    source: Source,
+    split: Split,
+    config: TrainConfig,
+    group: Group,
+) -> None:
+    """Stop if more steps were bad than may be skipped; waits for the device.
+
+    Raises:
+        NonFiniteLossError: With step, learning rate, samples and the first bad layer.
+    """
+    if int(training.faults) <= config.skip_nonfinite:
+        return
+    epoch, step = training.progress.epoch, int(training.first_fault) - 1
+    planned = next(plan_epoch(len(split), config, epoch, group, start=step))
+    images, targets = source.batch(epoch, step, planned.parts[0])
+    with autocast(config):
+        layer = first_bad_layer(training.model, learner, images, targets)
+    samples = split.indices[np.concatenate(planned.parts)]
+    report: dict[str, Any] = {
+        "epoch": epoch + 1,
+        "step": step + 1,
+        "steps": count_steps(len(split), config.batch_size),
+        "lr": rate_at(config, len(split), epoch, step),
+        "first_bad_layer": layer,
+        "samples": samples.tolist(),
+    }
+    raise NonFiniteLossError(report)
+
+
+def why_no_memory(
+    learner: nn.Module, source: Source, split: Split, config: TrainConfig, group: Group
+) -> OutOfMemoryError:
+    """An error that says what would fit, counted on two images if these still do."""
+    try:
+        planned = next(plan_epoch(len(split), config, 0, group))
+        images, targets = source.batch(0, 0, planned.parts[0][:2])
+        count: int | None = bytes_per_image(learner, images, targets)
+    except (RuntimeError, MemoryError):
+        count = None
+    return OutOfMemoryError(
+        explain_out_of_memory(
+            config.batch_size,
+            config.img_size,
+            group.size * config.accumulate,
+            count,
+            available_memory(config.device),
+        )
+    )

@@ -1,0 +1,143 @@
+"""Everything that changes while a model trains, and its way to values and back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnlib.config import TrainConfig
+from attnlib.models.layers import PatchEmbed
+from attnlib.training.checkpoint import State
+from attnlib.training.optim import make_average, make_optimizer
+
+
+@dataclass
+class Progress:
+    """Where training stands; plain values, saved with each state."""
+
+    epoch: int = 0  # epochs done
+    step: int = 0  # steps done of the epoch that runs
+    seconds: float = 0.0  # training time spent on that epoch
+    best_epoch: int = 0
+    best_accuracy: float = -1.0  # on the validation set, which alone selects
+
+
+@dataclass
+class Training:
+    """A model and what trains it; ``state`` and ``restore`` turn it to values."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: nn.Module | None
+    # Kept on the device, so that a step waits for nothing: the running sum of the epoch's losses,
+    # how many steps were not finite in the epoch, and the first of them (from 1; 0: none).
+    total: Tensor
+    faults: Tensor
+    first_fault: Tensor
+    progress: Progress = field(default_factory=Progress)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, model: nn.Module, config: TrainConfig) -> "Training":
+        """Training of ``model``, which is on its device, before the first step."""
+        if is_convolutional(model):
+            model.to(memory_format=torch.channels_last)
+        half = amp_dtype(config) == torch.float16  # the range of bfloat16 needs no scaling
+        return cls(
+            model,
+            make_optimizer(model, config.lr, config.weight_decay),
+            torch.amp.GradScaler(config.device.split(":")[0], enabled=half),
+            make_average(model, config.ema),
+            total=torch.zeros((), device=config.device),
+            faults=torch.zeros((), dtype=torch.int64, device=config.device),
+            first_fault=torch.zeros((), dtype=torch.int64, device=config.device),
+        )
+
+    def begin_epoch(self) -> None:
+        """Forget the sums of the epoch before."""
+        self.progress.step, self.progress.seconds = 0, 0.0
+        self.total.zero_()
+        self.faults.zero_()
+        self.first_fault.zero_()
+
+    def state(self) -> State:
+        """Tensors and values that ``restore`` needs, on the CPU."""
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        tensors |= {f"best.{key}": value for key, value in self.best_weights.items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
+        tensors |= {f"epoch.{name}": getattr(self, name) for name in SUMS}
+        values = {**vars(self.progress), "scaler": self.scaler.state_dict()}
+        # Clones, since tied or viewed tensors can't be written; safetensors keeps no aliases.
+        copies = {
+            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for key, value in tensors.items()
+        }
+        return State(copies, values)
+
+    def restore(self, state: State) -> None:
+        """Go back to the moment of ``state``."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                key.removeprefix(prefix): value
+                for key, value in state.tensors.items()
+                if key.startswith(prefix)
+            }
+
+        self.model.load_state_dict(part("model."))
+        self.best_weights = part("best.")
+        if self.average is not None:
+            self.average.load_state_dict(part("average."))
+        self._restore_optimizer(part("optimizer."))
+        for name, value in part("epoch.").items():
+            getattr(self, name).copy_(value)
+        values: dict[str, Any] = dict(state.values)
+        self.scaler.load_state_dict(values["scaler"])
+        self.progress = Progress(**{name: values[name] for name in vars(self.progress)})
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            index, _, name = key.partition(".")
+            own = parameters[int(index)]
+            if value.shape == own.shape:  # in the layout that the fused kernel walks through
+                value = torch.empty_like(own, requires_grad=False).copy_(value)
+            moments.setdefault(int(index), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+SUMS = ("total", "faults", "first_fault")
+
+
+def is_convolutional(model: nn.Module) -> bool:
+    """Whether convolutions do the work: they run faster with channels last."""
+    patches = {id(m.proj) for m in model.modules() if isinstance(m, PatchEmbed)}
+    return any(isinstance(m, nn.Conv2d) and id(m) not in patches for m in model.modules())
+
+
+def amp_dtype(config: TrainConfig) -> torch.dtype | None:
+    """Dtype of mixed precision: bfloat16 where the device computes it, else float16; None: off."""
+    if not config.amp:
+        return None
+    if config.device.startswith("cuda") and not torch.cuda.is_bf16_supported(False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def autocast(config: TrainConfig) -> torch.autocast:
+    """The context in which the run computes its losses."""
+    dtype = amp_dtype(config)
+    return torch.autocast(config.device.split(":")[0], dtype, enabled=dtype is not None)
+
+
+def state_bytes(model: nn.Module, has_average: bool) -> int:
+    """About how large a saved state is: weights, two moments, the best weights, the average."""
+    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return weights * (5 if has_average else 4)

@@ -1,0 +1,279 @@
+"""The book builds strictly, reads well in a browser, and asks nothing of the network.
+
+``ATTNLIB_BOOK_HTML`` names a built book to look at, as `make test` does with the real one; without
+it the tests build a small one from invented records.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from html import unescape
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import book_sample
+import pytest
+from browsing import (
+    NARROW,
+    WIDE,
+    built_pages,
+    console_faults,
+    outside_requests,
+    resize,
+    wait,
+)
+from pybtex.database import parse_file
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+FIGURES = """
+const seen = [...document.querySelectorAll('article img, article figure svg')]
+    .filter(image => !image.closest('.is-live > .explorer-static'));  // it gave way to the live one
+return seen.map(image => ({
+    width: image.naturalWidth ?? image.getBoundingClientRect().width,
+    height: image.naturalHeight ?? image.getBoundingClientRect().height,
+    alt: image.getAttribute('alt') ?? image.getAttribute('aria-label') ?? '',
+}))"""
+
+
+def load(path: Path) -> ModuleType:
+    """A script or Sphinx extension of the book, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass
+class Visit:
+    """What was seen on one page."""
+
+    console: list[str]
+    outside: list[str]
+    figures: list[dict[str, Any]]
+    overflow: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def visits(browser: Any, html: Path) -> dict[str, Visit]:
+    """Every page opened from the disk, wide and narrow."""
+    seen = {}
+    console_faults(browser)  # drops what earlier tests provoked
+    for path in built_pages(html):
+        resize(browser, WIDE)
+        browser.get(path.as_uri())
+        wait(lambda: browser.execute_script("return document.readyState") == "complete")
+        time.sleep(0.2)  # scripts that start after loading
+        visit = Visit([], [], browser.execute_script(FIGURES))
+        resize(browser, NARROW)
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        if width > NARROW[0]:
+            visit.overflow.append(f"{width} px")
+        visit.console = console_faults(browser)
+        visit.outside = outside_requests(browser)
+        seen[path.relative_to(html).as_posix()] = visit
+    resize(browser, WIDE)
+    return seen
+
+
+def test_no_page_writes_an_error_to_the_console(visits: dict[str, Visit]):
+    assert len(visits) >= 6
+    assert {page: visit.console for page, visit in visits.items() if visit.console} == {}
+
+
+def test_no_page_asks_anything_of_the_network(visits: dict[str, Visit]):
+    assert {page: visit.outside for page, visit in visits.items() if visit.outside} == {}
+
+
+def test_no_page_shows_a_notebook_that_failed(html: Path):
+    marks = ("papermill-error-cell", "An Exception was encountered", "output traceback")
+    pages = {path.name: path.read_text(encoding="utf-8") for path in built_pages(html)}
+    assert [name for name, text in pages.items() if any(mark in text for mark in marks)] == []
+
+
+def test_no_markup_is_left_as_text(html: Path):
+    left = re.compile(r"```|~~~|:::|\{[a-z:-]+\}`|(?<!\S):(?:name|label|width|alt):")
+    found = {}
+    for path in built_pages(html):
+        page = path.read_text(encoding="utf-8")
+        text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+        if marks := left.findall(text):
+            found[path.name] = marks
+    assert found == {}
+
+
+def test_every_figure_is_there_and_is_described(visits: dict[str, Visit]):
+    figures = [(page, figure) for page, visit in visits.items() for figure in visit.figures]
+    assert figures
+    for page, figure in figures:
+        assert figure["width"] > 0 and figure["height"] > 0, (page, figure)
+        assert len(figure["alt"].split()) >= 3, (page, figure)
+        assert not re.search(r"\.(png|svg|jpe?g)\b|_images/", figure["alt"]), (page, figure)
+
+
+def test_pages_with_data_stay_under_two_megabytes(html: Path):
+    sizes = {page: (html / page).stat().st_size for page in ("explorer.html", "runs/errors.html")}
+    assert {page: size for page, size in sizes.items() if size > 2_000_000} == {}
+
+
+def test_no_page_scrolls_sideways_on_a_phone(visits: dict[str, Visit]):
+    assert {page: visit.overflow for page, visit in visits.items() if visit.overflow} == {}
+
+
+def test_next_and_previous_lead_through_every_page_and_back(browser: Any, html: Path):
+    from selenium.webdriver.common.by import By
+
+    def follow(button: str) -> list[str]:
+        order = [page()]
+        while links := browser.find_elements(By.CSS_SELECTOR, f"a.{button}"):
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", links[0])
+            links[0].click()
+            assert wait(lambda: page() != order[-1]), f"{button} on {order[-1]} leads nowhere"
+            wait(lambda: browser.execute_script("return document.readyState") == "complete")
+            assert page() not in order, order
+            order.append(page())
+        return order
+
+    def page() -> str:
+        return unquote(urlsplit(browser.current_url).path)
+
+    browser.get((html / "intro.html").as_uri())
+    listed = {
+        unquote(urlsplit(link.get_attribute("href")).path)
+        for link in browser.find_elements(By.CSS_SELECTOR, "nav.bd-docs-nav a.reference.internal")
+    }
+    forward = follow("right-next")
+    assert set(forward) == listed
+    assert follow("left-prev") == forward[::-1]
+
+
+def test_search_finds_a_page_without_a_server(browser: Any, html: Path):
+    from selenium.webdriver.common.by import By
+
+    browser.get((html / "search.html").as_uri() + "?q=convolution")
+    found = wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results li a"))
+    assert found
+    target = Path(unquote(urlsplit(found[0].get_attribute("href")).path))
+    assert target.is_file() and target.suffix == ".html"
+    time.sleep(0.5)
+    assert console_faults(browser) == []
+
+
+def test_figures_take_the_colour_of_the_text_in_the_dark(browser: Any, sample: Path):
+    page = sample / "_build" / "html" / "runs" / "records" / "resnet18-a.html"
+    colour = "return getComputedStyle(document.querySelector('.svg-figure svg text')).fill"
+
+    def brightness(theme: str) -> int:
+        browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
+        parts = re.findall(r"\d+", browser.execute_script(colour))[:3]
+        return sum(int(part) for part in parts)
+
+    browser.get(page.as_uri())
+    assert wait(lambda: brightness("light") < 300), brightness("light")  # the page's own script
+    assert wait(lambda: brightness("dark") > 450), brightness("dark")  # may set the theme after us
+
+
+def test_links_between_pages_lead_somewhere(html: Path):
+    broken = []
+    for path in built_pages(html):
+        for link in re.findall(r'(?:href|src)="([^"#?]+)', path.read_text(encoding="utf-8")):
+            if not urlsplit(link).scheme and not (path.parent / unquote(link)).exists():
+                broken.append((path.name, link))
+    assert broken == []
+
+
+def test_links_into_a_page_meet_the_place_they_name(html: Path):
+    texts = {path.resolve(): path.read_text(encoding="utf-8") for path in built_pages(html)}
+    places = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
+    broken = []
+    for path, text in texts.items():
+        for link in re.findall(r'<a\b[^>]*?\bhref="([^"]*#[^"]+)"', text):
+            page, place = unquote(unescape(link)).split("#", 1)
+            target = (path.parent / page).resolve() if page else path
+            if not urlsplit(link).scheme and place not in places.get(target, {place}):
+                broken.append((path.name, link))
+    assert broken == []
+
+
+def test_html_names_no_script_style_or_font_of_another_server(html: Path):
+    tags = re.compile(
+        r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^>]*>"
+    )
+    scripts = re.compile(r"<script\b[^>]*>[^<]*https?://[^<]*</script>")
+    for path in built_pages(html):
+        text = path.read_text(encoding="utf-8")
+        assert tags.findall(text) + scripts.findall(text) == [], path.name
+
+
+def test_colab_buttons_open_source_notebooks_that_exist(html: Path):
+    notebooks = ROOT if os.environ.get("ATTNLIB_BOOK_HTML") else html.parents[1]
+    links = {
+        path.relative_to(html).as_posix(): re.findall(
+            r"https://colab[^\"]+?/blob/main/([^\"#]+)", path.read_text(encoding="utf-8")
+        )
+        for path in built_pages(html)
+    }
+    assert set(links["runs/train.html"]) == {"notebooks/train.ipynb"}
+    assert links["intro.html"] == links["reproduce.html"] == []
+    assert all((notebooks / target).is_file() for targets in links.values() for target in targets)
+
+
+def test_thesis_references_are_all_shown_under_the_thesis_numbers(html: Path):
+    source = ROOT / "book" / "references.bib"
+    entries = parse_file(source).entries
+    numbers = {key: int(e.fields["thesis"]) for key, e in entries.items() if "thesis" in e.fields}
+    assert sorted(numbers.values()) == list(range(1, 31))
+    comments = re.findall(
+        r"^% thesis \[(\d+)\]\n@\w+\{(\w+),", source.read_text("utf-8"), re.MULTILINE
+    )
+    assert {key: int(number) for number, key in comments} == numbers
+    page = (html / "bibliography.html").read_text(encoding="utf-8")
+    page = re.sub(r"<[^>]+>", "", page)
+    shown = dict(re.findall(r"^\[(\d+)\]\n(.+)", page, re.MULTILINE))
+    for key, number in numbers.items():
+        entry = entries[key]
+        author = str(entry.persons["author"][0].rich_last_names[-1])
+        words = re.findall(r"[A-Za-z]{4,}", entry.fields["title"])
+        assert all(word.lower() in shown[str(number)].lower() for word in words), (key, shown)
+        assert author.strip("{}").lower() in shown[str(number)].lower(), (key, shown[str(number)])
+
+
+def test_equations_are_mathml_with_their_numbers(sample: Path):
+    page = (sample / "_build" / "html" / "runs" / "train.html").read_text(encoding="utf-8")
+    block = re.search(r'<div class="math" id="equation-eq-train">.*?</div>', page, re.DOTALL)
+    assert block
+    assert '<span class="eqno">(' in block[0] and 'display="block"' in block[0]
+    assert "softmax" in block[0] and "\\" not in block[0]
+
+
+def test_formula_that_cannot_be_shown_is_refused():
+    to_mathml = load(ROOT / "book" / "_ext" / "mathml.py").to_mathml
+    aligned = to_mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "block")
+    assert aligned.count("<mtr>") == 2
+    for wrong in (r"\sofmax x", r"a & b", r"\frac{1}", "{a"):
+        with pytest.raises(ValueError, match="formula"):
+            to_mathml(wrong, "inline")
+
+
+def test_book_without_a_run_builds_strictly_and_says_so(tmp_path: Path):
+    book_sample.copy_sources(tmp_path)
+    for name in ("data", "train"):
+        book_sample.write_executed(tmp_path, name, name.title())
+    book_sample.make_pages(tmp_path)
+    result = book_sample.build(tmp_path)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "_build" / "html" / "runs" / "index.html").read_text(encoding="utf-8")
+    assert "no finished run record" in page
+
+
+def test_warning_stops_the_build(sample: Path, tmp_path: Path):
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    page = tmp_path / "book" / "reproduce.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\nSee {doc}`nowhere`.\n", encoding="utf-8")
+    assert book_sample.build(tmp_path).returncode != 0

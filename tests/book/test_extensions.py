@@ -1,0 +1,142 @@
+"""The book's extensions: pictures must be described, pages load only what they use."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
+from matplotlib import font_manager
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import access  # noqa: E402
+import alt  # noqa: E402
+import lean  # noqa: E402
+
+GOOD = "Two curves; the one of ResNet-18 rises faster"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (None, "without alternative text"),
+        ("", "without alternative text"),
+        ("  \n ", "without alternative text"),
+        ("_images/891af.png", "file name"),
+        ("curves-of-a-run.svg", "file name"),
+        ("figure", "says too little"),
+        ("A figure of the plot", "says too little"),
+        ("Two curves", "says too little"),
+        (GOOD, None),
+    ],
+)
+def test_alternative_text_must_mean_something(text: str | None, wrong: str | None):
+    found = alt.fault(text)
+    assert found is None if wrong is None else found and wrong in found
+
+
+def test_decoration_is_silent():
+    assert alt.fault("", decorative=True) is None
+    assert "decorative" in (alt.fault(GOOD, decorative=True) or "")
+
+
+@pytest.mark.parametrize(
+    ("html", "right"),
+    [
+        (f'<img src="a.png" alt="{GOOD}">', True),
+        ('<img src="a.png">', False),
+        ('<img src="a.png" alt="" aria-hidden="true">', True),
+        (f'<svg role="img" aria-label="{GOOD}"></svg>', True),
+        ("<svg></svg>", False),
+        ('<svg aria-hidden="true"></svg>', True),
+    ],
+)
+def test_pictures_in_html_are_held_to_the_same(html: str, right: bool):
+    tag = BeautifulSoup(html, "html.parser").find(["img", "svg"])
+    assert (alt.fault_of_tag(tag) is None) == right
+
+
+def build(folder: Path, text: str) -> str:
+    """Warnings of a page that holds ``text``, built with the extension."""
+    (folder / "index.md").write_text(f"# Page\n\n{text}\n")
+    (folder / "curves.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+    (folder / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
+        "extensions = ['myst_parser', 'alt']\n"
+    )
+    with docutils_namespace():
+        log = folder / "warnings.txt"
+        with log.open("w") as stream:
+            places = [folder, folder, folder / "out", folder / "trees"]
+            Sphinx(*map(str, places), "html", status=None, warning=stream).build()  # type: ignore[arg-type]
+        lines = log.read_text().splitlines()
+        return "\n".join(line for line in lines if "already registered" not in line)
+
+
+def test_picture_without_a_description_is_a_warning_of_the_build(tmp_path: Path):
+    assert "without alternative text" in build(tmp_path, "![](curves.svg)")
+
+
+def test_described_picture_is_none(tmp_path: Path):
+    assert build(tmp_path, f"![{GOOD}](curves.svg)") == ""
+
+
+def test_raw_html_is_read_too(tmp_path: Path):
+    assert "says too little" in build(tmp_path, '<img src="curves.svg" alt="plot">')
+
+
+CSS = """/* a comment with a } in it */
+@charset "utf-8";
+.used, .unused > a { color: red }
+.unused { content: "}" }
+a.used:not(.never) { content: "\\"}{" }
+@media (min-width: 10px) { .unused { a: b } .used { c: d } }
+@media print { .unused { a: b } }
+@font-face { font-family: X; src: url(x.woff) }
+h1 { color: blue } :is(.unused, p) b { e: f } .used[class*="un.used"] { g: h }
+"""
+
+
+def test_rules_that_no_element_can_match_are_cut_and_no_others():
+    left = lean.used_rules(CSS, {"used"})
+    assert "unused >" not in left and "comment" not in left and "print" not in left
+    for kept in (
+        '@charset "utf-8";', ".used{color: red}", 'a.used:not(.never){content: "\\"}{"}',
+        "@media (min-width: 10px){.used{c: d}}", "@font-face{", "h1{color: blue}",
+        ":is(.unused, p) b{e: f}", '.used[class*="un.used"]{g: h}',
+    ):  # fmt: skip
+        assert kept in left, (kept, left)
+
+
+def test_cutting_twice_changes_nothing_more():
+    once = lean.used_rules(CSS, {"used"})
+    assert lean.used_rules(once, {"used"}) == once
+
+
+def test_style_sheet_that_never_closes_is_refused():
+    with pytest.raises(ValueError, match="no brace closes"):
+        lean.used_rules("a { b: c", set())
+
+
+def test_font_keeps_the_characters_asked_for(tmp_path: Path):
+    source = Path(font_manager.findfont("DejaVu Sans"))
+    (tmp_path / "icons.ttf").write_bytes(source.read_bytes())
+    (tmp_path / "icons.woff2").write_bytes(b"")
+    lean.subset_fonts(tmp_path, {0x2192})
+    assert [path.name for path in tmp_path.iterdir()] == ["icons.woff"]
+    kept = TTFont(tmp_path / "icons.woff")
+    assert set(kept.getBestCmap()) == {0x2192}
+    assert (tmp_path / "icons.woff").stat().st_size < source.stat().st_size / 50
+
+
+def test_empty_header_cells_head_nothing():
+    repaired = access.repair('<tr><th></th><th scope="col"> </th><th>a</th></tr>')
+    assert repaired == "<tr><td></td><td></td><th>a</th></tr>"
+
+
+def test_folded_cells_are_called_what_they_show():
+    folded = '<summary aria-label="Toggle hidden content"><p>Show code cell source</p></summary>'
+    assert access.repair(folded) == "<summary><p>Show code cell source</p></summary>"

@@ -1,0 +1,154 @@
+"""An executed page says whether it is what the code of now would show, and how to make it again."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import book_sample
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
+import fresh  # noqa: E402
+import reproduce_this  # noqa: E402
+import stamp  # noqa: E402
+
+RECORD = '{"dataset": {"title": "Some photographs", "sha256": "0123456789abcdef01"}}'
+
+
+@pytest.fixture
+def executed(tmp_path: Path) -> Path:
+    """A project with a notebook and its stamped copy, which read a file and another run."""
+    (tmp_path / "attnlib").mkdir()
+    (tmp_path / "attnlib" / "vit.py").write_text("depth = 12\n")
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "record.json").write_text(RECORD)
+    (tmp_path / "runs" / "a" / "predictions.npz").write_bytes(b"1")
+    (tmp_path / "pyproject.toml").write_text("")
+    book_sample.write_executed(tmp_path, "train", "Training")
+    inputs = stamp.inputs_of(["attnlib/models/vit.py", "runs/a/train.ipynb"], tmp_path)
+    assert inputs == ["attnlib/models/vit.py", "runs/a/predictions.npz", "runs/a/record.json"]
+    page = tmp_path / "book" / "runs" / "train.ipynb"
+    notebook = read(page)
+    notebook["metadata"]["papermill"] = {
+        "parameters": {"model": "deit_t"}, "duration": 7.54, "end_time": "2026-01-01T12:00:00.0"
+    }  # fmt: skip
+    cell = next(c for c in notebook["cells"] if c["metadata"].get("mystnb"))
+    cell["metadata"]["papermill"] = {"duration": 0.43}
+    notebook["metadata"][stamp.KEY] = stamp.make_stamp(
+        notebook, "notebooks/train.ipynb", inputs, tmp_path
+    )
+    page.write_text(json.dumps(notebook))
+    return tmp_path
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def changed(root: Path) -> list[str]:
+    return stamp.changes(read(root / "book" / "runs" / "train.ipynb"), root)
+
+
+def test_page_is_fresh_after_it_was_executed(executed: Path):
+    assert changed(executed) == []
+    html = fresh.mark(read(executed / "book" / "runs" / "train.ipynb"), [])
+    assert "Outputs match this code" in html and 'class="freshness fresh"' in html
+    for fact in ("model = deit_t", "2026-01-01 12:00 UTC", "notebooks/train.ipynb", "1 files",
+                 "Some photographs, 0123456789abcdef<"):  # fmt: skip
+        assert fact in html
+
+
+def test_other_predictions_make_a_page_stale(executed: Path):
+    (executed / "runs" / "a" / "predictions.npz").write_bytes(b"2")
+    assert changed(executed) == ["runs/a/predictions.npz"]
+
+
+@pytest.mark.parametrize("path", ["attnlib/models/vit.py", "runs/a/record.json"])
+def test_page_is_stale_once_an_input_changes_and_names_it(executed: Path, path: str):
+    (executed / path).write_text("depth = 13\n")
+    assert changed(executed) == [path]
+    html = fresh.mark(read(executed / "book" / "runs" / "train.ipynb"), [path])
+    assert "Stale" in html and f"<dd>{path}</dd>" in html
+    (executed / path).unlink()
+    assert changed(executed) == [path]
+
+
+def test_page_is_stale_once_its_notebook_is_edited_in_a_word(executed: Path):
+    source = executed / "notebooks" / "train.ipynb"
+    source.write_text(source.read_text().replace("holds for", "is true for"))
+    assert changed(executed) == ["notebooks/train.ipynb"]
+
+
+def test_outputs_parameters_and_data_are_held_to_the_stamp(
+    executed: Path, monkeypatch: pytest.MonkeyPatch
+):
+    page = executed / "book" / "runs" / "train.ipynb"
+    notebook = read(page)
+    before = json.dumps(notebook)
+    next(c for c in notebook["cells"] if c.get("outputs"))["outputs"][0]["text"] = "2\n"
+    page.write_text(json.dumps(notebook))
+    assert changed(executed) == ["the outputs were edited"]
+    notebook = json.loads(before)
+    notebook["metadata"]["papermill"]["parameters"]["model"] = "resnet18"
+    page.write_text(json.dumps(notebook))
+    assert changed(executed) == ["the parameters"]
+    page.write_text(before)
+    monkeypatch.setattr(stamp, "digest_digits", lambda: "0" * 16)
+    assert changed(executed) == [stamp.DIGITS]
+
+
+def test_page_without_a_stamp_is_stale(executed: Path):
+    notebook = read(executed / "notebooks" / "train.ipynb")
+    assert stamp.changes(notebook, executed) == ["the notebook has no stamp"]
+
+
+def test_other_code_than_was_executed_gets_no_stamp(executed: Path):
+    notebook = read(executed / "notebooks" / "train.ipynb")
+    notebook["cells"].append(dict(nbformat.v4.new_code_cell("1")))
+    with pytest.raises(SystemExit, match="not those that were executed"):
+        stamp.make_stamp(notebook, "notebooks/train.ipynb", [], executed)
+
+
+def test_figure_names_its_command_time_device_and_notebook(executed: Path):
+    notebook = read(executed / "book" / "runs" / "train.ipynb")
+    notebook["metadata"][stamp.KEY]["device"] = "a <fast> device"
+    html = reproduce_this.details(notebook, "fig-train", "notebooks/train.ipynb", "https://colab/x")
+    assert html.startswith('<details class="reproduce-this"><summary>')  # closed, opens by keyboard
+    assert "papermill notebooks/train.ipynb OUT.ipynb -p model deit_t" in html
+    assert "7.5 seconds" in html and "0.43 seconds" in html and "a &lt;fast&gt; device" in html
+    assert '<a href="https://colab/x">Open notebooks/train.ipynb in Colab</a>' in html
+    assert "model = &#x27;deit_t&#x27;\n" in html
+
+
+def test_figure_of_a_run_names_the_command_that_makes_the_run_first(executed: Path):
+    notebook = read(executed / "book" / "runs" / "train.ipynb")
+    notebook["metadata"]["papermill"]["parameters"] = {"run": "a"}
+    (executed / "runs" / "a" / "record.json").write_text('{"command": "papermill it"}')
+    html = reproduce_this.details(notebook, "fig-train", "notebooks/x.ipynb", "", executed)
+    assert "<pre>papermill it\npapermill notebooks/x.ipynb OUT.ipynb -p run a</pre>" in html
+    assert "the first command has made the run" in html
+
+
+@pytest.mark.slow
+def test_built_page_has_the_mark_and_a_box_under_each_figure(tmp_path: Path):
+    html = book_sample.sample_book(tmp_path)
+    page = (html / "runs" / "train.html").read_text(encoding="utf-8")
+    assert re.search(r"<h1>Training a model.*?</h1>\s*<details class=\"freshness fresh\">", page)
+    assert re.search(r"</figure>\s*<details class=\"reproduce-this\">", page)
+    assert page.count("<figure") == page.count('class="reproduce-this"')
+    links = set(re.findall(r'href="(https://colab[^"]+)"', page))
+    assert {link.split("/blob/")[1] for link in links} == {"main/notebooks/train.ipynb"}
+    notebook = tmp_path / "notebooks" / "train.ipynb"
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    code = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
+    code["source"] = [*code["source"], "\nprint(2)"]
+    notebook.write_text(json.dumps(content), encoding="utf-8")
+    shutil.rmtree(tmp_path / "_build")  # make book reads all pages again too
+    result = book_sample.build(tmp_path)
+    assert result.returncode != 0
+    assert "stale" in result.stderr and "notebooks/train.ipynb" in result.stderr

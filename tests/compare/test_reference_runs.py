@@ -1,0 +1,269 @@
+"""Reference runs: which record belongs to which row, and what the rows answer."""
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attnlib.compare import figures
+from attnlib.compare.reference_runs import (
+    CLAIMS,
+    Claim,
+    Params,
+    accuracy_table,
+    answer,
+    answer_table,
+    describe,
+    find_rows,
+    gather,
+    missing_table,
+    read_table,
+    right_of,
+)
+from attnlib.config import PROFILES, TrainConfig
+from attnlib.records.find import load_run
+from attnlib.stats.intervals import wilson_interval
+from attnlib.thesis.statements import read_thesis
+from attnlib.thesis.verdicts import estimate_words
+
+ROOT = Path(__file__).parents[2]
+ROWS = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["reference"]
+N = 2_000
+LABELS = np.arange(N) % 10
+
+
+@pytest.fixture
+def write(tiny_run, tmp_path):
+    """Write a reference run of ``row`` whose first ``right`` answers are right."""
+
+    def write_run(row, right, profile="cpu-reference", seed=0, teacher=None, **changes):
+        params = {k: v for k, v in ROWS[row].items() if k not in ("seeds", "teacher")}
+        if ROWS[row].get("teacher"):
+            params["teacher"] = ROWS[row]["teacher"].removesuffix("_p")
+        given = {**params, "profile": profile, "seed": seed, "data_path": "x.npz", **changes}
+        config = TrainConfig.from_params(**given)
+        folder = tmp_path / config.name
+        folder.mkdir()
+        values = {**tiny_run.config, **vars(config)}
+        (folder / "config.json").write_text(json.dumps(values))
+        (folder / "history.jsonl").write_text(json.dumps(tiny_run.history[0]) + "\n")
+        record = json.loads(json.dumps(tiny_run.record))
+        record |= {"name": config.name, "title": config.title, "teacher": teacher}
+        record["seeds"]["run"] = seed
+        share = wilson_interval(right, N)
+        record["metrics"]["test_accuracy"] = {**share._asdict(), "method": "Wilson, 95%"}
+        (folder / "record.json").write_text(json.dumps(record))
+        answers = np.where(np.arange(N) < right, LABELS, (LABELS + 1) % 10)
+        logits = np.eye(10, dtype=np.float16)[answers]
+        np.savez_compressed(folder / "predictions.npz", logits=logits, labels=LABELS)
+        return load_run(folder)
+
+    return write_run
+
+
+def test_each_record_goes_to_the_row_of_its_configuration(write):
+    resnet = write("resnet18", 900)
+    efficient = write("efficientnet_lite0_p", 950)
+    runs = [
+        resnet,
+        efficient,
+        write("deit_t", 600),
+        write("deit_t_hard", 700, teacher=resnet.name),
+        write("deit_t_hard_efficientnet", 720, teacher=efficient.name),
+        write("deit_t_soft", 650, teacher=resnet.name),
+        write("atresnet18", 890),
+        write("atresnet18_spatial", 880),
+    ]
+    rows = find_rows(ROWS, runs)
+    assert [len(row.runs) for row in rows.values()] == [1] * len(ROWS)
+    assert rows["deit_t_hard_efficientnet"].runs[0].record["teacher"] == efficient.name
+    assert rows["deit_t_hard"].runs[0].record["teacher"] == resnet.name
+    assert rows["atresnet18_spatial"].runs[0].config["tokens"] == "spatial"
+    assert len({row.title for row in rows.values()}) == len(ROWS)
+
+
+def test_trials_and_parts_of_the_data_are_no_reference_runs(write):
+    part, short = write("resnet18", 900, limit=100), write("resnet18", 900, epochs=2)
+    assert not find_rows(ROWS, [part], [part, short])["resnet18"].runs
+
+
+def test_kept_runs_may_be_shorter_than_their_profile_and_a_whole_one_goes_before_them(write):
+    short, whole = write("resnet18", 800, epochs=2), write("resnet18", 900)
+    assert find_rows(ROWS, [short])["resnet18"].runs == (short,)
+    assert find_rows(ROWS, [short, whole])["resnet18"].runs == (whole,)
+    assert find_rows(ROWS, [short], [whole])["resnet18"].runs == (whole,)
+
+
+def test_one_seed_counts_once_and_the_kept_run_goes_before_ones_own(write):
+    first = write("resnet18", 900)
+    own = write("resnet18", 100, data_path="other.npz")
+    more = write("resnet18", 920, seed=1)
+    assert first.name != own.name
+    assert find_rows(ROWS, [first], [own, more])["resnet18"].runs == (first, more)
+    with pytest.raises(ValueError, match="resnet18: two runs of one seed"):
+        find_rows(ROWS, [first, own])
+
+
+def test_runs_of_the_two_profiles_are_never_mixed(write):
+    small = [write("resnet18", 900), write("deit_t", 600)]
+    large = write("resnet18", 1900, profile="reference")
+    rows = find_rows(ROWS, [*small, large])
+    assert rows["resnet18"].runs == (large,) and rows["deit_t"].runs == ()
+
+
+def test_several_seeds_give_a_mean_over_seeds(write):
+    runs = [write("resnet18", right, seed=seed) for seed, right in enumerate((900, 920, 940))]
+    share = find_rows(ROWS, runs)["resnet18"].accuracy
+    assert share.value == pytest.approx(0.46) and share.n == 3
+    assert share.low < 0.45 < 0.47 < share.high
+
+
+def test_claims_are_answered_by_the_sign_of_a_paired_difference(write):
+    resnet = write("resnet18", 900)
+    runs = [resnet, write("deit_t", 600), write("deit_t_hard", 700, teacher=resnet.name)]
+    runs += [write("atresnet18", 1100), write("atresnet18_spatial", 899)]
+    told = {a.claim.text: a for a in answer(find_rows(ROWS, runs))}
+    verdicts = [told[claim.text].verdict for claim in CLAIMS]
+    assert verdicts == [
+        "holds", "not run", "not run", "the opposite holds", "not run", "the opposite holds",
+        "not decided",
+    ]  # fmt: skip
+    helps = told["hard distillation from ResNet-18 helps DeiT-T"]
+    assert helps.difference.value == pytest.approx(0.05)
+    assert helps.difference.low > 0.04 and helps.p_holm < 1e-20
+
+
+def test_a_difference_that_the_corrected_test_leaves_open_is_not_decided(write):
+    runs = [write("resnet18", 900), write("deit_t", 906)]
+    claim = Claim("a", "deit_t", "resnet18", +1)
+    one, many = [claim], [Claim(str(i), "deit_t", "resnet18", +1) for i in range(20)]
+    rows = find_rows(ROWS, runs)
+    assert answer(rows, one)[0].verdict == "holds"  # 6 of 6 to one side: p = 0.03
+    assert {a.verdict for a in answer(rows, many)} == {"not decided"}
+
+
+def test_of_several_seeds_each_must_tell_the_difference_from_chance(write):
+    claim = Claim("a", "deit_t", "resnet18", +1)
+
+    def verdict(*rights):
+        runs = [write("resnet18", 900, seed=seed) for seed in range(3)]
+        runs += [write("deit_t", right, seed=seed) for seed, right in enumerate(rights)]
+        told = answer(find_rows(ROWS, runs), [claim])[0]
+        for run in runs:
+            shutil.rmtree(run.path)
+        return told
+
+    sure, chance = verdict(960, 955, 950), verdict(908, 907, 904)
+    assert sure.verdict == "holds" and sure.p_holm == pytest.approx(2 * 0.5**50)  # of 50, not 60
+    assert chance.difference.low > 0 and chance.verdict == "not decided"  # 4 of 4: p = 0.125
+    assert verdict(990, 930, 900).verdict == "not decided"  # the seeds don't agree
+
+
+def test_tables_show_what_is_there_and_say_what_is_not(write):
+    rows = find_rows(ROWS, [write("resnet18", 900)])
+    shown = accuracy_table(rows)["test accuracy [95%]"]
+    assert shown["ResNet-18"].startswith("45.00% [42.8") and shown["DeiT-T"] == "not run"
+    assert set(answer_table(answer(rows))["verdict"]) == {"not run"}
+    told = describe(rows)
+    assert "cpu-reference" in told and "5 epochs" in told and "1 run, 0.0 hours in all" in told
+
+
+def test_figures_draw_any_number_of_rows(write):
+    none = find_rows(ROWS, [])
+    assert "make reference" in describe(none)
+    figures.accuracies(none), figures.differences(answer(none))
+    rows = find_rows(ROWS, [write("resnet18", 900), write("atresnet18", 800)])
+    assert len(figures.accuracies(rows).axes[0].get_yticks()) == 2
+    assert len(figures.differences(answer(rows)).axes[0].get_yticks()) == 1
+
+
+def test_what_is_not_run_has_its_command_and_its_time():
+    table = missing_table(read_thesis(), [])
+    assert list(table.index) == ["DeiT-T_p", "DeiT-T_dp", "ResNet-18_p", "ResNet-18",
+                                 "AtResNet-18_p"]  # fmt: skip
+    assert all("-p profile thesis" in command for command in table["command"])
+    assert all("on a T4" in time and "on an H100" in time for time in table["estimated time"])
+    shortest = [int(estimate_words("deit_t", t).split()[0]) for t in (None, "resnet18")]
+    assert estimate_words("vit_l_16", None, 384).endswith("h on an H100")  # a hundred epochs
+    assert shortest[1] / shortest[0] == pytest.approx((3 * 1.26 + 1.81) / (3 * 1.26), abs=0.03)
+
+
+def test_the_table_is_found_from_anywhere_and_its_absence_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_table() == ROWS
+    with pytest.raises(ValueError, match=r"table: no file other\.toml"):
+        gather(Params(table="other.toml"))
+
+
+def test_profiles_of_reference_runs_start_from_scratch_on_a_file():
+    for name in ("reference", "cpu-reference"):
+        assert PROFILES[name]["dataset"] == "npz" and not PROFILES[name]["pretrained"]
+    config = TrainConfig.from_params(profile="cpu-reference", data_path="x.npz")
+    assert (config.patch_size, config.img_size, config.limit) == (8, 32, None)
+    config = TrainConfig.from_params(profile="reference", data_path="x.npz")
+    assert (config.img_size, config.batch_size, config.epochs) == (224, 128, 100)
+
+
+def test_conclusion_says_what_the_kept_runs_answer():
+    """New records may answer otherwise; then its words have to change."""
+    rows = find_rows(ROWS, [load_run(path.parent) for path in KEPT])
+    told = {(a.claim.first, a.claim.second): a.verdict for a in answer(rows)}
+    words = " ".join((ROOT / "book" / "conclusion.md").read_text(encoding="utf-8").split())
+    assert "soft distillation helps, hard distillation can't be told from none" in words
+    assert told["deit_t_soft", "deit_t"] == "holds"
+    assert told["deit_t_hard", "deit_t"] == "not decided"
+    assert "no student comes near its teacher" in words
+    assert told["deit_t_hard", "resnet18"] == "the opposite holds"
+    assert told["deit_t_hard_efficientnet", "efficientnet_lite0_p"] == "the opposite holds"
+    assert "AtResNet, with channels as tokens, is below the network it was made of" in words
+    assert told["atresnet18", "resnet18"] == "holds"
+    assert "with positions it can't be told from it" in words
+    assert told["atresnet18_spatial", "resnet18"] == "not decided"
+    assert "Each of the three students taught hard ended above the network without" in words
+    assert "Here soft is ahead in all three seeds, if not by enough to be sure" in words
+    shares = {
+        name: [right_of(run).mean() for run in rows[name].runs]
+        for name in ("deit_t", "deit_t_hard", "deit_t_soft")
+    }
+    in_order = zip(*(shares[name] for name in shares), strict=True)
+    assert [none < hard < soft for none, hard, soft in in_order] == [True] * 3
+    assert told["deit_t_hard", "deit_t_soft"] == "not decided"
+
+
+KEPT = sorted((ROOT / "results").glob("*/record.json"))
+FILES = {"config.json", "history.jsonl", "record.json", "predictions.npz", "attention.npz",
+         "features.npz", "explorer.npz"}  # fmt: skip
+
+
+def test_kept_records_are_small_and_hold_no_weights_and_no_pixels():
+    assert sum(p.stat().st_size for p in (ROOT / "results").rglob("*") if p.is_file()) < 20e6
+    for record in KEPT:
+        assert {path.name for path in record.parent.iterdir()} <= FILES, record.parent
+        for arrays in (load_run(record.parent).arrays(p.stem) for p in record.parent.glob("*.npz")):
+            for name, array in arrays.items():
+                assert array.shape[-1:] != (3,) and array.ndim < 6, (record.parent.name, name)
+
+
+@pytest.mark.parametrize("record", KEPT, ids=lambda path: path.parent.name)
+def test_kept_record_is_whole_and_made_from_committed_code(record):
+    run = load_run(record.parent)  # checks the schema
+    assert run.name == record.parent.name and run.record["git"]["dirty"] is False
+    assert len(run.history) == run.config["epochs"]
+    arrays = run.arrays("predictions")
+    right = (arrays["logits"].argmax(axis=1) == arrays["labels"]).mean()
+    assert right == run.record["metrics"]["test_accuracy"]["value"]
+    assert run.record["dataset"]["title"] == "CIFAR-10 (JPEG copy)"
+    assert not {"/tmp", "/home", "/root"} & {word[:5] for word in run.record["command"].split()}
+    given = {k: v for k, v in run.config.items() if k in TrainConfig.__dataclass_fields__}
+    assert TrainConfig(**given).name == run.name  # the name is a function of the configuration
+
+
+def test_a_kept_student_learned_from_the_kept_run_with_its_seed():
+    runs = {path.parent.name: load_run(path.parent) for path in KEPT}
+    students = [run for run in runs.values() if run.record["teacher"]]
+    assert students
+    for run in students:
+        assert runs[run.record["teacher"]].record["seeds"]["run"] == run.record["seeds"]["run"]

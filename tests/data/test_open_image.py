@@ -1,0 +1,162 @@
+"""Opening an image: what comes out is RGB and upright, or the reason why not."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnlib.data import open_image as image_files
+from attnlib.data.downloads import DownloadError, cache_dir
+from attnlib.data.open_image import DOG_SHA256, open_image, to_rgb
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+@pytest.fixture
+def two() -> Image.Image:
+    """Red at the left, blue at the right, four pixels by two."""
+    image = Image.new("RGB", (4, 2), RED)
+    image.paste(BLUE, (2, 0, 4, 2))
+    return image
+
+
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_photographs_come_with_an_installed_package(name: str) -> None:
+    image = open_image(name)
+    assert (image.mode, image.size) == ("RGB", (640, 427))
+
+
+def test_a_photograph_lying_on_its_side_is_set_upright(two: Image.Image, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: to be shown rotated clockwise by a quarter
+    two.resize((64, 32), Image.Resampling.NEAREST).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    image = open_image(tmp_path / "a.jpg")
+    assert image.size == (32, 64)
+    top, bottom = image.getpixel((16, 4)), image.getpixel((16, 60))
+    assert top[0] > 200 > 60 > top[2] and bottom[2] > 200 > 60 > bottom[0]  # type: ignore[index]
+
+
+def test_what_is_transparent_becomes_white(two: Image.Image, tmp_path: Path) -> None:
+    two.putalpha(Image.frombytes("L", (4, 2), bytes([255, 0, 255, 128] * 2)))
+    two.save(tmp_path / "a.png")
+    row = [open_image(tmp_path / "a.png").getpixel((x, 0)) for x in range(4)]
+    assert row == [RED, (255, 255, 255), BLUE, (127, 127, 255)]
+    palette = Image.new("P", (1, 1), 0)
+    palette.putpalette([10, 20, 30])
+    palette.save(tmp_path / "b.png", transparency=0)
+    assert open_image(tmp_path / "b.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_grey_of_any_depth_keeps_its_lightness(tmp_path: Path) -> None:
+    Image.new("L", (2, 2), 100).save(tmp_path / "8.png")
+    Image.fromarray(np.full((2, 2), 100 * 257, np.uint16)).save(tmp_path / "16.png")
+    Image.new("1", (2, 2), 1).save(tmp_path / "1.png")
+    Image.fromarray(np.full((2, 2), 100 / 255, np.float32)).save(tmp_path / "f.tiff")
+    colours = [open_image(tmp_path / f).getpixel((1, 1)) for f in ("8.png", "16.png", "f.tiff")]
+    assert colours == [(100, 100, 100)] * 3
+    assert open_image(tmp_path / "1.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_black_of_any_depth_is_black() -> None:
+    assert to_rgb(Image.new("I", (1, 1), 0)).getpixel((0, 0)) == (0, 0, 0)
+    assert to_rgb(Image.new("F", (1, 1), -1.0)).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_print_colours_become_screen_colours(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
+    red = open_image(tmp_path / "a.jpg").getpixel((4, 4))
+    assert red[0] > 230 and red[1] < 30 and red[2] < 30  # type: ignore[index]
+
+
+def test_what_moves_is_refused_with_the_number_of_frames(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE, RED)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match=r"a\.gif has 3 frames; save the one"):
+        open_image(tmp_path / "a.gif")
+    frames[0].save(tmp_path / "b.gif")
+    assert open_image(tmp_path / "b.gif").getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize("size", [(8000, 7000), (10000, 9100), (20000, 20000)])
+def test_what_is_huge_is_refused_before_it_is_decoded(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    """At 56, 91 and 400 million pixels: Pillow is silent, warns, raises."""
+    Image.new("1", size).save(tmp_path / "a.png")
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=r"a\.png (has|is too large)"):
+        open_image(tmp_path / "a.png")
+    assert time.perf_counter() - started < 1
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"a\.png is no image that Pillow can read"):
+        open_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"b\.png is no image"):
+        open_image(tmp_path / "b.png")
+
+
+def test_a_torn_file_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"a\.png can't be read"):
+        open_image(tmp_path / "a.png")
+
+
+def test_an_unknown_name_is_told_what_is_valid(tmp_path: Path) -> None:
+    for name in ("chima", str(tmp_path)):
+        with pytest.raises(ValueError, match=r"no file .*Valid: a path, .*china, flower, or dog"):
+            open_image(name)
+
+
+@pytest.mark.parametrize("end", ["", "#sha256=12", f"#md5={'0' * 32}"])
+def test_a_url_needs_its_hash(end: str) -> None:
+    with pytest.raises(ValueError, match="a URL needs the file's hash"):
+        open_image(f"https://example.org/a.png{end}")
+
+
+def test_a_url_is_fetched_by_its_hash(
+    monkeypatch: pytest.MonkeyPatch, two: Image.Image, tmp_path: Path
+) -> None:
+    two.save(tmp_path / "a.png")
+    asked = {}
+
+    def fetch(file: str, urls: list[str], *, sha256: str, folder: str) -> Path:
+        asked.update(file=file, urls=urls, sha256=sha256, folder=folder)
+        return tmp_path / "a.png"
+
+    monkeypatch.setattr(image_files, "fetch", fetch)
+    assert (
+        open_image(f"https://example.org/b.png?size=2#sha256={'ab' * 32}").getpixel((0, 0)) == RED
+    )
+    assert asked == {
+        "file": "abababababababab.png",
+        "urls": ["https://example.org/b.png?size=2"],
+        "sha256": "ab" * 32,
+        "folder": "images",
+    }
+
+
+def test_the_dog_offline_is_missed_by_name_within_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    started = time.perf_counter()
+    with pytest.raises(DownloadError, match=r"(?s)dog\.png .*Put the file at .*dog\.png"):
+        open_image("dog")
+    assert time.perf_counter() - started < 5
+
+
+def test_the_dog_in_the_cache_is_the_thesiss() -> None:
+    if not (cache_dir() / "dog.png").is_file():
+        pytest.skip(f"no dog.png in {cache_dir()} (ATTNLIB_DATA), SHA-256 {DOG_SHA256[:8]}...")
+    image = open_image("dog")
+    assert (image.mode, image.size) == ("RGB", (680, 452))

@@ -1,0 +1,297 @@
+"""Maps over the image: each is what its name says, in its place, and as others compute it."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from attnlib.explain.attribution import (
+    KINDS,
+    Trace,
+    grad_cam,
+    gradient_rollout,
+    layer_grid,
+    tokens_to_plane,
+    trace,
+)
+from attnlib.models.atresnet import AtResNet
+from attnlib.models.hooks import (
+    NothingToRecordError,
+    TokenGrid,
+    attention_rollout,
+    record_attention,
+    record_features,
+)
+from attnlib.models.vit import DeiT, EncoderSize, ViT
+
+MINI = EncoderSize(24, 3, 3)
+WIDE = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+OTHERS = "pip install --no-deps grad-cam fast-vit-rollout ttach opencv-python-headless"
+
+
+def shaken(model: nn.Module, by: float = 0.3) -> nn.Module:
+    """The model with weights that make its attention far from uniform."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=by)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def deit() -> nn.Module:
+    return shaken(DeiT(5, (16, 24), 8, MINI))
+
+
+@pytest.fixture(scope="module")
+def traced(deit: nn.Module) -> Trace:
+    return trace(deit, WIDE)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 64)])
+@pytest.mark.parametrize("prefix", [0, 1, 2])
+def test_a_peak_stands_in_the_middle_of_its_patch(size: tuple[int, int], prefix: int) -> None:
+    grid = TokenGrid(prefix, size[0] // 8, size[1] // 8)
+    for row in range(grid.rows):
+        for column in range(grid.columns):
+            tokens = torch.zeros(1, prefix + grid.rows * grid.columns)
+            tokens[:, :prefix] = 5  # must not show
+            tokens[0, prefix + row * grid.columns + column] = 1
+            plane = tokens_to_plane(tokens, grid, size)[0]
+            assert plane.shape == size
+            y, x = (plane == plane.max()).nonzero().float().mean(dim=0).tolist()
+            inner = 0 < row < grid.rows - 1 and 0 < column < grid.columns - 1
+            off = 0.01 if inner else 4  # at the border the peak runs on to the edge
+            assert abs(y - (8 * row + 3.5)) <= off and abs(x - (8 * column + 3.5)) <= off
+
+
+def test_interpolation_is_linear_between_the_centres_of_patches() -> None:
+    plane = tokens_to_plane(torch.tensor([[0.0, 1]]), TokenGrid(0, 1, 2), (8, 16))[0]
+    expected = ((torch.arange(16) - 3.5) / 8).clamp(0, 1)
+    torch.testing.assert_close(plane[3], expected)
+
+
+def test_each_kind_is_the_formula_of_its_name(deit: nn.Module, traced: Trace) -> None:
+    with record_attention(deit) as maps:
+        deit(WIDE)
+    a, b = maps[1], maps[-1]
+    for kind, expected in {
+        "mean": (b[:, 0, 0] + b[:, 1, 0] + b[:, 2, 0]) / 3,
+        "head": b[:, 2, 0],
+        "max": torch.maximum(torch.maximum(b[:, 0, 0], b[:, 1, 0]), b[:, 2, 0]),
+        "distillation": (b[:, 0, 1] + b[:, 1, 1] + b[:, 2, 1]) / 3,
+        "rollout": attention_rollout(maps)[:, 0],
+    }.items():
+        torch.testing.assert_close(traced.row(kind, head=2), expected)
+    torch.testing.assert_close(traced.row("head", layer=1, head=1), a[:, 1, 0])
+    torch.testing.assert_close(traced.row("rollout", layer=1), attention_rollout(maps[:2])[:, 0])
+    torch.testing.assert_close(traced.row("rollout", layer=-3), attention_rollout(maps[:1])[:, 0])
+    assert traced.kinds == tuple(KINDS)
+
+
+def test_a_plane_is_the_row_without_its_prefix(traced: Trace) -> None:
+    row = traced.row("mean")
+    plane = traced.plane("mean")
+    assert plane.shape == (2, 16, 24)
+    corners = plane[:, ::15, ::23]  # beyond the outermost centres a plane is constant
+    expected = row[:, 2:].view(2, 2, 3)[:, :, ::2]
+    torch.testing.assert_close(corners, expected)
+
+
+def test_gradient_rollout_equals_the_plain_autograd_computation() -> None:
+    """Everything written out: heads one by one, explicit softmax, gradients by backward()."""
+    model = shaken(ViT(5, (16, 24), 8, MINI))
+    classes = torch.tensor([3, 1])
+    kept: list[Tensor] = []
+
+    def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)
+        weights.retain_grad()
+        kept.append(weights)
+        return weights @ v
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "scaled_dot_product_attention", explicit)
+        logits = model(WIDE)
+    (logits[0, 3] + logits[1, 1]).backward()
+    product = torch.eye(7).repeat(2, 1, 1)
+    for weights in kept:
+        assert weights.grad is not None
+        for image in range(2):
+            cam = sum((weights[image, h] * weights.grad[image, h]).relu() for h in range(3)) / 3
+            product[image] = product[image] + cam.detach() @ product[image]  # type: ignore[union-attr]
+    traced = trace(model, WIDE, classes)
+    torch.testing.assert_close(traced.row("gradient"), product[:, 0], atol=1e-5, rtol=1e-4)
+    other = trace(model, WIDE, torch.tensor([0, 0]))
+    assert (other.row("gradient") - product[:, 0]).abs().max() > 1e-3
+    torch.testing.assert_close(other.row("mean"), traced.row("mean"))
+
+
+def test_trace_follows_the_models_own_decision_and_leaves_the_model_as_it_was() -> None:
+    model = shaken(ViT(5, (16, 24), 8, MINI)).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    traced = trace(model, WIDE)
+    assert traced.classes.tolist() == traced.logits.argmax(dim=1).tolist()
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    with torch.no_grad():  # a caller's own setting must not silence the gradients
+        assert trace(model, WIDE).gradients[0].abs().sum() > 0
+
+
+def test_a_model_without_prefix_gives_the_mean_over_its_patches() -> None:
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = VisionTransformer(
+        img_size=(16, 24), patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5,
+        class_token=False, global_pool="avg",
+    )  # fmt: skip
+    traced = trace(shaken(model), WIDE)
+    torch.testing.assert_close(traced.row("mean"), traced.weights[-1].mean(dim=(1, 2)))
+    assert "distillation" not in traced.kinds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("men",), "kind: no map 'men' of this model. Valid: mean, head, max, dist"),
+        (("mean", 3), "layer: expected -3 to 2; got 3"),
+        (("head", 0, 3), "head: expected -3 to 2; got 3"),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused(
+    traced: Trace, arguments: tuple[str, int, int], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        traced.row(*arguments)
+
+
+def test_layers_and_heads_may_be_counted_from_one(traced: Trace) -> None:
+    assert traced.place(2, 3) == {"layer": 1, "head": 2}
+    assert traced.place(None, 1) == {"layer": 2, "head": 0}
+    for layer, head, told in ((4, 1, "layer: expected 1 to 3; got 4"), (0, 1, "layer"),
+                              (1, 4, "head: expected 1 to 3; got 4")):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            traced.place(layer, head)
+
+
+def test_atresnet_over_positions_has_a_map_at_each_stage() -> None:
+    model = shaken(AtResNet(5, (64, 96), "spatial"), 0.02)
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    traced = trace(model, images)
+    assert traced.grids == [(0, 16, 24), (0, 8, 12), (0, 4, 6), (0, 2, 3)]
+    with record_features(model) as features:
+        model(images)
+    for stage, grid in enumerate(traced.grids):
+        assert grid is not None
+        assert features[f"layer{stage + 1}"].shape[-2:] == (grid.rows, grid.columns)
+        torch.testing.assert_close(
+            traced.row("mean", stage), traced.weights[stage][:, :, 0].mean(dim=1)
+        )
+    assert traced.kinds == ("mean", "head", "max")
+    assert layer_grid(model, 3, (33, 65)) == (0, 2, 3)  # strided layers round up
+
+
+def test_atresnet_over_channels_has_weights_and_no_map() -> None:
+    traced = trace(AtResNet(5, 32, "channel").eval(), torch.rand(1, 3, 32, 32))
+    assert [m.shape[-1] for m in traced.weights] == [64, 128, 256, 512]
+    assert traced.kinds == ()
+    with pytest.raises(ValueError, match="attends to channels, not to positions"):
+        traced.plane("mean")
+
+
+def test_attention_within_windows_is_refused_for_it_is_not_over_the_image() -> None:
+    from timm.models.swin_transformer import SwinTransformer
+
+    model = SwinTransformer(
+        img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(2,), num_heads=(3,)
+    )
+    with pytest.raises(NothingToRecordError, match="not over the patches of the whole image"):
+        trace(model, torch.rand(1, 3, 32, 32))
+
+
+def test_gradient_rollout_refuses_what_does_not_fit() -> None:
+    one = torch.ones(1, 2, 3, 3)
+    for maps, gradients in (([], []), ([one], [one, one]), ([one], [torch.ones(1, 2, 4, 4)])):
+        with pytest.raises(ValueError, match="as many gradients as maps"):
+            gradient_rollout(maps, gradients)
+
+
+@pytest.fixture(scope="module")
+def convolutional() -> nn.Module:
+    torch.manual_seed(0)
+    return resnet18(num_classes=5).eval()
+
+
+def cam_by_hand(model: nn.Module, images: Tensor, classes: list[int], layer: str) -> Tensor:
+    """Eqs. 1 and 2 of Grad-CAM with plain autograd, before resizing."""
+    kept: list[Tensor] = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda *a: kept.append(a[2]))
+    logits = model(images)
+    handle.remove()
+    (gradient,) = torch.autograd.grad(sum(logits[i, c] for i, c in enumerate(classes)), kept[0])  # type: ignore[arg-type]
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    return (weights * kept[0]).sum(dim=1).relu().detach()
+
+
+@pytest.mark.parametrize("layer", ["layer4", "layer2"])
+def test_grad_cam_equals_the_plain_autograd_computation(
+    convolutional: nn.Module, layer: str
+) -> None:
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
+    plane = grad_cam(convolutional, images, torch.tensor([1, 4]), layer)
+    by_hand = cam_by_hand(convolutional, images, [1, 4], layer)[:, None]
+    expected = F.interpolate(by_hand, (64, 96), mode="bilinear")[:, 0]
+    torch.testing.assert_close(plane, expected, atol=1e-6, rtol=1e-4)
+    assert plane.max() > 0
+
+
+def test_grad_cam_asks_for_the_decision_and_leaves_the_model_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = resnet18(num_classes=5).train()
+    mean = model.bn1.running_mean.clone()  # type: ignore[union-attr, operator]
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    plane = grad_cam(model, images)
+    assert model.training and torch.equal(model.bn1.running_mean, mean)  # type: ignore[arg-type]
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+    classes = model.eval()(images).argmax(dim=1)
+    torch.testing.assert_close(plane, grad_cam(model, images, classes))
+
+
+def test_grad_cam_of_tokens_is_refused(deit: nn.Module) -> None:
+    with pytest.raises(NothingToRecordError, match="DeiT has tokens there"):
+        grad_cam(deit, WIDE)
+
+
+def test_grad_cam_agrees_with_pytorch_grad_cam(convolutional: nn.Module) -> None:
+    """It stretches each map to [0, 1] and resizes with OpenCV; so the coarse maps are compared."""
+    others: Callable[..., object] = pytest.importorskip("pytorch_grad_cam", reason=OTHERS).GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with others(model=convolutional, target_layers=[convolutional.layer3]) as cam:  # type: ignore[attr-defined]
+        theirs = torch.from_numpy(cam(images, [ClassifierOutputTarget(c) for c in (1, 4)]))
+    ours = grad_cam(convolutional, images, torch.tensor([1, 4]), "layer3")
+    low, high = ours.amin((1, 2), keepdim=True), ours.amax((1, 2), keepdim=True)
+    assert ((ours - low) / (high - low) - theirs).abs().max() < 0.02
+
+
+def test_rollout_agrees_with_fast_vit_rollout() -> None:
+    """It needs fused attention switched off by hand, and its discarding too; ours needs neither."""
+    other = pytest.importorskip("fast_vit_rollout", reason=OTHERS).ViTAttentionRollout
+    from timm.models.deit import VisionTransformerDistilled
+
+    model = shaken(
+        VisionTransformerDistilled(
+            img_size=16, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=5
+        )
+    )
+    images = WIDE[..., :16]
+    ours = attention_rollout(trace(model, images).weights)
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
+    torch.testing.assert_close(ours, other(model, discard_ratio=0)(images), atol=1e-6, rtol=1e-5)

@@ -1,0 +1,156 @@
+"""Deletion, insertion, entropy and distance on models and maps whose answers are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnlib.explain.faithfulness import (
+    Curves,
+    areas_table,
+    attention_distance,
+    attention_entropy,
+    blur,
+    centre_maps,
+    deletion_and_insertion,
+    random_maps,
+)
+from attnlib.models.hooks import TokenGrid
+
+
+class Corner(nn.Module):
+    """Class 1 is as probable as the top left quarter is bright: logit 8 * mean - 4."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        H, W = images.shape[-2:]
+        bright = images[:, :, : H // 2, : W // 2].mean(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(bright), 8 * bright - 4], dim=1)
+
+
+IMAGES = torch.zeros(3, 3, 8, 12)
+IMAGES[:, :, :4, :6] = 1  # mean colour 1/4
+ONES = torch.ones(3, dtype=torch.long)
+
+
+def corner_map() -> Tensor:
+    return IMAGES[:, 0] + torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(0)) / 10
+
+
+def test_the_map_of_what_matters_falls_first_and_rises_first() -> None:
+    curves = deletion_and_insertion(Corner(), IMAGES, corner_map(), ONES, steps=8)
+    whole = 1 / (1 + math.exp(-4))
+    gone = 1 / (1 + math.exp(4 - 8 / 4))  # all of the corner is the mean colour
+    np.testing.assert_allclose(curves.deletion[:, 0], whole, rtol=1e-5)
+    np.testing.assert_allclose(curves.deletion[:, 2:], gone, rtol=1e-5)  # a quarter is deleted
+    np.testing.assert_allclose(curves.insertion[:, 2:], whole, rtol=1e-5)
+    assert curves.shares.tolist() == [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1]
+    opposite = deletion_and_insertion(Corner(), IMAGES, -corner_map(), ONES, steps=8)
+    assert (opposite.deletion_area > curves.deletion_area + 0.3).all()
+    assert (opposite.insertion_area < curves.insertion_area - 0.1).all()
+
+
+def test_each_step_takes_equally_many_pixels_also_where_the_map_is_flat() -> None:
+    taken: list[float] = []
+
+    class Count(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            deleted = images[0, 0]  # the first half of a batch is deletion
+            taken.append((deleted != IMAGES[0, 0]).float().mean().item())
+            return torch.zeros(len(images), 2)
+
+    flat = torch.zeros(3, 8, 12)
+    deletion_and_insertion(Count(), IMAGES, flat, ONES, steps=4)
+    assert taken == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_each_image_goes_by_its_own_map_and_class() -> None:
+    maps = torch.stack([corner_map()[0], -corner_map()[1], corner_map()[2]])
+    classes = torch.tensor([1, 1, 0])
+    curves = deletion_and_insertion(Corner(), IMAGES, maps, classes, steps=8)
+    assert curves.deletion[0, 2] < 0.2 < 0.9 < curves.deletion[1, 2]
+    np.testing.assert_allclose(curves.deletion[2], 1 - curves.deletion[0], rtol=1e-4)
+
+
+def test_model_is_asked_in_evaluation_mode_and_given_back_in_its_own() -> None:
+    model = nn.Sequential(nn.Dropout(0.9), Corner()).train()
+    first = deletion_and_insertion(model, IMAGES, corner_map(), ONES, steps=2)
+    second = deletion_and_insertion(model, IMAGES, corner_map(), ONES, steps=2)
+    np.testing.assert_array_equal(first.deletion, second.deletion)
+    assert model.training
+
+
+def test_areas_are_trapezoids_over_the_share_of_pixels() -> None:
+    curves = Curves(np.array([0, 0.5, 1]), np.array([[1.0, 0.5, 0]]), np.array([[0.0, 1, 1]]))
+    assert curves.deletion_area.tolist() == [0.5]
+    assert curves.insertion_area.tolist() == [0.75]
+
+
+def test_table_gives_means_with_t_intervals_over_images() -> None:
+    deletion = np.array([[0.2, 0.2], [0.4, 0.4], [0.6, 0.6]])
+    table = areas_table({"mean": Curves(np.array([0, 1]), deletion, 1 - deletion)})
+    assert table.loc["mean", "deletion"] == pytest.approx(0.4)
+    assert table.loc["mean", "insertion"] == pytest.approx(0.6)
+    half = 4.302653 * 0.2 / math.sqrt(3)  # t at 97.5% with 2 degrees of freedom
+    assert table.iloc[0, 1] == pytest.approx(half) and table.iloc[0, 3] == pytest.approx(half)
+
+
+@pytest.mark.parametrize(
+    ("maps", "classes", "steps"),
+    [(torch.zeros(3, 12, 8), ONES, 4), (torch.zeros(3, 8, 12), ONES[:2], 4),
+     (torch.zeros(3, 8, 12), ONES, 0)],
+)  # fmt: skip
+def test_maps_that_do_not_fit_are_refused(maps: Tensor, classes: Tensor, steps: int) -> None:
+    with pytest.raises(ValueError, match=r"expected maps \(3, 8, 12\), classes \(3,\)"):
+        deletion_and_insertion(Corner(), IMAGES, maps, classes, steps=steps)
+
+
+def test_blur_keeps_the_mean_and_leaves_no_detail() -> None:
+    stripes = torch.zeros(1, 3, 30, 48)
+    stripes[..., ::2] = 1
+    blurred = blur(stripes)
+    assert blurred.shape == stripes.shape
+    torch.testing.assert_close(blurred, torch.full_like(stripes, 0.5))
+
+
+def test_baselines_know_nothing_of_the_image() -> None:
+    centre = centre_maps(IMAGES)
+    assert centre.shape == (3, 8, 12)
+    peak = (centre[0] == centre[0].max()).nonzero().float().mean(dim=0)
+    assert peak.tolist() == [3.5, 5.5]
+    torch.testing.assert_close(centre, centre.flip(1, 2))
+    grid = TokenGrid(1, 2, 3)
+    noise = random_maps(IMAGES, grid, torch.Generator().manual_seed(0))
+    again = random_maps(1 - IMAGES, grid, torch.Generator().manual_seed(0))
+    assert noise.shape == (3, 8, 12) and torch.equal(noise, again)
+    assert not torch.equal(noise[0], noise[1])
+
+
+def test_entropy_is_log_n_of_a_uniform_row_and_zero_of_a_certain_one() -> None:
+    uniform = torch.full((2, 1, 5, 5), 0.2)
+    certain = torch.eye(5).expand(2, 1, 5, 5)
+    entropy = attention_entropy(torch.cat([uniform, certain], dim=1))
+    torch.testing.assert_close(entropy, torch.tensor([math.log(5), 0.0]))
+
+
+def test_distance_is_in_pixels_among_patches_only() -> None:
+    grid = TokenGrid(2, 1, 3)  # three patches in a row, 8 pixels apart
+    to_self, to_next = torch.zeros(5, 5), torch.zeros(5, 5)
+    to_self[2:, 2:] = torch.eye(3)
+    to_next[2:, 2:] = torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])  # 8, 8 and 16 pixels
+    weights = torch.stack([to_self, to_next])[None]
+    weights = weights / 4  # a row sums to 1 with its prefix, and not among the patches
+    weights[..., :2] = 3 / 8
+    found = attention_distance(weights, grid, 8)
+    torch.testing.assert_close(found, torch.tensor([0.0, 32 / 3]))
+
+
+def test_distance_goes_by_rows_and_columns() -> None:
+    grid = TokenGrid(0, 2, 3)
+    weights = torch.zeros(1, 1, 6, 6)
+    weights[..., 5] = 1  # all look at the last patch, row 1 and column 2
+    expected = sum(math.hypot(1 - y, 2 - x) for y in range(2) for x in range(3)) / 6 * 4
+    assert attention_distance(weights, grid, 4).item() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"\(B, h, N, N\)"):
+        attention_distance(torch.ones(1, 8, 1, 6), grid, 4)

@@ -1,0 +1,109 @@
+"""Figures of attention and features: each panel shows what its title says."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from attnlib.explain.faithfulness import Curves
+from attnlib.explain.figures import (
+    attended_channels,
+    dull_by_depth,
+    faithfulness_curves,
+    feature_grid,
+    heads_by_layer,
+    layers_by_heads,
+    map_grid,
+    overlay,
+)
+
+GENERATOR = torch.Generator().manual_seed(0)
+IMAGES = torch.rand(2, 3, 8, 12, generator=GENERATOR)
+PLANES = torch.rand(4, 2, 8, 12, generator=GENERATOR)
+
+
+def pictures(figure: Figure) -> list[np.ndarray]:
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes]
+
+
+def test_each_image_stands_beside_its_own_maps() -> None:
+    figure = map_grid(IMAGES, ["a", "b"], {"mean": PLANES[0], "max": PLANES[1]})
+    shown = pictures(figure)
+    np.testing.assert_allclose(shown[3], IMAGES[1].permute(1, 2, 0).numpy())
+    np.testing.assert_allclose(shown[5], overlay(IMAGES[1], PLANES[1][1]))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "", "", "b", "", ""]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "", "", "mean", "max"]
+
+
+def test_rows_are_layers_and_columns_are_what_they_are_called() -> None:
+    planes = {"head 1": list(PLANES[:3, 0]), "mean": list(PLANES[1:, 1])}
+    figure = layers_by_heads(IMAGES[0], planes)
+    shown = pictures(figure)
+    np.testing.assert_allclose(shown[4], overlay(IMAGES[0], PLANES[2, 0]))
+    np.testing.assert_allclose(shown[3], overlay(IMAGES[0], PLANES[2, 1]))
+    assert titles(figure) == ["head 1", "mean", "", "", "", ""]
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["1", "2", "3"]
+
+
+def test_curves_are_means_and_lines_without_colour_can_be_told_apart() -> None:
+    values = np.array([[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]])
+    names = ["mean", "head", "max", "distillation", "rollout", "gradient", "random", "centre"]
+    curves = {
+        name: Curves(np.array([0, 0.5, 1]), values * (i + 1) / 9, values)
+        for i, name in enumerate(names)
+    }
+    deletion, insertion = faithfulness_curves(curves).axes
+    assert [line.get_label() for line in deletion.lines] == names
+    np.testing.assert_allclose(deletion.lines[1].get_ydata(), [1 / 9] * 3)
+    np.testing.assert_allclose(insertion.lines[1].get_ydata(), [0.5] * 3)
+    looks = {(x.get_color(), x.get_linestyle(), x.get_marker()) for x in deletion.lines}
+    assert len(looks) == len(names)
+    greys = [line for line in deletion.lines if line.get_label() in ("random", "centre")]
+    assert len({(x.get_linestyle(), x.get_marker()) for x in greys}) == 2
+    assert len({x.get_color() for x in greys}) == 1
+
+
+def test_each_head_is_a_dot_and_their_mean_a_line() -> None:
+    figure = heads_by_layer({"entropy": [[1.0, 3.0], [2.0, 5.0]]}, limit=6)
+    assert figure.axes[0].get_ylim()[1] > 6  # the line at the limit is inside the drawing
+    (axes,) = figure.axes
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [list(line.get_ydata()) for line in dots] == [[1, 3], [2, 5]]  # type: ignore[arg-type]
+    line, limit = axes.lines[-2:]
+    assert list(line.get_ydata()) == [2, 3.5] and list(limit.get_ydata()) == [6, 6]  # type: ignore[arg-type]
+
+
+def test_channels_are_those_with_most_attention_in_order() -> None:
+    shares = torch.tensor([0.1, 0.6, 0.05, 0.25])
+    maps = torch.rand(4, 2, 2, generator=GENERATOR)
+    figure = attended_channels(IMAGES[0], [shares], [maps], count=3)
+    assert titles(figure) == [
+        "stage 1\n1/4 each", "no. 1\n2.4 x", "no. 3\n1.0 x", "no. 0\n0.4 x",
+    ]  # fmt: skip
+    np.testing.assert_allclose(pictures(figure)[2], maps[3].numpy())
+
+
+def test_feature_grid_draws_the_first_channels_each_on_its_own_scale() -> None:
+    maps = torch.rand(5, 4, 6, generator=GENERATOR) * torch.tensor([1.0, 9, 1, 1, 1]).view(5, 1, 1)
+    figure = feature_grid({"conv1": maps, "layer1": maps[:2]}, channels=3)
+    shown = pictures(figure)
+    assert len(shown) == 5, "a layer with fewer channels leaves its places empty"
+    np.testing.assert_allclose(shown[1], maps[1].numpy())
+    image = figure.axes[1].images[0]
+    assert image.get_clim() == pytest.approx((float(maps[1].min()), float(maps[1].max())))
+
+
+def test_depth_goes_from_the_first_layer_to_the_last_whatever_their_number() -> None:
+    (axes,) = dull_by_depth({"a": [0, 0.5], "b": [0.1, 0.2, 0.3], "c": [0.4]}, 0.1).axes
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1], [0, 0.5, 1], [0]]  # type: ignore[arg-type]
+    assert axes.get_ylim() == pytest.approx((0, 0.55))
+    assert "under 0.1" in axes.get_ylabel()
+
+
+def test_figures_keep_the_pages_background() -> None:
+    figure = feature_grid({"a": PLANES[:, 0]})
+    assert figure.get_facecolor()[3] == 0

@@ -1,0 +1,98 @@
+"""The notebooks of attention and features, executed as a stranger would."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attnlib as al
+
+ROOT = Path(__file__).parents[2]
+PAPERMILL = str(Path(sys.executable).parent / "papermill")
+
+
+def execute(
+    notebook: str, folder: Path, *words: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    options = [part for name, value in zip(words[::2], words[1::2], strict=True)
+               for part in ("-p", name, value)]  # fmt: skip
+    return subprocess.run(
+        [PAPERMILL, "--no-progress-bar", str(ROOT / "notebooks" / f"{notebook}.ipynb"),
+         "OUT.ipynb", *options],
+        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+
+
+def shown(folder: Path) -> tuple[str, int]:
+    """All text that the executed notebook shows, and the number of its figures."""
+    cells = json.loads((folder / "OUT.ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [o for o in outputs if o.get("name") == "stderr"], "warnings are a defect"
+    text = "".join("".join(output.get("text", [])) for output in outputs)
+    return text, sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.slow
+def test_attention_runs_offline_in_a_folder_without_runs(tmp_path: Path) -> None:
+    unreachable = {"https_proxy": "http://127.0.0.1:9", "ATTNLIB_DATA": str(tmp_path / "none")}
+    done = execute("attention", tmp_path, **unreachable)
+    assert done.returncode == 0, done.stderr
+    text, figures = shown(tmp_path)
+    assert figures == 8
+    assert "trained DeiT-T, hard distillation from ResNet-18 on 200 digits" in text
+    assert "2 prefix tokens and 4 x 4 patches" in text and "gradient" in text
+    assert "EfficientNet-Lite0, ImageNet weights" in text
+    assert al.list_runs(tmp_path / "runs") == []
+    assert len(al.list_runs(tmp_path / "runs" / "small")) == 4
+    assert json.loads((tmp_path / "OUT.ipynb").read_text())["metadata"].get("widgets") is None
+
+
+@pytest.mark.slow
+def test_features_runs_offline_in_a_folder_without_runs(tmp_path: Path) -> None:
+    done = execute("features", tmp_path, "side", "64", https_proxy="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    text, figures = shown(tmp_path)
+    assert figures == 5
+    for claim in ("has no useless maps", "lies between", "further training changes nothing"):
+        assert claim in text
+    assert al.list_runs(tmp_path / "runs") == []
+
+
+@pytest.mark.slow
+def test_a_run_an_image_and_a_kind_can_be_asked_for(tmp_path: Path, tiny_run: al.Run) -> None:
+    folder = tmp_path / "runs" / "small"  # AtResNet and ResNet-18 are made here, once
+    done = execute(
+        "attention", tmp_path, "run", str(tiny_run.path), "image", "5", "kind", "rollout",
+        "layer", "2", "sample", "4",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text, _ = shown(tmp_path)
+    assert "1 prefix tokens and 2 x 2 patches" in text and "distillation" not in text
+    assert len(al.list_runs(folder)) == 3
+
+
+@pytest.mark.parametrize("notebook", ["attention", "features"])
+def test_threads_sleep_while_they_wait(notebook: str) -> None:
+    """Spinning ones made the defaults take six minutes on two cores that others used too."""
+    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert 0 < code.find('"OMP_WAIT_POLICY", "passive"') < code.find("import torch")
+
+
+@pytest.mark.parametrize(
+    ("notebook", "words", "told"),
+    [
+        ("attention", ("kind", "men"), "kind: unknown value 'men'. Did you mean 'mean'? Valid:"),
+        ("features", ("treshold", "1"), "treshold: no such parameter. Did you mean 'threshold'?"),
+    ],
+)
+def test_a_wrong_parameter_stops_before_any_work(
+    notebook: str, words: tuple[str, str], told: str, tmp_path: Path
+) -> None:
+    done = execute(notebook, tmp_path, *words)
+    assert done.returncode != 0 and told in done.stderr
+    assert not (tmp_path / "runs").exists()

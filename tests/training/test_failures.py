@@ -1,0 +1,266 @@
+"""Training that can't go on says why, loses nothing, and ends with a code of its own."""
+
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small_runs import result, run_command, small_config, start, wait_for_state
+from timm.models import register_model
+
+import attnlib as al
+from attnlib import experiment
+from attnlib.training import failures
+from attnlib.training.checkpoint import load_state
+from attnlib.training.failures import bytes_per_image, first_bad_layer
+from attnlib.training.loop import train
+from attnlib.training.state import Training
+
+
+class Fragile(torch.nn.Module):
+    """Passes features on; answers NaN in those training steps that it is told to."""
+
+    steps: tuple[int, ...] = ()
+    place = 0
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        Fragile.place += 1
+        return x * float("nan") if Fragile.place - 1 in Fragile.steps else x
+
+
+@register_model
+def fragile_net(num_classes=10, **options):
+    layers = torch.nn.Conv2d(3, 8, 4, 4), torch.nn.BatchNorm2d(8), Fragile()
+    return torch.nn.Sequential(
+        *layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, num_classes)
+    )
+
+
+@pytest.fixture
+def fragile(tmp_path, monkeypatch):
+    """A run of three steps an epoch whose layer "2" fails in the steps that a test names."""
+    monkeypatch.setattr(Fragile, "place", 0)
+    monkeypatch.setattr(Fragile, "steps", ())
+    return small_config(
+        tmp_path, model="timm/fragile_net", limit=96, epochs=2, drop_path=0.0, cutmix=0.0
+    )
+
+
+def test_nan_stops_at_its_step_with_rate_samples_and_first_bad_layer(fragile, monkeypatch):
+    monkeypatch.setattr(Fragile, "steps", (4, 5))  # and when the step is looked at again
+    with pytest.raises(failures.NonFiniteLossError) as caught:
+        al.run_experiment(fragile)
+    assert "step 2 of 3 in epoch 2" in str(caught.value)
+    path = Path(fragile.runs_dir) / fragile.name
+    report = json.loads((path / "fault.json").read_text())
+    assert report == caught.value.report and (report["epoch"], report["step"]) == (2, 2)
+    assert report["first_bad_layer"] == "2 (Fragile), forward"
+    assert len(report["samples"]) == 32
+    data = al.load_dataset("digits", limit=96)
+    assert set(report["samples"]) <= set(data.train.indices.tolist())
+    saved = load_state(path / "state")
+    assert saved is not None and all(t.isfinite().all() for t in saved.tensors.values())
+
+
+def test_run_that_met_nan_goes_on_from_the_state_before_and_leaves_no_report(fragile, monkeypatch):
+    whole = al.run_experiment(replace(fragile, runs_dir=fragile.runs_dir + "/whole"))
+    monkeypatch.setattr(Fragile, "place", 0)
+    monkeypatch.setattr(Fragile, "steps", (4, 5))
+    with pytest.raises(failures.NonFiniteLossError):
+        al.run_experiment(fragile)
+    monkeypatch.setattr(Fragile, "steps", ())
+    run = al.run_experiment(fragile)
+    assert not (run.path / "fault.json").exists()
+    assert run.record["metrics"] == whole.record["metrics"]
+
+
+def test_skipped_step_leaves_weights_and_batchnorm_as_they_were(fragile, monkeypatch):
+    config = replace(fragile, skip_nonfinite=1, epochs=1)
+    monkeypatch.setattr(Fragile, "steps", (1,))
+    data = al.load_dataset("digits", limit=96)
+    model, objective = experiment.prepare(config, data)
+    training, seen = Training.start(model, config), []
+
+    def look(step):
+        moments = [v.clone() for s in training.optimizer.state.values() for v in s.values()]
+        seen.append([*(t.clone() for t in model.state_dict().values()), *moments])
+
+    (epoch,) = train(training, data, config, objective, after_step=look)
+    same = [
+        [torch.equal(a, b) for a, b in zip(*pair, strict=True)] for pair in itertools.pairwise(seen)
+    ]
+    assert all(same[0]) and not any(same[1])
+    assert epoch.skipped == 1 and "1 steps skipped" in str(epoch)
+    assert epoch.train_loss == pytest.approx(2.3, abs=0.5)
+
+
+def test_skipping_is_bounded(fragile, monkeypatch):
+    monkeypatch.setattr(Fragile, "steps", (0, 2, 3))
+    with pytest.raises(failures.NonFiniteLossError, match="step 1 of 3 in epoch 1"):
+        al.run_experiment(replace(fragile, skip_nonfinite=1))
+    monkeypatch.setattr(Fragile, "place", 0)
+    monkeypatch.setattr(Fragile, "steps", (0, 3))  # one an epoch
+    run = al.run_experiment(replace(fragile, skip_nonfinite=1))
+    assert [epoch["skipped"] for epoch in run.history] == [1, 1]
+
+
+def test_first_bad_layer_is_found_in_weights_forward_loss_and_backward():
+    images, targets = torch.rand(2, 3, 8, 8), torch.full((2, 10), 0.1)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10), torch.nn.ReLU())
+
+    def loss(x, y):
+        return torch.nn.functional.cross_entropy(net(x), y)
+
+    assert first_bad_layer(net, loss, images, targets).startswith("none")
+    assert first_bad_layer(net, loss, images * float("inf"), targets) == "the batch itself"
+    assert "computed from finite logits" in first_bad_layer(
+        net, lambda x, y: loss(x, y).detach().log() * float("nan"), images, targets
+    )
+    net[1].weight.register_hook(lambda gradient: gradient / 0)
+    assert first_bad_layer(net, loss, images, targets) == "1.weight, backward"
+    net[1].bias.data[0] = float("nan")
+    assert first_bad_layer(net, loss, images, targets) == "the weights of 1.bias"
+
+
+def test_loss_that_explodes_ends_the_command_with_code_3(tmp_path):
+    process = run_command(tmp_path, "-p model timm/small_vit -p limit 64 -p epochs 3 -p lr 1e30")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3, errors
+    assert "not finite at step" in errors and "Traceback" not in errors
+
+
+def limit_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
+
+
+def test_out_of_memory_says_what_fits_and_ends_with_code_4(tmp_path):
+    options = "-p model deit_t -p img_size 512 -p patch_size 16 -p batch_size 64 -p limit 64"
+    process = run_command(tmp_path, options, before=limit_memory)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 4, errors[-2000:]
+    assert "out of memory with 64 images of 512 x 512 pixels at once" in errors
+    assert "MB for the backward pass" in errors and "With accumulate=" in errors
+
+
+def test_explanation_names_parts_that_fit():
+    told = failures.explain_out_of_memory(128, 224, 1, 50_000_000, 1_000_000_000)
+    assert "about 16 would fit" in told and "accumulate=8 a step computes 16 images" in told
+    assert "the batch stays 128" in told
+    assert "accumulate=2" in failures.explain_out_of_memory(128, 224, 1, None, None)
+    assert "Not even two images fit" in failures.explain_out_of_memory(8, 224, 4, 10**9, 10**8)
+
+
+def test_bytes_per_image_counts_what_autograd_keeps():
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 100), torch.nn.ReLU())
+    count = bytes_per_image(
+        lambda x, y: net(x).sum(), torch.rand(2, 3, 8, 8), torch.full((2, 10), 0.1)
+    )
+    assert count == 4 * 100  # the rectified values; the images' storage is there already
+
+
+@pytest.mark.parametrize("changes", [{}, {"model": "resnet18", "drop_path": 0.0}])
+def test_accumulation_gives_the_gradients_of_the_whole_batch(tmp_path, changes):
+    config = small_config(tmp_path, epochs=1, limit=66, batch_size=22, **changes)
+    if "model" in changes:  # in batches of their own, BatchNorm's statistics differ: by how much?
+        config = replace(config, augment="none", cutmix=0.0)
+    data, weights = al.load_dataset("digits", limit=66), []
+    for accumulate in (1, 3):
+        variant = replace(config, accumulate=accumulate)
+        model, objective = experiment.prepare(variant, data)
+        list(train(Training.start(model, variant), data, variant, objective))
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    difference = (weights[0] - weights[1]).abs().max().item()
+    assert difference < (1e-5 if not changes else 2e-2)
+
+
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
+
+
+def test_write_that_fails_leaves_the_last_good_state_and_ends_with_code_5(tmp_path):
+    config = small_config(tmp_path / "runs", epochs=3)
+    first = start(config)
+    folder = wait_for_state(config)
+    first.join()
+    (folder.parent / "record.json").unlink()  # as if stopped before its end
+    for path in folder.glob("epoch-00003*"):
+        path.unlink()
+    good = {path.name: path.read_bytes() for path in folder.iterdir()}
+    process = run_command(tmp_path / "runs", config.options, before=limit_file_size)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 5, errors
+    assert "File too large; free some space" in errors and "Traceback" not in errors
+    assert {name: (folder / name).read_bytes() for name in good} == good
+    assert load_state(folder) is not None
+
+
+def test_folder_that_cannot_be_written_is_told_before_the_start(tmp_path):
+    process = run_command(Path("/proc/attnlib"), "-p model timm/small_vit -p limit 64")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 5 and "can't write to /proc/attnlib" in errors
+    assert "epoch 1" not in output and "choose another runs_dir" in errors
+
+
+def test_too_little_space_is_told_before_the_start(tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=failures.SPARE_BYTES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(failures.StorageError, match="has 17 MB left and this run needs 19 MB"):
+        al.run_experiment(small_config(tmp_path))
+
+
+def test_state_of_another_configuration_is_refused_with_the_difference(tmp_path):
+    config = small_config(tmp_path, epochs=2)
+    al.run_experiment(config)
+    other = replace(config, weight_decay=0.1)
+    target = tmp_path / other.name
+    shutil.copytree(tmp_path / config.name, target)
+    (target / "record.json").unlink()
+    with pytest.raises(ValueError, match=r"another configuration: weight_decay was 0.05, now 0.1"):
+        al.run_experiment(other)
+
+
+def test_damaged_newest_state_falls_back_and_ends_the_same(tmp_path):
+    config = small_config(tmp_path, epochs=3)
+    al.run_experiment(config)
+    expected = result(config)
+    path = tmp_path / config.name
+    (path / "record.json").unlink()
+    newest = max((path / "state").glob("*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="damaged.*falling back to epoch-00002"):
+        al.run_experiment(config)
+    assert result(config) == expected
+
+
+def test_second_signal_ends_at_once():
+    with failures.stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop and stop.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)  # the signal comes in between two lines of Python
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background
+    try:
+        with failures.stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            assert not stop and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            assert stop.received == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGINT, before)
