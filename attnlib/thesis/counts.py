@@ -1,11 +1,11 @@
-"""What can be counted without data, weights or a GPU, and the values that formulas draw on.
+"""What can be counted without data, weights or a GPU, and the values that errata and verdicts use.
 
-A count takes what is given of its subject (``model``, ``tokens``, ``num_classes``, ...) and
-returns one number, within a second. ``COUNTS`` has them by name, as ``thesis.toml`` and
-``errata.toml`` call them.
+``OF_MODEL`` are counts of a model, ``OTHERS`` of something else; ``thesis.toml``, ``errata.toml``
+and the book call them by name. Each takes less than a second and is made once.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,14 +20,12 @@ from attnlib.cost import measure
 from attnlib.cost.memory_replay import replay
 from attnlib.cost.scaling import FIT_FROM, TOKENS, fit_exponent, prepare_layer
 from attnlib.data.readers import CIFAR10_CLASSES
-from attnlib.models.atresnet import AtResNet, ClassBlock
 from attnlib.models.layers import Attention, Block, PostNormBlock
-from attnlib.models.vit import ViT
 from attnlib.stats.consistency import classwise_errors, interclass_errors
-from attnlib.thesis.statements import Errata, Statement, Thesis, evaluate
+from attnlib.thesis.arithmetic import FORMULAS, compute
+from attnlib.thesis.statements import Errata, Statement, Thesis
 from attnlib.training.schedule import learning_rate
 
-Given = Mapping[str, Any]
 MEMORY_BATCH = 128  # images, as in Table 8.2
 
 
@@ -63,13 +61,13 @@ class Values(Mapping[str, Any]):
         if name not in self.known:
             if name in self.errata.counts:
                 given = dict(self.errata.counts[name])
-                self.known[name] = count(given.pop("count"), given)
+                self.known[name] = count(given.pop("count"), **given)
             else:
-                self.known[name] = evaluate(self.errata.values[name], self)
+                self.known[name] = compute(name, self)
         return self.known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self.known, **self.errata.counts, **self.errata.values})
+        return iter({**self.known, **self.errata.counts, **FORMULAS})
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -87,18 +85,8 @@ def count_statement(thesis: Thesis, statement: Statement) -> float:
     """
     if statement.count not in COUNTS:
         raise ValueError(f"{statement.id}: no count {statement.count!r} among {[*COUNTS]}.")
-    given = {**subject_given(thesis, statement.subject), **statement.given}
-    return count(statement.count, given)
-
-
-def count(name: str, given: Given) -> float:
-    """The count of that name for what is given; made once."""
-    return _count(name, tuple(sorted(given.items())))
-
-
-@functools.cache
-def _count(name: str, given: tuple[tuple[str, Any], ...]) -> float:
-    return COUNTS[name](dict(given))
+    subject = subject_given(thesis, statement.subject) if statement.count in OF_MODEL else {}
+    return count(statement.count, **subject | dict(statement.given))
 
 
 def subject_given(thesis: Thesis, subject: str) -> dict[str, Any]:
@@ -110,82 +98,58 @@ def subject_given(thesis: Thesis, subject: str) -> dict[str, Any]:
     return {**given, "num_classes": 10 if about.get("own") else 1000, "distilled": distilled}
 
 
-def _model(given: Given) -> nn.Module:
-    """The subject with shapes alone."""
-    if "torchvision" in given:
-        return _torchvision(given["torchvision"])
-    return _own(
-        given["model"],
-        given.get("num_classes", 10),
-        given.get("img_size", 224),
-        given.get("tokens", "channel"),
-        given.get("distilled", True),
-    )
+@functools.cache
+def count(name: str, /, **given: Any) -> float:
+    """The count of that name, for instance ``count("parameters", model="deit_t")``.
+
+    Raises:
+        KeyError: If there is no such count.
+        TypeError: If it needs something that is not given, or takes nothing of the kind.
+    """
+    if name in OTHERS:
+        return OTHERS[name](**given)
+    if not given.keys() & {"model", "torchvision"}:
+        raise TypeError(f"{name} needs a model")
+    return OF_MODEL[name](build(**given))
 
 
 @functools.lru_cache(maxsize=32)
-def _own(model: str, num_classes: int, img_size: int, tokens: str, distilled: bool) -> nn.Module:
+def build(
+    model: str = "",
+    num_classes: int = 10,
+    img_size: int = 224,
+    tokens: str = "channel",
+    distilled: bool = True,
+    torchvision: str = "",
+) -> nn.Module:
+    """A model of ours, or torchvision's of that name, with shapes alone."""
+    if torchvision:
+        from torchvision import models
+
+        with torch.device("meta"):
+            return cast(nn.Module, models.get_model(torchvision)).eval()
     return measure.build_empty(model, num_classes, img_size, tokens=tokens, distilled=distilled)
 
 
-@functools.lru_cache(maxsize=8)
-def _torchvision(name: str) -> nn.Module:
-    from torchvision import models
-
-    with torch.device("meta"):
-        return cast(nn.Module, models.get_model(name)).eval()
+def heads(model: nn.Module) -> int:
+    """Heads of a layer, the same in all of them."""
+    (found,) = {m.num_heads for m in model.modules() if isinstance(m, Attention)}
+    return found
 
 
-def _parameters(given: Given) -> float:
-    return measure.count_parameters(_model(given))
+def peak_bytes(model: nn.Module, *, grad: bool = False) -> float:
+    """Peak memory of a pass; attention step by step, as timm had it when it was measured."""
+    return measure.replay_memory(model, MEMORY_BATCH, grad=grad, attention="explicit").peak_bytes
 
 
-def _gmac(given: Given) -> float:
-    return measure.count_gmac(_model(given))
-
-
-def _vit(given: Given) -> ViT:
-    return cast(ViT, _model(given))
-
-
-def _depth(given: Given) -> float:
-    return len(_vit(given).blocks)
-
-
-def _heads(given: Given) -> float:
-    (heads,) = {m.num_heads for m in _model(given).modules() if isinstance(m, Attention)}
-    return heads
-
-
-def _width(given: Given) -> float:
-    return _vit(given).cls_token.shape[-1]
-
-
-def _patch_size(given: Given) -> float:
-    return _vit(given).patch_embed.proj.kernel_size[0]
-
-
-def _patches(given: Given) -> float:
-    rows, columns = _vit(given).grid_size
-    return rows * columns
-
-
-def _tokens(given: Given) -> float:
-    return _vit(given).pos_embed.shape[1]
-
-
-def _stage_blocks(number: int) -> Callable[[Given], float]:
-    """Counter of the blocks of conv2_x (1) to conv5_x (4)."""
-    return lambda given: len(cast(nn.Sequential, _model(given).get_submodule(f"layer{number}")))
-
-
-def _stage_side(given: Given) -> float:
-    model, sides = _torchvision("resnet18"), []
+def stage_side(stage: str) -> int:
+    """Pixels of a side after a stage of ResNet-18."""
+    model, sides = build(torchvision="resnet18"), []
 
     def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         sides.append(output.shape[-1])
 
-    handle = model.get_submodule(given["stage"]).register_forward_hook(record)
+    handle = model.get_submodule(stage).register_forward_hook(record)
     try:
         with torch.no_grad():
             model(torch.empty(1, 3, 224, 224, device="meta"))
@@ -194,73 +158,30 @@ def _stage_side(given: Given) -> float:
     return sides[0]
 
 
-def _atresnet() -> AtResNet:
-    return cast(AtResNet, _model({"model": "atresnet18"}))
-
-
-def _encoders(given: Given) -> float:
-    return sum(isinstance(module, ClassBlock) for module in _atresnet().modules())
-
-
-def _token_width(given: Given) -> float:
-    return _atresnet().cls_token.shape[-1]
-
-
-def _token_heads(given: Given) -> float:
-    return cast(ClassBlock, _atresnet().encoders[0]).attn.num_heads
-
-
-def _weights_of_losses(given: Given) -> float:
-    return float(TrainConfig.alpha)
-
-
-def _error_cells(distribution: Callable[[Any], Any]) -> Callable[[Given], float]:
-    """Counter of the entries of a distribution of errors over the sixteen categories."""
-    return lambda given: len(distribution(np.ones((16, 16))))
-
-
-def _torchvision_accuracy(given: Given) -> float:
+def torchvision_accuracy(torchvision: str) -> float:
+    """Accuracy on ImageNet that torchvision states for its own weights, in percent."""
     from torchvision import models
 
-    weights = models.get_model_weights(given["torchvision"])["IMAGENET1K_V1"]
+    weights = models.get_model_weights(torchvision)["IMAGENET1K_V1"]
     return weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
 
 
-def _profile_value(given: Given) -> float:
-    return PROFILES["thesis"][given["name"]]
-
-
-def _cutmix_share(given: Given) -> float:
+def cutmix_share(stays: bool) -> float:
     """Share of the image that stays, or that comes in, where the box is not clipped."""
     central = cast(np.random.Generator, SimpleNamespace(integers=lambda side: side // 2))
     labels = soft_labels(torch.tensor([0, 1]), 2)
     _, mixed = cutmix(torch.empty(2, 3, 224, 224), labels, 0.6, central)
-    return mixed[0, 0 if given["stays"] else 1].item()
+    return mixed[0, 0 if stays else 1].item()
 
 
-def _peak_bytes(given: Given) -> float:
-    """Peak without gradients; attention step by step, as timm had it when it was measured."""
-    return measure.replay_memory(_model(given), MEMORY_BATCH, attention="explicit").peak_bytes
-
-
-def _graph_bytes(given: Given) -> float:
-    """The same with gradients recorded."""
-    memory = measure.replay_memory(_model(given), MEMORY_BATCH, grad=True, attention="explicit")
-    return memory.peak_bytes
-
-
-def _checkpoint_bytes(given: Given) -> float:
-    return measure.checkpoint_size(_model(given))
-
-
-def _memory_exponent(given: Given) -> float:
+def memory_exponent(layer: str) -> float:
     """Power of the number of tokens with which a layer's peak memory grows."""
     tokens = [n for n in TOKENS if n >= FIT_FROM]
-    layers = [functools.partial(prepare_layer, given["layer"], n, 2) for n in tokens]
-    return fit_exponent(tokens, [replay(layer).peak_bytes for layer in layers]).value
+    layers = [functools.partial(prepare_layer, layer, n, 2) for n in tokens]
+    return fit_exponent(tokens, [replay(prepared).peak_bytes for prepared in layers]).value
 
 
-def _encoder_difference(given: Given) -> float:
+def encoder_difference() -> float:
     """Largest difference between the outputs of ViT's block and the original's, equal weights."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -270,45 +191,45 @@ def _encoder_difference(given: Given) -> float:
         return float((vit(x) - original(x)).abs().max())
 
 
-def _learning_rate(given: Given) -> float:
+def thesis_rate(epoch: float) -> float:
+    """The learning rate of the thesis's recipe at that epoch."""
     recipe = PROFILES["thesis"]
-    return learning_rate(
-        given["epoch"],
-        peak=recipe["lr"],
-        epochs=recipe["epochs"],
-        warmup_epochs=recipe["warmup_epochs"],
-    )
+    names = ("epochs", "warmup_epochs")
+    return learning_rate(epoch, peak=recipe["lr"], **{name: recipe[name] for name in names})
 
 
-COUNTS: Mapping[str, Callable[[Given], float]] = {
-    "parameters": _parameters,
-    "gmac": _gmac,
-    "depth": _depth,
-    "heads": _heads,
-    "width": _width,
-    "patch_size": _patch_size,
-    "patches": _patches,
-    "tokens": _tokens,
-    "conv2_blocks": _stage_blocks(1),
-    "conv3_blocks": _stage_blocks(2),
-    "conv4_blocks": _stage_blocks(3),
-    "conv5_blocks": _stage_blocks(4),
-    "stage_side": _stage_side,
-    "encoders": _encoders,
-    "token_width": _token_width,
-    "token_heads": _token_heads,
-    "label_weight": lambda given: 1 - _weights_of_losses(given),
-    "teacher_weight": _weights_of_losses,
-    "classwise_cells": _error_cells(classwise_errors),
-    "interclass_cells": _error_cells(interclass_errors),
-    "cifar10_classes": lambda given: len(CIFAR10_CLASSES),
-    "torchvision_accuracy": _torchvision_accuracy,
-    "profile_value": _profile_value,
-    "cutmix_share": _cutmix_share,
-    "peak_bytes": _peak_bytes,
-    "graph_bytes": _graph_bytes,
-    "checkpoint_bytes": _checkpoint_bytes,
-    "memory_exponent": _memory_exponent,
-    "encoder_difference": _encoder_difference,
-    "learning_rate": _learning_rate,
+OF_MODEL: Mapping[str, Callable[[Any], float]] = {
+    "parameters": measure.count_parameters,
+    "gmac": measure.count_gmac,
+    "depth": lambda vit: len(vit.blocks),
+    "heads": heads,
+    "width": lambda vit: vit.cls_token.shape[-1],
+    "patch_size": lambda vit: vit.patch_embed.proj.kernel_size[0],
+    "patches": lambda vit: math.prod(vit.grid_size),
+    "tokens": lambda vit: vit.pos_embed.shape[1],
+    "conv2_blocks": lambda resnet: len(resnet.layer1),
+    "conv3_blocks": lambda resnet: len(resnet.layer2),
+    "conv4_blocks": lambda resnet: len(resnet.layer3),
+    "conv5_blocks": lambda resnet: len(resnet.layer4),
+    "peak_bytes": peak_bytes,
+    "graph_bytes": functools.partial(peak_bytes, grad=True),
+    "checkpoint_bytes": measure.checkpoint_size,
 }
+OTHERS: Mapping[str, Callable[..., float]] = {
+    "stage_side": stage_side,
+    "encoders": lambda: len(cast(Any, build("atresnet18")).encoders),
+    "token_width": lambda: cast(Any, build("atresnet18")).cls_token.shape[-1],
+    "token_heads": lambda: cast(Any, build("atresnet18")).encoders[0].attn.num_heads,
+    "label_weight": lambda: 1 - TrainConfig.alpha,
+    "teacher_weight": lambda: TrainConfig.alpha,
+    "classwise_cells": lambda: len(classwise_errors(np.ones((16, 16)))),
+    "interclass_cells": lambda: len(interclass_errors(np.ones((16, 16)))),
+    "cifar10_classes": lambda: len(CIFAR10_CLASSES),
+    "torchvision_accuracy": torchvision_accuracy,
+    "profile_value": lambda name: PROFILES["thesis"][name],
+    "cutmix_share": cutmix_share,
+    "memory_exponent": memory_exponent,
+    "encoder_difference": encoder_difference,
+    "learning_rate": thesis_rate,
+}
+COUNTS = {**OF_MODEL, **OTHERS}

@@ -14,7 +14,7 @@ from attnlib.records.measurements import list_measurements
 from attnlib.records.run import Run
 from attnlib.thesis.counts import Values
 from attnlib.thesis.statements import KINDS, Statement, read_errata, read_thesis
-from attnlib.thesis.verdicts import VERDICTS, Evidence, Verdict, judge
+from attnlib.thesis.verdicts import VERDICTS, Evidence, Judge, Verdict
 
 COLUMNS = ("in the thesis, and where", "thesis", "ours", "how we know, or what it needs")
 LEFT = 'style="text-align: left; vertical-align: top; padding: 0.3em 0.5em"'
@@ -62,7 +62,8 @@ def judge_all(evidence: Evidence) -> list[Line]:
     thesis, errata = read_thesis(), read_errata()
     values = Values(thesis, errata)
     statements = sorted(thesis.statements.values(), key=lambda s: [*map(int, s.section.split("."))])
-    return [Line(statement, judge(statement, values, evidence)) for statement in statements]
+    judge = Judge(values, evidence)
+    return [Line(statement, judge.verdict(statement)) for statement in statements]
 
 
 def choose(lines: Sequence[Line], verdict: str = "all", chapter: int | None = None) -> list[Line]:

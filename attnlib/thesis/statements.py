@@ -1,13 +1,11 @@
 """What the thesis states, and what is wrong in it: ``thesis.toml`` and ``errata.toml``, read.
 
-Here are the statements, their places and the arithmetic between them. What of ours stands beside
-them is in ``scoreboard``.
+Here are the statements and their places. The arithmetic between them is in ``arithmetic``, what of
+ours stands beside them in ``scoreboard``.
 """
 
-import ast
-import operator
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
@@ -21,13 +19,6 @@ KINDS = {
     "cited": "numbers of others",
     "setting": "settings and sizes of data",
 }
-OPERATORS: dict[type, Callable[..., Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.Pow: operator.pow, ast.USub: operator.neg,
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Eq: operator.eq, ast.NotEq: operator.ne,
-}  # fmt: skip
-FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "abs": abs}
 
 
 @dataclass(frozen=True)
@@ -102,14 +93,13 @@ class Erratum:
 
 @dataclass(frozen=True)
 class Errata:
-    """The errors by number, and the facts, counts and formulas that they rest on."""
+    """The errors by number, and the facts and counts that they rest on."""
 
     entries: Mapping[int, Erratum]
     groups: Mapping[str, Mapping[str, str]]
     categories: Mapping[str, int]
     facts: Mapping[str, Mapping[str, Any]]
     counts: Mapping[str, Mapping[str, Any]]
-    values: Mapping[str, str]
 
 
 def read_thesis() -> Thesis:
@@ -160,41 +150,7 @@ def read_errata() -> Errata:
         content["categories"],
         content["facts"],
         content["counts"],
-        content["values"],
     )
-
-
-def evaluate(formula: str, names: Mapping[str, Any]) -> Any:
-    """The value of an arithmetic ``formula``: + - * / **, comparisons, min, max, abs.
-
-    Raises:
-        ValueError: If it holds anything else.
-        KeyError: If a name is not among ``names``.
-    """
-
-    def value(node: ast.AST) -> Any:
-        match node:
-            case ast.Constant(value=int() | float() as constant):
-                return constant
-            case ast.Name(id=name):
-                return names[name]
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                return OPERATORS[type(op)](value(left), value(right))
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-                return OPERATORS[type(op)](value(operand))
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-                return OPERATORS[type(op)](value(left), value(right))
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
-                return FUNCTIONS[name](*map(value, args))
-        raise ValueError(f"not arithmetic: {formula!r}")
-
-    return value(ast.parse(formula, mode="eval").body)
-
-
-def names_in(formula: str) -> set[str]:
-    """The names that ``formula`` needs."""
-    nodes = ast.walk(ast.parse(formula, mode="eval"))
-    return {node.id for node in nodes if isinstance(node, ast.Name)} - set(FUNCTIONS)
 
 
 def _read(name: str) -> dict[str, Any]:

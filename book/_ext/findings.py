@@ -389,7 +389,7 @@ def counted_values() -> Any:
 
 
 def find_counted(root: Path, key: str) -> Finding:
-    """``COUNT(key=value, ...)`` of ``attnlib.countable.COUNTS``, or a named count of the errata.
+    """``COUNT(key=value, ...)`` of ``attnlib.thesis.counts``, or a named count of the errata.
 
     Raises:
         ValueError: If there is no such count, or it needs what was not given.
@@ -403,11 +403,11 @@ def find_counted(root: Path, key: str) -> Finding:
     name, given = form[1], parse_given(form[2] or "")
     if name in COUNTS:
         try:
-            value = count(name, given)
-        except KeyError as fault:
-            raise ValueError(f"{name} needs {fault}") from None
-        call = f"count({name!r}, {given})"
-        how = f'python -c "from attnlib.countable import count; print({call})"'
+            value = count(name, **given)
+        except TypeError as fault:
+            raise ValueError(f"{name}: {fault}") from None
+        call = ", ".join([repr(name), *(f"{key}={value!r}" for key, value in given.items())])
+        how = f'python -c "from attnlib.thesis.counts import count; print(count({call}))"'
     else:
         values = counted_values()
         own = set(values) - set(read_statements())

@@ -34,8 +34,8 @@ def torchrun(tmp_path: Path, config: al.TrainConfig, processes: int = 2) -> subp
     command += ["--standalone", str(script), "train", *config.options.split()]
     command += ["-p", "runs_dir", config.runs_dir]
     return subprocess.Popen(
-        command, env=child_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
+        command, env=child_environment(), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 

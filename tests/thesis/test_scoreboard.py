@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,10 @@ def test_counts_choice_table_and_figure_agree():
     assert {line.verdict.verdict for line in corrected} == {"corrected"}
     html = scoreboard.to_html(corrected, "corrected")
     assert html.count('<tr id="thesis-') == len(corrected) and html.count("<th scope") == 4
-    assert "256,684,032 &gt; 822,083,584" in html  # escaped
+    assert "peak_deit_t 256,684,032, peak_resnet18 822,083,584" in html
+    first = corrected[0]
+    hostile = replace(first, verdict=first.verdict._replace(ours="<script>"))
+    assert "&lt;script&gt;" in scoreboard.to_html([hostile], "corrected")
     waiting = scoreboard.to_html(scoreboard.choose(lines, "not run"), "not run")
     assert waiting.count("<code>papermill notebooks/train.ipynb OUT.ipynb -p model") > 5
     assert "nothing is: differs" in scoreboard.to_html(corrected, "differs")

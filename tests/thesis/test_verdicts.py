@@ -14,10 +14,10 @@ from attnlib.thesis.statements import read_errata, read_thesis
 from attnlib.thesis.verdicts import (
     VERDICTS,
     Evidence,
+    Judge,
     Verdict,
     agreement,
     departures,
-    judge,
     wanted_run,
 )
 
@@ -66,7 +66,7 @@ def measured(device: str, kind: str = "cuda", **rows: float) -> Measurements:
 
 
 def verdict(name: str, *runs: Run, costs: tuple[Measurements, ...] = ()) -> Verdict:
-    return judge(STATEMENTS[name], VALUES, Evidence(runs, costs, (), {}))
+    return Judge(VALUES, Evidence(runs, costs, (), {})).verdict(STATEMENTS[name])
 
 
 def test_run_by_the_thesis_recipe_is_judged_by_its_interval():
@@ -117,9 +117,12 @@ def test_digits_run_is_never_joined(tiny_run):
     evidence = Evidence((tiny_run,), (), (), {})
     for statement in STATEMENTS.values():
         if statement.join == "run":
-            found = judge(statement, VALUES, evidence)
+            found = Judge(VALUES, evidence).verdict(statement)
             assert found.verdict == "not run" and found.number is None, statement.id
-    assert "scikit-learn digits" in judge(STATEMENTS["accuracy_deit_t_p"], VALUES, evidence).why
+    assert (
+        "scikit-learn digits"
+        in Judge(VALUES, evidence).verdict(STATEMENTS["accuracy_deit_t_p"]).why
+    )
 
 
 def test_not_run_names_a_command_that_makes_the_row():
@@ -186,7 +189,10 @@ def test_claim_on_measurements_needs_ours():
     claim = "student_beats_teacher"
     student, teacher = make_run(0.97), make_run(0.95, **RESNET18_P)
     waiting = verdict(claim, student)
-    assert waiting.verdict == "not run" and "97.10 > 95.32" in waiting.why
+    assert (
+        waiting.verdict == "not run"
+        and "accuracy_deit_t_dp 97.10, accuracy_resnet18_p 95.32" in waiting.why
+    )
     assert verdict(claim, student, teacher).verdict == "reproduced"
     assert verdict(claim, make_run(0.94), teacher).verdict == "differs"
 
@@ -199,9 +205,9 @@ def test_claim_against_the_thesis_own_numbers_is_corrected_whatever_we_have():
 
 def test_arithmetic_that_fails_is_corrected_also_without_an_erratum():
     unlisted = replace(STATEMENTS["times_faster"], erratum=None)
-    assert judge(unlisted, VALUES, NOTHING).verdict == "corrected"
+    assert Judge(VALUES, NOTHING).verdict(unlisted).verdict == "corrected"
     counted = replace(STATEMENTS["heads_deit_s"], erratum=None)  # but a count merely differs
-    assert judge(counted, VALUES, NOTHING).verdict == "differs"
+    assert Judge(VALUES, NOTHING).verdict(counted).verdict == "differs"
 
 
 @pytest.mark.parametrize(
@@ -230,13 +236,13 @@ def test_arithmetic_that_fails_is_corrected_also_without_an_erratum():
     ],
 )
 def test_verdict_that_needs_no_record(name, expected, ours):
-    found = judge(STATEMENTS[name], VALUES, NOTHING)
+    found = Judge(VALUES, NOTHING).verdict(STATEMENTS[name])
     assert (found.verdict, found.ours) == (expected, ours)
 
 
 def test_what_is_corrected_names_its_erratum_or_its_arithmetic():
     for statement in STATEMENTS.values():
-        found = judge(statement, VALUES, NOTHING)
+        found = Judge(VALUES, NOTHING).verdict(statement)
         assert found.verdict in VERDICTS and found.why
         if found.verdict == "corrected":
             assert statement.erratum and f"erratum {statement.erratum}" in found.why
@@ -276,23 +282,38 @@ def test_records_of_a_gpu_replace_what_was_counted_of_memory():
     assert found.verdict == "corrected" and "2,790 MB with gradients recorded (+0.3%)" in found.why
 
 
+def test_memory_that_meets_the_printed_figure_without_gradients_reproduces_it():
+    printed = STATEMENTS["memory_resnet18_p"].value * 1e6
+    base = {"model": "resnet18", "tokens": None, "batch_size": 128, "basis": "allocated",
+            "attention": "explicit"}  # fmt: skip
+    for factor, expected in ((1.005, "reproduced"), (0.995, "reproduced"), (1.02, "differs")):
+        rows = [
+            {**base, "quantity": "memory_no_grad_bytes", "value": factor * printed},
+            {**base, "quantity": "memory_autograd_bytes", "value": 3 * printed},
+        ]
+        costs = (replace(measured("NVIDIA H100"), rows=rows),)
+        found = verdict("memory_resnet18_p", costs=costs)
+        assert found.verdict == expected, found
+        assert found.number == pytest.approx(factor * printed / 1e6)
+
+
 def test_order_of_time_is_fitted_from_measurements():
     tokens = (1225, 1600, 2025, 2500, 3136)
     for power, expected in ((1.95, "reproduced"), (1.6, "differs")):
         rows = [{"layer": "explicit", "tokens": n, "quantity": "seconds", "value": 1e-9 * n**power}
                 for n in tokens]  # fmt: skip
         evidence = replace(NOTHING, scalings=(replace(measured("a laptop", "cpu"), rows=rows),))
-        found = judge(STATEMENTS["order_time"], VALUES, evidence)
+        found = Judge(VALUES, evidence).verdict(STATEMENTS["order_time"])
         assert found.verdict == expected and found.ours.startswith(f"{power:.2f} [")
     for row in rows[:3]:
         row["stable"] = False
-    found = judge(STATEMENTS["order_time"], VALUES, evidence)
+    found = Judge(VALUES, evidence).verdict(STATEMENTS["order_time"])
     assert found.verdict == "not run" and "3 of 5 timings on a laptop are unstable" in found.why
     rows[0]["stable"] = True
-    assert judge(STATEMENTS["order_time"], VALUES, evidence).verdict == "differs"
+    assert Judge(VALUES, evidence).verdict(STATEMENTS["order_time"]).verdict == "differs"
     rows[2]["value"] *= 1.25  # scatter: 2 lies in the interval
-    assert judge(STATEMENTS["order_time"], VALUES, evidence).verdict == "reproduced"
+    assert Judge(VALUES, evidence).verdict(STATEMENTS["order_time"]).verdict == "reproduced"
     rows[0]["value"] *= 4  # so wide that other whole powers do too
-    found = judge(STATEMENTS["order_time"], VALUES, evidence)
+    found = Judge(VALUES, evidence).verdict(STATEMENTS["order_time"])
     assert found.verdict == "not run" and "so wide an interval fits any power" in found.why
     assert found.ours.startswith("undecided: ")
