@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from attnlib.cost.memory_replay import Memory, Prepared, attending, replay
 from attnlib.models.layers import Normalize
+from attnlib.models.modes import evaluating
 from attnlib.models.zoo import create_model
 
 UNSTABLE = 0.1  # interquartile range over median, from which a speed is no plain number
@@ -89,7 +90,7 @@ def measure_speed(
     device = _device_of(model)
     images = torch.rand(_shape(model, batch_size), device=device)
     times: list[float] = []
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for _ in range(WARM_UP):
             model(images).argmax(dim=1).byte().cpu()
         _synchronise(device)
@@ -119,7 +120,7 @@ def measure_memory(
     if device.type != "cuda":
         return replay_memory(model, batch_size, grad=grad, attention=attention)
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(evaluating(model))
         stack.enter_context(_normalized_before(model))
         stack.enter_context(torch.set_grad_enabled(grad))
         stack.enter_context(attending(attention))
@@ -167,7 +168,7 @@ def replay_memory(
 
         return compute, (images,)
 
-    with _evaluating(model), _normalized_before(model):
+    with evaluating(model), _normalized_before(model):
         return replay(prepare, grad=grad, attention=attention)
 
 
@@ -188,7 +189,7 @@ def count_gmac(model: nn.Module) -> float:
     entries: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     state = {name: torch.empty_like(entry, device="meta") for name, entry in entries.items()}
     images = torch.empty(_shape(model, 1), device="meta")
-    with _evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         torch.func.functional_call(model, state, (images,))
     return counter.get_total_flops() / 2e9
 
@@ -235,17 +236,6 @@ def _unwritten(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
         for name, entry in entries.items()
     }
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, the model's own after."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from attnlib.models.hooks import (
     record_attention,
     token_grid,
 )
+from attnlib.models.modes import evaluating
 
 KINDS = {
     "mean": "mean over heads of the class token's row in one layer",
@@ -127,16 +128,11 @@ def trace(model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Tr
     Raises:
         NothingToRecordError: If the model has no attention, or none known to lie on the image.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad(), record_attention(model, gradients=True) as maps:
-            logits = model(images)
-            classes = logits.argmax(dim=1) if classes is None else classes
-            chosen = logits.gather(1, classes[:, None]).sum()
-            gradients = torch.autograd.grad(chosen, maps)
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.enable_grad(), record_attention(model, gradients=True) as maps:
+        logits = model(images)
+        classes = logits.argmax(dim=1) if classes is None else classes
+        chosen = logits.gather(1, classes[:, None]).sum()
+        gradients = torch.autograd.grad(chosen, maps)
     img_size = (images.shape[-2], images.shape[-1])
     weights = [m.detach() for m in maps]
     grids = [layer_grid(model, layer, img_size) for layer in range(len(maps))]
@@ -232,17 +228,10 @@ def grad_cam(
     except ImportError as error:
         raise ImportError("Grad-CAM needs captum: pip install captum") from error
     module = model.get_submodule(layer or feature_names(model)[-1])
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad():
-            if classes is None:
-                classes = model(images).argmax(dim=1)
-            cam = LayerGradCam(model, module).attribute(
-                images, target=classes, relu_attributions=True
-            )
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.enable_grad():
+        if classes is None:
+            classes = model(images).argmax(dim=1)
+        cam = LayerGradCam(model, module).attribute(images, target=classes, relu_attributions=True)
     if cam.ndim != 4:
         raise NothingToRecordError(
             f"Grad-CAM needs feature maps (B, C, H, W); {type(model).__name__} has tokens there"

@@ -12,6 +12,7 @@ from scipy.integrate import trapezoid
 from torch import Tensor, nn
 
 from attnlib.models.hooks import TokenGrid, patches_to_grid
+from attnlib.models.modes import evaluating
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,13 +92,8 @@ def blur(images: Tensor) -> Tensor:
 
 
 def _probability(model: nn.Module, images: Tensor, classes: Tensor) -> npt.NDArray[np.float64]:
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            logits = torch.cat([model(batch) for batch in images.split(BATCH)])
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.inference_mode():
+        logits = torch.cat([model(batch) for batch in images.split(BATCH)])
     chosen = logits.float().softmax(dim=1).gather(1, classes[:, None])[:, 0]
     return chosen.double().cpu().numpy()
 

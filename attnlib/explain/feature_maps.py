@@ -13,6 +13,7 @@ from attnlib.models.hooks import (
     record_features,
     token_grid,
 )
+from attnlib.models.modes import evaluating
 
 DULL = 0.1  # of the grey scale: a map whose robust range is less shows next to nothing
 
@@ -25,13 +26,8 @@ def real_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     Raises:
         NothingToRecordError: If its stages are not known by name, or do not lie on the image.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), record_features(model) as features:
-            model(images)
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.no_grad(), record_features(model) as features:
+        model(images)
     size = (images.shape[-2], images.shape[-1])
     return {name: features_on_plane(model, output, size) for name, output in features.items()}
 

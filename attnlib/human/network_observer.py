@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.data.readers import IMAGE_ENDINGS, check_image
 from attnlib.human.decisions import CATEGORIES, Decisions, make_decisions, read_cues
+from attnlib.models.modes import evaluating
 from attnlib.models.pretrained import IMAGENET_CLASSES
 
 IMAGENET_INDICES = {  # of Geirhos et al.'s model-vs-human, first and last of each stretch
@@ -195,15 +196,11 @@ def decide(
 def _answer(
     model: nn.Module, files: Sequence[bytes], view: Protocol, img_size: int
 ) -> NDArray[np.float32]:
-    """Logits (n, K), in evaluation mode, which is put back after."""
-    device, was_training = next(model.parameters()).device, model.training
+    """Logits (n, K), in evaluation mode; the model is left as it was."""
+    device = next(model.parameters()).device
     logits = []
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(files), BATCH):
-                batch = [prepare_image(f, view, img_size) for f in files[start : start + BATCH]]
-                logits.append(model(torch.stack(batch).to(device)).float().cpu().numpy())
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.inference_mode():
+        for start in range(0, len(files), BATCH):
+            batch = [prepare_image(f, view, img_size) for f in files[start : start + BATCH]]
+            logits.append(model(torch.stack(batch).to(device)).float().cpu().numpy())
     return np.concatenate(logits)

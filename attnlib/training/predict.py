@@ -10,6 +10,7 @@ from torch import nn
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.data.datasets import Split
 from attnlib.data.loading import eval_batches, num_workers
+from attnlib.models.modes import evaluating
 from attnlib.stats.intervals import Proportion, wilson_interval
 
 
@@ -82,16 +83,13 @@ def predict(
     batches = eval_batches(
         split, eval_transform(size), batch_size=batch_size, workers=num_workers(device)
     )
-    was_training = model.training
-    model.to(device).eval()
+    model.to(device)
     logits = []
-    try:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.split(":")[0], amp, enabled=amp is not None),
-        ):
-            for images, _ in batches:
-                logits.append(model(images.to(device, non_blocking=True)).float().cpu())
-    finally:
-        model.train(was_training)
+    with (
+        evaluating(model),
+        torch.inference_mode(),
+        torch.autocast(device.split(":")[0], amp, enabled=amp is not None),
+    ):
+        for images, _ in batches:
+            logits.append(model(images.to(device, non_blocking=True)).float().cpu())
     return Predictions(torch.cat(logits).numpy(), np.asarray(split.labels, dtype=np.int64))

@@ -1,0 +1,22 @@
+"""Evaluation mode for a while, and after it each module in the mode it had."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` into evaluation mode inside the ``with`` block.
+
+    Each module gets its own mode back, not the root's: a model in training may keep some layers
+    in evaluation mode (a frozen BatchNorm), and ``model.train()`` would thaw them.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
