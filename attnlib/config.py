@@ -9,21 +9,11 @@ from typing import Any, Self
 
 import torch
 
+from attnlib.catalogue import CATALOGUE, MODELS, TITLES, TRANSFORMERS
 from attnlib.parameters import parameter, parse_params, suggest
 
-MODELS = (
-    "deit_t", "deit_s", "deit_b", "vit_b_16", "vit_b_32", "vit_l_16", "resnet18", "resnet50",
-    "atresnet18", "efficientnet_b7", "efficientnet_lite0", "regnety_160",
-)  # fmt: skip
-TRANSFORMERS = MODELS[:6]  # the ones made of patches
 INPUTS = ("reference", "faithful", "fast")
 DATASETS = ("digits", "cifar10", "npz", "folder")
-TITLES = {
-    "deit_t": "DeiT-T", "deit_s": "DeiT-S", "deit_b": "DeiT-B", "vit_b_16": "ViT-B/16",
-    "vit_b_32": "ViT-B/32", "vit_l_16": "ViT-L/16", "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50", "atresnet18": "AtResNet-18", "efficientnet_b7": "EfficientNet-B7",
-    "efficientnet_lite0": "EfficientNet-Lite0", "regnety_160": "RegNetY-16GF",
-}  # fmt: skip
 
 # What the thesis leaves open is DeiT's default (facebookresearch/deit, main.py): learning rate
 # 5e-4 * batch / 512, weight decay, warm-up, drop-path, EMA, label smoothing.
@@ -199,7 +189,7 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
     if patch is not None and config.model not in TRANSFORMERS:
         faults.append(f"patch_size: {config.model} has no patches; leave patch_size out.")
     if config.model in TRANSFORMERS:
-        patch = patch or (32 if config.model == "vit_b_32" else 16)
+        patch = patch or CATALOGUE[config.model].patch_size or 0
         if size % patch:
             valid = ", ".join(str(p) for p in range(1, size + 1) if size % p == 0)
             faults.append(f"patch_size: {patch} does not divide img_size {size}. Valid: {valid}.")

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnlib.config import MODELS, TRANSFORMERS, TrainConfig
+from attnlib.catalogue import MODELS, TRANSFORMERS
+from attnlib.config import TrainConfig
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
 from attnlib.records.find import load_run

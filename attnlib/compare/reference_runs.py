@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlib.config import TITLES, TrainConfig, profile_defaults
+from attnlib.catalogue import TITLES
+from attnlib.config import TrainConfig, profile_defaults
 from attnlib.parameters import parameter
 from attnlib.records.find import find_folders, list_runs
 from attnlib.records.run import Run

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from attnlib.config import MODELS, TITLES, resolve_device
+from attnlib.catalogue import MODELS, TITLES
+from attnlib.config import resolve_device
 from attnlib.cost import measure
 from attnlib.cost.memory_replay import ATTENTION
 from attnlib.models.zoo import create_model

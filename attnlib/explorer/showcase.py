@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attnlib.augmentation.pil_transforms import eval_transform
-from attnlib.config import MODELS, TITLES, TRANSFORMERS, TrainConfig
+from attnlib.catalogue import CATALOGUE, MODELS, TITLES, TRANSFORMERS
+from attnlib.config import TrainConfig
 from attnlib.data.datasets import Split, load_dataset
 from attnlib.data.downloads import DownloadError
 from attnlib.data.open_image import PHOTOGRAPHS, open_image
@@ -27,7 +28,7 @@ from attnlib.records.run import Run, build_model
 SMALL = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
 # from ImageNet weights more, or so few steps would not turn a new head
 FROM_IMAGENET = {"lr": 5e-3, "epochs": 4, "batch_size": 32}
-CHAINABLE = (*TRANSFORMERS, "resnet18", "resnet50", "atresnet18")
+CHAINABLE = tuple(name for name, model in CATALOGUE.items() if model.family != "other")
 Note = Callable[[str], object]
 
 

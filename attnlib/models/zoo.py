@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from attnlib.catalogue import CATALOGUE, MODELS
 from attnlib.data import downloads
 from attnlib.models.atresnet import TOKENS, AtResNet
 from attnlib.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize, normalize_inside
@@ -28,7 +29,7 @@ class Request(NamedTuple):
 
     num_classes: int
     img_size: int
-    patch_size: int
+    patch_size: int  # 0: it has no patches
     distilled: bool
     tokens: str
     drop_path: float
@@ -50,7 +51,6 @@ class Variant:
     std: tuple[float, ...] = IMAGENET_STD
     kind: type[ViT] = ViT
     size: EncoderSize = TINY
-    patch_size: int = 0  # 0: it has no patches
 
     @property
     def file(self) -> str:
@@ -118,14 +118,15 @@ def create_model(
         raise ValueError(f"tokens: expected {' or '.join(TOKENS)}; got {tokens!r}")
     if not 0 <= drop_path < 1:
         raise ValueError(f"drop_path: expected a number in [0, 1); got {drop_path}")
-    if patch_size is not None and not variant.patch_size:
+    usual = CATALOGUE[name].patch_size if name in CATALOGUE else None
+    if patch_size is not None and not usual:
         raise ValueError(f"patch_size: {name} has no patches to set; got {patch_size}")
-    if pretrained and patch_size not in (None, variant.patch_size):
+    if pretrained and patch_size not in (None, usual):
         raise ValueError(
             f"patch_size: the ImageNet weights of {name} are made for patches of "
-            f"{variant.patch_size} pixels; got {patch_size}. Leave out patch_size or pretrained"
+            f"{usual} pixels; got {patch_size}. Leave out patch_size or pretrained"
         )
-    patch_size = variant.patch_size if patch_size is None else patch_size
+    patch_size = patch_size if patch_size is not None else usual or 0
     request = Request(num_classes, img_size, patch_size, distilled, tokens, drop_path)
     model = variant.build(variant, request, variant.read(variant) if pretrained else None)
     vars(model)["img_size"] = img_size
@@ -134,16 +135,16 @@ def create_model(
 
 def list_models() -> tuple[str, ...]:
     """Names that ``create_model`` knows, besides ``timm/NAME``."""
-    return tuple(VARIANTS)
+    return MODELS
 
 
 def _find(name: str) -> Variant:
     if name.startswith("timm/"):
         return _timm_variant(name.removeprefix("timm/"))
-    if name not in VARIANTS:
+    if name not in CATALOGUE:
         raise ValueError(
-            f"model: unknown name {name!r}.{suggest(name, VARIANTS)} "
-            f"Valid: {', '.join(VARIANTS)}, or timm/NAME"
+            f"model: unknown name {name!r}.{suggest(name, MODELS)} "
+            f"Valid: {', '.join(MODELS)}, or timm/NAME"
         )
     return VARIANTS[name]
 
@@ -255,12 +256,11 @@ def _deit(name: str, digits: str, size: EncoderSize) -> Variant:
         url=f"https://dl.fbaipublicfiles.com/deit/{title}-{digits}.pth",
         kind=DeiT,
         size=size,
-        patch_size=16,
     )
 
 
-def _vit(name: str, size: EncoderSize, patch_size: int) -> Variant:
-    title = f"vit_{name}_patch{patch_size}_224.augreg_in21k_ft_in1k"
+def _vit(name: str, size: EncoderSize) -> Variant:
+    title = f"vit_{name}_224.augreg_in21k_ft_in1k"
     return Variant(
         title,
         "Dosovitskiy et al. (2021), arXiv:2010.11929, Table 1; weights arXiv:2106.10270",
@@ -270,7 +270,6 @@ def _vit(name: str, size: EncoderSize, patch_size: int) -> Variant:
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         size=size,
-        patch_size=patch_size,
     )
 
 
@@ -292,9 +291,9 @@ VARIANTS: Mapping[str, Variant] = {
     "deit_t": _deit("tiny", "b40b3cf7", TINY),
     "deit_s": _deit("small", "649709d9", SMALL),
     "deit_b": _deit("base", "df68dfff", BASE),
-    "vit_b_16": _vit("base", BASE, 16),
-    "vit_b_32": _vit("base", BASE, 32),
-    "vit_l_16": _vit("large", LARGE, 16),
+    "vit_b_16": _vit("base_patch16", BASE),
+    "vit_b_32": _vit("base_patch32", BASE),
+    "vit_l_16": _vit("large_patch16", LARGE),
     "resnet18": _torchvision("resnet18", "resnet18-f37072fd.pth", _build_resnet),
     "resnet50": _torchvision("resnet50", "resnet50-0676ba61.pth", _build_resnet),
     "atresnet18": _torchvision("resnet18", "resnet18-f37072fd.pth", _build_atresnet),

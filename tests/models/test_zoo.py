@@ -15,15 +15,32 @@ from torchvision import models
 from torchvision.transforms.v2 import functional as TF
 
 from attnlib import config
+from attnlib.catalogue import CATALOGUE
 from attnlib.models import zoo
+from attnlib.models.atresnet import AtResNet
+from attnlib.models.vit import ViT
 from attnlib.models.zoo import create_model, list_models
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 LARGE = {"deit_b", "vit_b_16", "vit_b_32", "vit_l_16", "efficientnet_b7", "regnety_160"}
 
 
-def test_names_are_those_of_the_configuration() -> None:
-    assert list_models() == config.MODELS
+def test_one_list_of_models_serves_the_zoo_the_configuration_and_the_headings() -> None:
+    assert list_models() == config.MODELS == tuple(CATALOGUE)
+    assert set(zoo.VARIANTS) == set(CATALOGUE)
+    assert {name: model.title for name, model in CATALOGUE.items()} == config.TITLES
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_patches_and_family_in_the_list_are_those_of_the_model_that_is_built(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(name, img_size=224)
+    patches = CATALOGUE[name].patch_size
+    assert (224 // patches,) * 2 == model.grid_size if patches else not isinstance(model, ViT)
+    assert (patches is not None) == (name in config.TRANSFORMERS)
+    kinds = {"vit": ViT, "resnet": models.ResNet, "atresnet": AtResNet}
+    family = [kind for kind, built in kinds.items() if isinstance(model, built)] or ["other"]
+    assert [CATALOGUE[name].family] == family
 
 
 @pytest.mark.parametrize("name", config.MODELS)

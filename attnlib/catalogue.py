@@ -1,0 +1,31 @@
+"""The models by name: what readers call them, their family, and the size of their patches."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Listing(NamedTuple):
+    """A model as the rest of the package knows it; ``models.zoo`` knows how it is built."""
+
+    title: str
+    family: str  # vit, resnet, atresnet, or other
+    patch_size: int | None = None  # pixels of a side; None: it is not made of patches
+
+
+CATALOGUE: Mapping[str, Listing] = {
+    "deit_t": Listing("DeiT-T", "vit", 16),
+    "deit_s": Listing("DeiT-S", "vit", 16),
+    "deit_b": Listing("DeiT-B", "vit", 16),
+    "vit_b_16": Listing("ViT-B/16", "vit", 16),
+    "vit_b_32": Listing("ViT-B/32", "vit", 32),
+    "vit_l_16": Listing("ViT-L/16", "vit", 16),
+    "resnet18": Listing("ResNet-18", "resnet"),
+    "resnet50": Listing("ResNet-50", "resnet"),
+    "atresnet18": Listing("AtResNet-18", "atresnet"),
+    "efficientnet_b7": Listing("EfficientNet-B7", "other"),
+    "efficientnet_lite0": Listing("EfficientNet-Lite0", "other"),
+    "regnety_160": Listing("RegNetY-16GF", "other"),
+}
+MODELS = tuple(CATALOGUE)
+TRANSFORMERS = tuple(name for name, model in CATALOGUE.items() if model.patch_size)
+TITLES: Mapping[str, str] = {name: model.title for name, model in CATALOGUE.items()}
