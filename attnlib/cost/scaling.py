@@ -15,7 +15,7 @@ from torch import Tensor
 from attnlib.cost.measure import UNSTABLE
 from attnlib.cost.memory_replay import Prepared, replay
 from attnlib.models.layers import Attention, ClassAttention, attention_weights
-from attnlib.stats.intervals import LEVEL, Estimate
+from attnlib.stats.intervals import Estimate, t_reach
 
 EMBED_DIM, NUM_HEADS = 192, 3  # DeiT-T's
 TOKENS = (64, 196, 400, 784, 1225, 1600, 2025, 2500, 3136)  # squares: 8 x 8 patches to 56 x 56
@@ -113,8 +113,8 @@ def fit_exponent(tokens: npt.ArrayLike, values: npt.ArrayLike) -> Estimate:
     if x.shape != y.shape or x.ndim != 1 or len(x) < 3 or not (x > 0).all() or not (y > 0).all():
         raise ValueError(f"expected three or more pairs above 0; got {x.tolist()}, {y.tolist()}.")
     line = stats.linregress(np.log(x), np.log(y))
-    reach = stats.t.ppf((1 + LEVEL) / 2, len(x) - 2) * line.stderr
-    return Estimate(float(line.slope), float(line.slope - reach), float(line.slope + reach), len(x))
+    slope, reach = float(line.slope), t_reach(float(line.stderr), len(x) - 2)
+    return Estimate(slope, slope - reach, slope + reach, len(x))
 
 
 def exponents(rows: Sequence[Row], fit_from: int = FIT_FROM) -> dict[tuple[str, str], Estimate]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attnlib.models.hooks import TokenGrid, patches_to_grid
 from attnlib.models.modes import evaluating
+from attnlib.stats.intervals import mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,17 +118,15 @@ def centre_maps(images: Tensor) -> Tensor:
 def areas_table(curves: Mapping[str, Curves]) -> "pd.DataFrame":
     """Mean areas of each kind of map with the half-width of their 95% t-intervals over images."""
     import pandas as pd
-    from scipy.stats import t
 
     rows = {}
     for kind, each in curves.items():
-        n = len(each.deletion)
-        width = float(t.ppf(0.975, n - 1)) / np.sqrt(n)
+        deletion, insertion = mean_interval(each.deletion_area), mean_interval(each.insertion_area)
         rows[kind] = {
-            "deletion": each.deletion_area.mean(),
-            "+- ": width * each.deletion_area.std(ddof=1),
-            "insertion": each.insertion_area.mean(),
-            "+-": width * each.insertion_area.std(ddof=1),
+            "deletion": deletion.value,
+            "+- ": deletion.high - deletion.value,
+            "insertion": insertion.value,
+            "+-": insertion.high - insertion.value,
         }
     return pd.DataFrame(rows).T
 

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
-from scipy.stats import t as student
 
 from attnlib.human.decisions import CATEGORIES, Decisions, Flags, Names, check_paired
 from attnlib.seeding import make_rng
-from attnlib.stats.intervals import LEVEL, wilson_interval
+from attnlib.stats.intervals import LEVEL, mean_interval, wilson_interval
 
 Floats = NDArray[np.float64]
 
@@ -113,10 +112,10 @@ class Agreement:
         people are not independent, so that for people themselves it is too narrow.
         """
         partners = getattr(self, measure)[0] if measure in MEASURES[1:4] else np.zeros(0)
-        if len(partners) < 2:
+        if len(partners) < 2 or not np.isfinite(partners).all():
             return float("nan")
-        quantile = float(student.ppf((1 + LEVEL) / 2, len(partners) - 1))
-        return quantile * float(partners.std(ddof=1)) / len(partners) ** 0.5
+        mean = mean_interval(partners)
+        return mean.high - mean.value
 
 
 def difference(first: Agreement, second: Agreement, measure: str) -> Interval:

@@ -34,11 +34,6 @@ class Estimate(NamedTuple):
     high: float
     n: int
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 lies outside the interval."""
-        return self.low > 0 or self.high < 0
-
 
 def wilson_interval(successes: int, n: int) -> Proportion:
     """Share ``successes / n`` with its 95% Wilson score interval (Wilson 1927).
@@ -166,8 +161,13 @@ def mean_interval(values: npt.ArrayLike) -> Estimate:
     n, mean = len(numbers), float(numbers.mean())
     if n == 1:
         return Estimate(mean, float("nan"), float("nan"), 1)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * numbers.std(ddof=1) / np.sqrt(n))
+    reach = t_reach(float(numbers.std(ddof=1) / np.sqrt(n)), n - 1)
     return Estimate(mean, mean - reach, mean + reach, n)
+
+
+def t_reach(standard_error: float, freedom: int) -> float:
+    """Half the width of a 95% t-interval with so many degrees of freedom."""
+    return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * standard_error)
 
 
 def _pair(values_a: npt.ArrayLike, values_b: npt.ArrayLike) -> tuple[Floats, Floats]:
