@@ -29,7 +29,7 @@ def soft_target_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         ValueError: If the two shapes differ.
     """
     _check_shapes(logits, targets, "targets")
-    return -(targets * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+    return -(targets * _exact(logits).log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
 def soft_distillation_loss(
@@ -56,8 +56,8 @@ def soft_distillation_loss(
     _check_shapes(student_logits, teacher_logits, "teacher_logits")
     if not temperature > 0:
         raise ValueError(f"temperature: expected a number > 0; got {temperature}.")
-    student = (student_logits.float() / temperature).log_softmax(dim=-1)
-    teacher = (teacher_logits.detach().float() / temperature).log_softmax(dim=-1)
+    student = (_exact(student_logits) / temperature).log_softmax(dim=-1)
+    teacher = (_exact(teacher_logits.detach()) / temperature).log_softmax(dim=-1)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
@@ -77,7 +77,7 @@ def hard_distillation_loss(student_logits: Tensor, teacher_logits: Tensor) -> Te
         ValueError: If the two shapes differ.
     """
     _check_shapes(student_logits, teacher_logits, "teacher_logits")
-    return F.cross_entropy(student_logits.float(), teacher_logits.argmax(dim=-1))
+    return F.cross_entropy(_exact(student_logits), teacher_logits.argmax(dim=-1))
 
 
 def cross_entropy_objective(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -120,6 +120,11 @@ def distillation_objective(
         return (1 - alpha) * base + alpha * distillation
 
     return objective
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """In float32 at least: half precision is too coarse for a sum of exponentials."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _check_shapes(logits: Tensor, other: Tensor, name: str) -> None:

@@ -124,3 +124,25 @@ def test_distillation_leaves_teacher_batchnorm_and_gradients_untouched(kind):
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert student[1].weight.grad is not None
+
+
+LOSSES = {
+    "cross-entropy": lambda student, other: soft_target_cross_entropy(student, other.softmax(1)),
+    "soft": lambda student, other: soft_distillation_loss(student, other, 3.0),
+    "hard": hard_distillation_loss,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_of_losses_pass_gradcheck_in_double_precision(name):
+    generator = torch.Generator().manual_seed(0)
+    student, other = torch.randn(2, 3, 4, dtype=torch.float64, generator=generator)
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: LOSSES[name](z, other), student)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_losses_are_computed_in_the_precision_of_the_logits_or_float32(name, dtype):
+    student, other = torch.zeros(2, 3, 4, dtype=dtype)
+    assert LOSSES[name](student, other).dtype == torch.promote_types(dtype, torch.float32)
