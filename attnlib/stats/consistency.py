@@ -130,10 +130,10 @@ def js_distance(p: npt.ArrayLike, q: npt.ArrayLike, base: float | None = None) -
         raise ValueError(f"p and q: expected one length; got {len(p)} and {len(q)}.")
     if base is not None and not 1 < base < np.inf:
         raise ValueError(f"base: expected a number > 1, or None; got {base}.")
-    # Not scipy's jensenshannon: where p and q nearly agree, its sum may fall below 0 by rounding
-    # and the root is NaN; and half of the smallest share there is, 5e-324, is 0 in its m.
-    parts = rel_entr(2 * p, p + q) + rel_entr(2 * q, p + q)  # twice p, q and m
-    divergence = np.clip(parts.sum() / 4, 0, np.log(2))  # rounding may leave the bounds
+    # Not scipy's jensenshannon: where p and q nearly agree, its sum may fall below 0 by rounding,
+    # and the root is NaN.
+    divergence = (_divergence_from_mean(p, q) + _divergence_from_mean(q, p)) / 2
+    divergence = np.clip(divergence, 0, np.log(2))
     return float(np.sqrt(divergence / (1 if base is None else np.log(base))))
 
 
@@ -162,6 +162,11 @@ def shape_bias(shape: npt.ArrayLike, texture: npt.ArrayLike, decision: npt.Array
             f"differ; got none in {int(np.sum(conflict))} such images of {len(shape)}."
         )
     return shape_hits / (shape_hits + texture_hits)
+
+
+def _divergence_from_mean(p: Floats, q: Floats) -> float:
+    """D(p || m) with m = (p + q) / 2, eq. 5.9, in nats."""
+    return float(rel_entr(2 * p, p + q).sum() / 2)  # twice both: half of the least float is 0
 
 
 def _errors(confusion: npt.ArrayLike) -> Floats:
