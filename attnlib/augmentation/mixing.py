@@ -1,5 +1,6 @@
 """Mixup and cutmix within a batch, and the soft labels that they mix."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -43,12 +44,15 @@ def draw_mixing(
 
 
 def cut_box(size: tuple[int, int], share: float, generator: np.random.Generator) -> Mixing:
-    """A box of the area 1 - share about a random centre; labels follow what the border leaves."""
+    """Timm's box of area 1 - share about a random centre; labels follow what the border leaves.
+
+    An odd side reaches one pixel further down or to the right of the centre.
+    """
     H, W = size
-    height, width = (int(side * (1 - share) ** 0.5) for side in size)
+    height, width = (int(side * math.sqrt(1 - share)) for side in size)
     row, column = int(generator.integers(H)), int(generator.integers(W))
-    top, bottom = max(row - height // 2, 0), min(row + height // 2, H)
-    left, right = max(column - width // 2, 0), min(column + width // 2, W)
+    top, bottom = max(row - height // 2, 0), min(row + (height + 1) // 2, H)
+    left, right = max(column - width // 2, 0), min(column + (width + 1) // 2, W)
     stays = 1 - (bottom - top) * (right - left) / (H * W)
     return Mixing(stays, (top, bottom, left, right))
 
@@ -96,34 +100,3 @@ def cutmix(
     H, W = images.shape[-2:]
     mixed = images.clone()
     return mixed, mix_in_place(mixed, targets, cut_box((H, W), share, generator))
-
-
-def mixup(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Blend each image and its label with its partner's (Zhang et al. 2018).
-
-    Args:
-        images: (B, C, H, W).
-        targets: Probabilities (B, K).
-        share: Weight of the image itself, in [0, 1].
-
-    Returns:
-        New images and targets.
-    """
-    mixed = images.clone()
-    return mixed, mix_in_place(mixed, targets, Mixing(share))
-
-
-def mix(
-    images: Tensor,
-    targets: Tensor,
-    generator: np.random.Generator,
-    mixup_alpha: float = 0.0,
-    cutmix_alpha: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """Mix a batch as ``draw_mixing`` says; new images and targets, or those given."""
-    H, W = images.shape[-2:]
-    mixing = draw_mixing((H, W), generator, mixup_alpha, cutmix_alpha)
-    if mixing is None:
-        return images, targets
-    mixed = images.clone()
-    return mixed, mix_in_place(mixed, targets, mixing)

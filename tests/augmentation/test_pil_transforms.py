@@ -1,4 +1,4 @@
-"""Transforms and mixing: the whole recipe is there, and labels follow the pixels."""
+"""Transforms of one image: the thesis's whole recipe is there, seeded and in [0, 1]."""
 
 import random
 
@@ -8,7 +8,6 @@ import torch
 from PIL import Image, ImageOps
 from torchvision import transforms
 
-from attnlib.augmentation.mixing import cutmix, mix, mixup, soft_labels
 from attnlib.augmentation.pil_transforms import eval_transform, thesis_transform, train_transform
 from attnlib.seeding import seeded
 
@@ -77,54 +76,6 @@ def test_evaluation_crops_the_centre_only_above_32_pixels():
     for size, resized in sides.items():
         first = eval_transform(size).transforms[0]
         assert first.size == resized
-
-
-def test_smoothing_and_labels_are_probabilities():
-    targets = soft_labels(torch.tensor([1, 3]), 4, 0.1)
-    torch.testing.assert_close(targets.sum(dim=1), torch.ones(2))
-    assert targets[0, 1].item() == pytest.approx(0.925)
-    assert targets[0, 0].item() == pytest.approx(0.025)
-    assert soft_labels(torch.tensor([1]), 3).tolist() == [[0, 1, 0]]
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 1.0])
-def test_cutmix_label_equals_the_area_that_was_pasted(seed, share):
-    images = torch.stack([torch.zeros(3, 20, 30), torch.ones(3, 20, 30)])
-    targets = torch.eye(2)
-    mixed, labels = cutmix(images, targets, share, np.random.default_rng(seed))
-    assert labels[0, 1].item() == pytest.approx(mixed[0].mean().item(), abs=1e-6)
-    assert labels[1, 0].item() == pytest.approx(1 - mixed[1].mean().item(), abs=1e-6)
-    assert labels[0, 1].item() <= 1 - share + 1e-6  # clipping only makes the box smaller
-
-
-def test_cutmix_leaves_the_batch_that_it_was_given_alone():
-    images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
-    cutmix(images, torch.eye(2), 0.2, np.random.default_rng(0))
-    assert not images[0].any() and images[1].all()
-
-
-def test_mixup_blends_image_and_label_alike():
-    images = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)])
-    mixed, labels = mixup(images, torch.eye(2), 0.7)
-    torch.testing.assert_close(mixed[0], torch.full((3, 4, 4), 0.3))
-    torch.testing.assert_close(labels[0], torch.tensor([0.7, 0.3]))
-
-
-def test_mixing_off_changes_nothing():
-    images, targets = torch.rand(4, 3, 8, 8), torch.eye(4)
-    mixed, labels = mix(images, targets, np.random.default_rng(0))
-    assert mixed is images and labels is targets
-
-
-def test_mix_with_both_takes_each_about_half_of_the_time():
-    images = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
-    rng = np.random.default_rng(0)
-    cut = 0
-    for _ in range(200):
-        mixed, _ = mix(images, torch.eye(2), rng, mixup_alpha=0.8, cutmix_alpha=1.0)
-        cut += bool(((mixed == 0) | (mixed == 1)).all())
-    assert 70 <= cut <= 130
 
 
 def test_seeded_gives_the_same_view_and_puts_the_generators_back():

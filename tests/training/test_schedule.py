@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_runs import small_config
 
-from attnlib.augmentation.mixing import mix
+from attnlib.augmentation.mixing import draw_mixing, mix_in_place
 from attnlib.seeding import make_rng
 from attnlib.training.distributed import Group, part_of_batch, part_of_split
 from attnlib.training.schedule import count_steps, epoch_order, plan_epoch
@@ -29,11 +29,16 @@ def test_parts_cover_the_batch_once_and_keep_partners_at_mirrored_places(size, p
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 1.0)])
 def test_parts_mix_as_the_whole_batch_does(mixup, cutmix):
+    def mix(images, targets):
+        mixing = draw_mixing((8, 8), make_rng(0, "mix", 0, 0), mixup, cutmix)
+        mixed = images.clone()
+        return mixed, mix_in_place(mixed, targets, mixing)
+
     images, targets = torch.rand(14, 3, 8, 8), torch.eye(14)
-    whole = mix(images, targets, make_rng(0, "mix", 0, 0), mixup, cutmix)
+    whole = mix(images, targets)
     for part in range(3):
         own = torch.from_numpy(part_of_batch(14, part, 3))
-        mixed = mix(images[own], targets[own], make_rng(0, "mix", 0, 0), mixup, cutmix)
+        mixed = mix(images[own], targets[own])
         assert torch.equal(mixed[0], whole[0][own]) and torch.equal(mixed[1], whole[1][own])
 
 
