@@ -1,10 +1,11 @@
-"""Augmentation: the reference transforms of one image, and mixing within a batch.
+"""The reference transforms of one image: timm's, on PIL images.
 
-The transforms are timm's, on PIL images, and draw from the global generators (set them with
-``seeding.seeded``). Mixing takes its generator.
+They draw from the global generators; set those with ``seeding.seeded``. They can be pickled, as
+workers need that are not forked (Windows, macOS, Python 3.14).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,16 +100,17 @@ def guard_posterize(randaugment: Any) -> None:
     timm 1.0 asks for 0 bits whenever a magnitude is clipped to 10, about one image in 660;
     Pillow 13 raises ValueError for it. Only the given transform is changed.
     """
-
-    def posterize(image: Image.Image, bits: int, **options: Any) -> Image.Image:
-        if bits < 1:
-            return Image.new(image.mode, image.size)
-        return timm_posterize(image, bits, **options)
-
     for op in randaugment.ops:
         if op.name.startswith("Posterize"):
-            timm_posterize = op.aug_fn
-            op.aug_fn = posterize
+            op.aug_fn = partial(_posterize, op.aug_fn)
+
+
+def _posterize(
+    timm_posterize: Callable[..., Image.Image], image: Image.Image, bits: int, **options: Any
+) -> Image.Image:
+    if bits < 1:
+        return Image.new(image.mode, image.size)
+    return timm_posterize(image, bits, **options)
 
 
 def _resize_and_crop(resized: int, cropped: int) -> list[Any]:

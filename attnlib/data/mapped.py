@@ -45,9 +45,22 @@ class MappedImages:
         found = np.asarray(self.array[self.positions[places]])
         return np.repeat(found, 3, axis=-1) if found.shape[-1] == 1 else found
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the place in the file: a worker maps it again instead of getting a copy."""
+        found = self.array
+        if not isinstance(found, np.memmap):
+            return MappedImages, (found, self.positions)
+        order = "C" if found.flags.c_contiguous else "F"
+        place = (found.filename, found.dtype, "r", found.offset, found.shape, order)
+        return _map_again, (place, self.positions)
+
     def select(self, positions: Sequence[int] | NDArray[np.int64]) -> "MappedImages":
         """The images at ``positions``, in that order, still in the file."""
         return MappedImages(self.array, self.positions[np.asarray(positions)])
+
+
+def _map_again(place: tuple[Any, ...], positions: NDArray[np.int64]) -> MappedImages:
+    return MappedImages(np.memmap(*place), positions)
 
 
 def memory_limit() -> float:

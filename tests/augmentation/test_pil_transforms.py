@@ -1,5 +1,6 @@
 """Transforms of one image: the thesis's whole recipe is there, seeded and in [0, 1]."""
 
+import pickle
 import random
 
 import numpy as np
@@ -30,6 +31,19 @@ def test_plain_transforms_stay_within_0_and_1():
         with seeded(3):
             image = train_transform(name, 32)(picture())
         assert 0 <= image.min() and image.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["thesis", "light", "none"])
+@pytest.mark.parametrize("img_size", [32, 48])
+def test_transforms_survive_being_pickled(name, img_size):
+    """As for workers that are started afresh: Windows, macOS, Python 3.14."""
+    transform = train_transform(name, img_size)
+    sent = pickle.loads(pickle.dumps(transform))
+    for seed in range(5):
+        with seeded(seed):
+            ours = transform(picture(20))
+        with seeded(seed):
+            assert torch.equal(sent(picture(20)), ours)
 
 
 def test_unknown_augmentation_is_refused():

@@ -1,5 +1,6 @@
 """Staging: images that stay on the host, or in a file, give the same batches."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -93,6 +94,17 @@ def test_mapped_grey_images_have_three_channels(tmp_path, monkeypatch):
     monkeypatch.setattr(mapped, "SHARE", 0)
     data = al.load_dataset("npz", path)
     assert np.array_equal(data.test.images[:], whole.test.images) and data.sha256 == whole.sha256
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("images", [IMAGES, IMAGES[..., 0], np.asfortranarray(IMAGES)])
+def test_a_worker_maps_the_file_again_and_gets_no_copy(save, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(mapped, "SHARE", 0)
+    split = al.load_dataset("npz", archive(tmp_path, save, images)).train
+    sent = pickle.dumps(split.images)
+    assert len(sent) < 3000
+    assert np.array_equal(pickle.loads(sent)[:], split.images[:])
 
 
 @pytest.mark.parametrize("path", ["reference", "faithful", "fast"])
