@@ -41,6 +41,20 @@ PROFILES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 SMALL_PATCH_SIZE = 8  # 16 tokens of a 32 x 32 image; a patch of 16 would leave four
 
+# Parameters of the place and the machine, which are no part of a run's name.
+PLACES = ("runs_dir", "device")
+# A run's name is a hash. It takes these fields with their values, as the first names did, and any
+# later field only where it differs from its default: a new parameter renames no run.
+FIRST_FIELDS = (
+    "model", "dataset", "data_path", "profile", "pretrained", "distillation", "teacher",
+    "temperature", "alpha", "epochs", "batch_size", "img_size", "patch_size", "tokens", "augment",
+    "input", "lr", "weight_decay", "warmup_epochs", "restarts", "ema", "drop_path", "mixup",
+    "cutmix", "label_smoothing", "accumulate", "skip_nonfinite", "amp", "compile", "seed", "limit",
+)  # fmt: skip
+# `amp` was a boolean once, false on a CPU if nobody asked. `auto` has taken that place in the hash,
+# so that those runs keep their names; `false` that was asked for has a name of its own.
+AMP_IN_NAMES = {"auto": False, "true": True}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -75,7 +89,9 @@ class TrainConfig:
     label_smoothing: float = parameter(0.0, "share of a label spread over all", low=0, high=0.99)
     accumulate: int = parameter(1, "parts in which a batch is computed, for less memory", low=1)
     skip_nonfinite: int = parameter(0, "steps an epoch may lose to NaN before it stops", low=0)
-    amp: bool = parameter(False, "mixed precision; if not given, on CUDA only")
+    amp: str = parameter(
+        "auto", "mixed precision; auto: on CUDA only", choices=("auto", "true", "false")
+    )
     compile: bool = parameter(False, "let torch.compile fuse the step")
     seed: int = parameter(0, "of weights, order and augmentation", low=0, high=2**31 - 1)
     device: str = parameter("auto", "auto, cpu, cuda, cuda:1, mps, ...")
@@ -95,19 +111,35 @@ class TrainConfig:
         if profile == "auto":
             profile = "colab" if device.startswith("cuda") else "quick"
         defaults = profile_defaults(profile, given)
-        config = cls(**defaults | {"amp": device.startswith("cuda")} | given)
+        config = cls(**defaults | given)
         config = replace(config, profile=profile, device=device)
         check_combinations(config, given)
         return config
 
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Self:
+        """The configuration that a run's ``config.json`` holds, from whatever time it is."""
+        return cls(**complete_values(values))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What shapes the run, as JSON values; of a path only its name, for folders differ."""
+        values = {name: value for name, value in asdict(self).items() if name not in PLACES}
+        if self.data_path:
+            values["data_path"] = Path(self.data_path).name  # its content is checked on resuming
+        return values
+
     @property
     def name(self) -> str:
         """Folder of the run: readable, and a function of everything that shapes the result."""
-        shaping = asdict(self)
-        del shaping["runs_dir"], shaping["device"]
-        if self.data_path:
-            shaping["data_path"] = Path(self.data_path).name  # its content is checked on resuming
-        digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
+        values = self.values
+        hashed = {
+            f.name: values[f.name]
+            for f in fields(self)
+            if f.name in values and (f.name in FIRST_FIELDS or values[f.name] != f.default)
+        }
+        hashed["amp"] = AMP_IN_NAMES.get(self.amp, self.amp)
+        digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
         parts = [self.model.replace("/", "_")]
         parts += [self.tokens] if self.model.startswith("atresnet") else []
         parts += ["pretrained"] if self.pretrained else []
@@ -132,7 +164,6 @@ class TrainConfig:
         given = {name: getattr(self, name) for name in hanging}
         given["epochs"] = self.epochs
         usual = profile_defaults(self.profile, given)
-        usual["amp"] = self.device.startswith("cuda")
         values = {
             f.name: (getattr(self, f.name), usual.get(f.name, f.default)) for f in fields(self)
         }
@@ -147,9 +178,8 @@ class TrainConfig:
     def options(self) -> str:
         """The options that make this run again, of every command: ``-p model deit_t ...``."""
         words = {"model": self.model, "profile": self.profile} | self.changed
+        words |= {name: self.values[name] for name in words if name in self.values}
         words.pop("runs_dir", None)
-        if self.data_path:
-            words["data_path"] = Path(self.data_path).name
         return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in words.items())
 
     @property
@@ -166,6 +196,15 @@ class TrainConfig:
                 mark = "  <- set here" if f.name in self.changed else ""
                 lines.append(f"  {f.name:16}{'-' if value is None else value}{mark}")
         return "\n".join(lines)
+
+
+def complete_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a run's ``config.json``, with the defaults of parameters that came later."""
+    defaults = {f.name: f.default for f in fields(TrainConfig) if f.name not in PLACES}
+    amp = values.get("amp")
+    if isinstance(amp, bool):  # from before `auto`, which is what false stood for
+        values = values | {"amp": "true" if amp else "auto"}
+    return defaults | values
 
 
 def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:

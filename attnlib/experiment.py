@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attnlib.catalogue import MODELS, TRANSFORMERS
-from attnlib.config import TrainConfig
+from attnlib.config import TrainConfig, complete_values
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
 from attnlib.records.find import load_run
@@ -38,7 +38,7 @@ from attnlib.training.failures import (
     storage_faults,
 )
 from attnlib.training.loop import Epoch, Step, epoch_values, train
-from attnlib.training.state import Training, state_bytes
+from attnlib.training.state import Training, amp_dtype, state_bytes
 
 SAVE_SECONDS = 300.0  # between two states saved within an epoch
 
@@ -87,7 +87,7 @@ def fast_matmul(config: TrainConfig) -> Iterator[None]:
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
     if config.device.startswith("cuda"):
         torch.backends.cudnn.benchmark = True
-        if config.amp:
+        if amp_dtype(config) is not None:
             torch.set_float32_matmul_precision("high")
     try:
         yield
@@ -197,7 +197,8 @@ def resume(
                 f"{path} was begun on other data ({state.values['data'][:12]}..., now "
                 f"{data.sha256[:12]}...); choose another runs_dir, or remove that folder."
             )
-        check_same_config(state.values["config"], config_values(config), path)
+        theirs = complete_values(state.values["config"])
+        check_same_config(theirs, config_values(config), path)
         training.restore(state)
         times = Times(state.values["started"], state.values["wall_seconds"])
         progress = training.progress

@@ -95,6 +95,8 @@ def parse_value(f: "Field[Any]", hint: Any, value: Any) -> Any:
 def parse_choice(f: "Field[Any]", value: Any) -> str:
     """Read a text that must be one of the field's choices, or begin with its prefix."""
     choices, prefix = f.metadata["choices"], f.metadata["prefix"]
+    if str(value).lower() in ("true", "false"):  # True, where a notebook or papermill gives it
+        value = str(value).lower()
     if value in choices or (prefix and str(value).startswith(prefix)):
         return str(value)
     also = f", or {prefix}NAME" if prefix else ""

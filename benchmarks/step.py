@@ -187,7 +187,7 @@ def share_of_peak(flops: float, config: al.TrainConfig) -> float | None:
         return None
     name = torch.cuda.get_device_name(config.device)
     peaks = next((peak for known, peak in PEAKS.items() if known in name), None)
-    peak = peaks[0 if config.amp else 1] if peaks else 0.0
+    peak = peaks[0 if amp_dtype(config) else 1] if peaks else 0.0
     return flops / (peak * 1e12) if peak else None
 
 
@@ -196,7 +196,8 @@ def prepare(name: str, data: al.Dataset, options: argparse.Namespace) -> Bench:
     student, _, teacher = name.partition("+")
     config = al.TrainConfig(
         model=student, img_size=options.img_size, batch_size=options.batch_size, augment="thesis",
-        cutmix=1.0, ema=0.99996, label_smoothing=0.1, device=options.device, amp=options.amp,
+        cutmix=1.0, ema=0.99996, label_smoothing=0.1, device=options.device,
+        amp=str(options.amp).lower(),
         compile=options.compile,
     )  # fmt: skip
     torch.manual_seed(0)

@@ -14,6 +14,7 @@ import attnlib as al
 from attnlib import experiment
 from attnlib.records import finish
 from attnlib.records.run import RECORD, check_record, read_history
+from attnlib.training.checkpoint import load_state, save_state
 from attnlib.training.loop import Epoch, describe_seconds, train
 from attnlib.training.state import Training
 
@@ -296,5 +297,35 @@ def test_run_that_is_not_there_is_refused_with_those_that_are(tiny_run):
 
 
 def test_run_trains_on_each_device(tiny, tmp_path, device):
-    run = al.run_experiment(params(tiny, tmp_path, device=device, epochs=1, amp=device == "cuda"))
+    amp = "true" if device == "cuda" else "auto"
+    run = al.run_experiment(params(tiny, tmp_path, device=device, epochs=1, amp=amp))
     assert run.record["device"]["type"] == device
+
+
+@pytest.mark.parametrize(
+    ("amp", "precision"), [("auto", "float32"), ("false", "float32"), ("true", "bfloat16 autocast")]
+)
+def test_precision_is_resolved_on_the_machine_and_recorded_beside_what_was_asked(
+    tiny, tmp_path, amp, precision
+):
+    run = al.run_experiment(params(tiny, tmp_path, epochs=1, amp=amp))
+    assert run.record["precision"] == precision and run.config["amp"] == amp
+
+
+def test_a_state_from_before_later_parameters_goes_on(tiny, tmp_path):
+    """States of an older attnlib lack parameters that came later, and had a boolean ``amp``."""
+    config = params(tiny, tmp_path, epochs=2)
+
+    def stop(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        al.run_experiment(config, on_epoch=stop)
+    states = tmp_path / config.name / "state"
+    saved = load_state(states)
+    old = {k: v for k, v in saved.values["config"].items() if k != "skip_nonfinite"}
+    values = saved.values | {"config": old | {"amp": False}}
+    save_state(states, 1, 0, saved._replace(values=values))
+    notes = []
+    al.run_experiment(config, on_note=notes.append)
+    assert notes[0].startswith("resuming after epoch 1")

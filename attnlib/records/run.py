@@ -3,7 +3,7 @@
 import json
 import os
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -215,11 +215,7 @@ def cut_history(path: Path, epochs: int) -> None:
 
 def config_values(config: TrainConfig) -> dict[str, Any]:
     """What shapes a run, as JSON values; of the data path only the name, folders differ."""
-    values = asdict(config)
-    del values["runs_dir"], values["device"]
-    if config.data_path:
-        values["data_path"] = Path(config.data_path).name
-    return values
+    return config.values
 
 
 def write_config(path: Path, config: TrainConfig) -> None:

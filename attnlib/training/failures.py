@@ -38,7 +38,7 @@ class NonFiniteLossError(FloatingPointError):
             f"the loss or a gradient is not finite at step {report['step']} of {report['steps']} "
             f"in epoch {report['epoch']}, at a learning rate of {report['lr']:.3g}. First bad "
             f"layer: {report['first_bad_layer']}. Training images of that step: {samples}{more}. "
-            "The last saved state is from before it. A lower lr, a longer warm-up or amp=False "
+            "The last saved state is from before it. A lower lr, a longer warm-up or amp=false "
             "may help; skip_nonfinite=N leaves out up to N such steps of an epoch."
         )
         self.report = report

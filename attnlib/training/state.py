@@ -122,13 +122,23 @@ def is_convolutional(model: nn.Module) -> bool:
     return any(isinstance(m, nn.Conv2d) and id(m) not in patches for m in model.modules())
 
 
-def amp_dtype(config: TrainConfig) -> torch.dtype | None:
-    """Dtype of mixed precision: bfloat16 where the device computes it, else float16; None: off."""
-    if not config.amp:
+def resolve_precision(config: TrainConfig, device: str) -> torch.dtype | None:
+    """Dtype of mixed precision on ``device``: bfloat16 where it computes that, else float16.
+
+    None stands for float32 throughout, which is also what ``amp auto`` means away from CUDA.
+    """
+    is_cuda = device.startswith("cuda")
+    asked = str(config.amp).lower()
+    if asked == "false" or (asked == "auto" and not is_cuda):
         return None
-    if config.device.startswith("cuda") and not torch.cuda.is_bf16_supported(False):
+    if is_cuda and not torch.cuda.is_bf16_supported(False):
         return torch.float16
     return torch.bfloat16
+
+
+def amp_dtype(config: TrainConfig) -> torch.dtype | None:
+    """Dtype of mixed precision on the run's own device; None: off."""
+    return resolve_precision(config, config.device)
 
 
 def autocast(config: TrainConfig) -> torch.autocast:

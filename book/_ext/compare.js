@@ -1,6 +1,6 @@
 // Two runs side by side, and a reader's own record beside ours. Inlined by compare_runs.py.
 (() => {
-  const { runs, differences } = JSON.parse(document.getElementById('compare-data').textContent);
+  const { runs, differences, defaults } = JSON.parse(document.getElementById('compare-data').textContent);
   const SERIES = ['series-1', 'series-2']; // whole words: unused styles are cut
   const byId = (id) => document.getElementById(id);
   const make = (tag, attributes = {}, ...children) => {
@@ -146,6 +146,8 @@
     if (wrong) return `metrics.test_accuracy.${wrong[0]} is ${wrong[1]}, but must be ${wrong[4]}.`;
     return Number.isInteger(n) && n > 0 ? '' : `metrics.test_accuracy.n is ${n}, but must be a whole number of images, 1 or more.`;
   };
+  // An older config.json lacks later parameters and says true or false of amp: complete_values in attnlib/config.py.
+  const complete = (config) => ({ ...defaults, ...config, ...(typeof config.amp === 'boolean' && { amp: config.amp ? 'true' : 'auto' }) });
   // The name without its digest, as TrainConfig.name in attnlib/config.py makes it.
   const nameOf = (config) => [config.model.replaceAll('/', '_'), ...(config.model.startsWith('atresnet') ? [config.tokens] : []),
     ...(config.pretrained ? ['pretrained'] : []), ...((config.distillation ?? 'none') === 'none' ? [] : [config.distillation]),
@@ -186,13 +188,14 @@
   };
   const isOurs = (record, run) => record.name === run.name && record.finished === run.finished
     && String(record.git?.commit ?? 'None').slice(0, 12) === run.commit;
-  const judge = (record, config) => {
+  const judge = (record, pasted) => {
     const missing = lacks(record, RECORD);
     if (missing) return ['fault', `This is no finished run record: it lacks ${missing}, or holds something else there.`];
     const [own, fault] = [record.metrics.test_accuracy, outOfRange(record.metrics.test_accuracy)];
     if (fault) return ['fault', fault];
-    const unset = config && lacks(config, CONFIG);
+    const unset = pasted && lacks(pasted, CONFIG);
     if (unset) return ['fault', `This is no config.json of a run: it lacks ${unset}, or holds something else there.`];
+    const config = pasted && complete(pasted);
     const against = config && contradiction(record, config);
     if (against) return ['fault', `record.json and config.json contradict each other: ${against}.`];
     const [run, how, excuse] = match(record, config);

@@ -17,6 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from attnlib.compare.comparison import label_runs
 from attnlib.compare.reference_runs import right_of
+from attnlib.config import complete_values
 from attnlib.records.run import Run
 from attnlib.stats.intervals import paired_difference
 
@@ -58,7 +59,7 @@ def describe(run: Run, label: str) -> dict[str, Any]:
         "name": run.name,
         "title": run.title,
         "label": label,
-        "config": run.config,
+        "config": complete_values(run.config),
         "teacher": record["teacher"],
         "data": record["dataset"]["title"],
         "sha256": record["dataset"]["sha256"],
@@ -88,7 +89,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[float]]:
 def data_of(runs: Sequence[Run]) -> str:
     """The JSON that stands in the page."""
     described = [describe(run, label) for run, label in zip(runs, label_runs(runs), strict=True)]
-    content = {"runs": described, "differences": differences(runs)}
+    content = {"runs": described, "differences": differences(runs), "defaults": complete_values({})}
     return json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
 
 

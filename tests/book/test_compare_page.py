@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from browsing import console_faults, outside_requests, resize, wait
 
+from attnlib.config import complete_values
 from attnlib.records.find import list_runs
 from attnlib.stats.intervals import paired_difference
 
@@ -276,6 +277,7 @@ def test_page_does_not_scroll_sideways_at_360_pixels(page: Any):
 
 @pytest.mark.slow
 def test_no_kept_record_is_said_to_contradict_its_own_configuration(browser: Any, tmp_path: Path):
+    """Nor is the same run's, whose config.json is from a time with more parameters or fewer."""
     kept = list_runs(ROOT / "results")
     body = compare_runs.SKELETON + compare_runs.CHECK + compare_runs.script(kept)
     path = tmp_path / "page.html"
@@ -284,4 +286,9 @@ def test_no_kept_record_is_said_to_contradict_its_own_configuration(browser: Any
     for run in kept:
         assert paste(browser, run.record, run.config)[0] == "itself", run.name
         other = run.record | {"finished": "2026-02-02T00:00:00+00:00"}
-        assert paste(browser, other, run.config)[0] == "agrees", run.name
+        newer = complete_values(run.config)
+        older = {k: v for k, v in run.config.items() if k not in ("skip_nonfinite", "accumulate")}
+        for config in (run.config, newer, older, older | {"amp": False}):
+            assert paste(browser, other, config)[0] == "agrees", run.name
+        kind, said = paste(browser, other, newer | {"amp": "true"})
+        assert kind == "fault" and "settings differ from config.json in amp" in said

@@ -106,13 +106,13 @@ def test_reference_profile_wins_and_is_never_mixed_with_the_cpus(place: Path):
         write_reference_run(place / "results", 0.5, "resnet18", seed=seed)
     assert findings.find_result(place, "resnet18.test_accuracy").text == "50.0%"
     findings.read_runs.cache_clear()
-    write_reference_run(place / "results", 0.9, "resnet18", profile="reference", amp=True)
+    write_reference_run(place / "results", 0.9, "resnet18", profile="reference", amp="true")
     assert findings.find_result(place, "resnet18.test_accuracy").text == "90.0%"
     write_reference_run(place / "results", 0.7, "deit_t")
     findings.read_runs.cache_clear()
     assert findings.find_result(place, "deit_t.test_accuracy").text == "not run"
     assert findings.find_result(place, "resnet18 - deit_t").text == "not run"
-    write_reference_run(place / "results", 0.7, "deit_t", profile="reference", amp=True)
+    write_reference_run(place / "results", 0.7, "deit_t", profile="reference", amp="true")
     findings.read_runs.cache_clear()
     assert findings.find_result(place, "resnet18 - deit_t").text == "+20.0 points"
 
