@@ -67,6 +67,9 @@ class TrainConfig:
     data_path: str | None = parameter(None, "its file or folder; npz and folder need one")
     profile: str = parameter("auto", "a set of defaults", choices=("auto", *PROFILES))
     pretrained: bool = parameter(False, "start from ImageNet weights")
+    initial_checkpoint: str | None = parameter(
+        None, "start from the weights of a finished run, or of a .safetensors or .pth file"
+    )
     distillation: str = parameter("none", "of a teacher", choices=("none", "soft", "hard"))
     teacher: str | None = parameter(None, "a model (trained first, if it is not yet) or a run")
     temperature: float = parameter(1.0, "softening of soft distillation (thesis eq. 5.1)", above=0)
@@ -127,6 +130,8 @@ class TrainConfig:
         values = {name: value for name, value in asdict(self).items() if name not in PLACES}
         if self.data_path:
             values["data_path"] = Path(self.data_path).name  # its content is checked on resuming
+        if self.initial_checkpoint:  # and so is its
+            values["initial_checkpoint"] = checkpoint_name(self.initial_checkpoint)
         return values
 
     @property
@@ -143,6 +148,7 @@ class TrainConfig:
         parts = [self.model.replace("/", "_")]
         parts += [self.tokens] if self.model.startswith("atresnet") else []
         parts += ["pretrained"] if self.pretrained else []
+        parts += ["finetuned"] if self.initial_checkpoint else []
         parts += [self.distillation] if self.distillation != "none" else []
         return "-".join([*parts, self.dataset, self.profile, f"s{self.seed}", digest])
 
@@ -152,6 +158,10 @@ class TrainConfig:
         title = TITLES.get(self.model, self.model)
         title += f" ({self.tokens} tokens)" if self.model.startswith("atresnet") else ""
         title += ", from ImageNet weights" if self.pretrained else ""
+        if self.initial_checkpoint:
+            start = checkpoint_name(self.initial_checkpoint)
+            model = TITLES.get(start.split("-")[0])
+            title += f", from a trained {model}" if model else f", from {start}"
         if self.distillation != "none":
             model = str(self.teacher).split("-")[0]  # a run's name begins with its model's
             title += f", {self.distillation} distillation from {TITLES.get(model, self.teacher)}"
@@ -160,7 +170,7 @@ class TrainConfig:
     @property
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from what the profile gives."""
-        hanging = ("model", "distillation", "batch_size", "dataset")
+        hanging = ("model", "distillation", "batch_size", "dataset", "initial_checkpoint")
         given = {name: getattr(self, name) for name in hanging}
         given["epochs"] = self.epochs
         usual = profile_defaults(self.profile, given)
@@ -198,6 +208,14 @@ class TrainConfig:
         return "\n".join(lines)
 
 
+def checkpoint_name(checkpoint: str) -> str:
+    """What a name and a record say of a checkpoint: the run's name, or the file's."""
+    path = Path(checkpoint)
+    if path.name == "model.safetensors" and path.parent.name:
+        path = path.parent  # all runs' weights are called so
+    return path.resolve().name if path.is_dir() else path.name
+
+
 def complete_values(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a run's ``config.json``, with the defaults of parameters that came later."""
     defaults = {f.name: f.default for f in fields(TrainConfig) if f.name not in PLACES}
@@ -214,6 +232,8 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
         defaults["patch_size"] = SMALL_PATCH_SIZE
     if given.get("distillation", "none") != "none":
         defaults["teacher"] = "resnet18"
+    if given.get("initial_checkpoint") is not None:
+        defaults["pretrained"] = False
     if given.get("dataset", defaults["dataset"]) == "folder":
         defaults["input"] = "reference"  # its images differ in size
     defaults["lr"] *= given.get("batch_size", defaults["batch_size"]) / defaults["batch_size"]
@@ -254,6 +274,10 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
     if config.restarts >= config.epochs:
         faults.append(
             f"restarts: expected fewer than epochs ({config.epochs}); got {config.restarts}."
+        )
+    if config.initial_checkpoint is not None and config.pretrained:
+        faults.append(
+            "initial_checkpoint: pretrained true starts from ImageNet weights; give one of the two."
         )
     if config.distillation == "none" and config.teacher is not None:
         faults.append("teacher: has no use without distillation; set distillation soft or hard.")

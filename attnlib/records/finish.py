@@ -108,6 +108,8 @@ def finish(
         "started": times.started,
         "finished": now(),
     }
+    if training.initial_checkpoint:
+        record["initial_checkpoint"] = training.initial_checkpoint
     check_record(record)
     write_json(path / "record.json", record)
 

@@ -61,6 +61,11 @@ def save_state(folder: Path, epoch: int, step: int, state: State) -> None:
     _clean(folder)
 
 
+def has_state(folder: Path) -> bool:
+    """Whether a state was ever saved whole in ``folder``, readable or not."""
+    return any(folder.glob("epoch-*.json"))
+
+
 def load_state(folder: Path, *, clean: bool = True) -> State | None:
     """The newest state that is whole; None if none was ever saved.
 

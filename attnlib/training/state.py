@@ -38,9 +38,12 @@ class Training:
     first_fault: Tensor
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of what it started from
 
     @classmethod
-    def start(cls, model: nn.Module, config: TrainConfig) -> "Training":
+    def start(
+        cls, model: nn.Module, config: TrainConfig, initial_checkpoint: dict[str, str] | None = None
+    ) -> "Training":
         """Training of ``model``, which is on its device, before the first step."""
         if is_convolutional(model):
             model.to(memory_format=torch.channels_last)
@@ -53,6 +56,7 @@ class Training:
             total=torch.zeros((), device=config.device),
             faults=torch.zeros((), dtype=torch.int64, device=config.device),
             first_fault=torch.zeros((), dtype=torch.int64, device=config.device),
+            initial_checkpoint=initial_checkpoint,
         )
 
     def begin_epoch(self) -> None:
@@ -72,6 +76,8 @@ class Training:
             tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
         tensors |= {f"epoch.{name}": getattr(self, name) for name in SUMS}
         values = {**vars(self.progress), "scaler": self.scaler.state_dict()}
+        if self.initial_checkpoint:
+            values["initial_checkpoint"] = self.initial_checkpoint
         # Clones, since tied or viewed tensors can't be written; safetensors keeps no aliases.
         copies = {
             key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -98,6 +104,7 @@ class Training:
             getattr(self, name).copy_(value)
         values: dict[str, Any] = dict(state.values)
         self.scaler.load_state_dict(values["scaler"])
+        self.initial_checkpoint = values.get("initial_checkpoint")
         self.progress = Progress(**{name: values[name] for name in vars(self.progress)})
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:

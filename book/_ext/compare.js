@@ -150,7 +150,7 @@
   const complete = (config) => ({ ...defaults, ...config, ...(typeof config.amp === 'boolean' && { amp: config.amp ? 'true' : 'auto' }) });
   // The name without its digest, as TrainConfig.name in attnlib/config.py makes it.
   const nameOf = (config) => [config.model.replaceAll('/', '_'), ...(config.model.startsWith('atresnet') ? [config.tokens] : []),
-    ...(config.pretrained ? ['pretrained'] : []), ...((config.distillation ?? 'none') === 'none' ? [] : [config.distillation]),
+    ...(config.pretrained ? ['pretrained'] : []), ...(config.initial_checkpoint ? ['finetuned'] : []), ...((config.distillation ?? 'none') === 'none' ? [] : [config.distillation]),
     config.dataset, config.profile, `s${config.seed}`].join('-');
   const isSaid = (value, said) => (typeof value === 'number' ? Number(said) === value : plain(value).toLowerCase() === said.toLowerCase());
   const contradiction = (record, config) => {
