@@ -35,13 +35,13 @@ serve: book
 	$(BIN)/python book/serve.py _build/html $(if $(PORT),--port $(PORT))
 
 pdf: book
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/make_prints.py pdf
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/_tools/make_prints.py pdf
 
 epub: book
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/make_prints.py epub
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/_tools/make_prints.py epub
 
 archive: book
-	$(BIN)/python book/make_archive.py
+	$(BIN)/python book/_tools/make_archive.py
 
 plan: .venv/ready
 	$(SNAKEMAKE) book --dry-run --config profile=$(PROFILE)

@@ -20,8 +20,9 @@ CORE = [path for path in PACKAGE if path.split("/")[1] not in ANALYSIS | {"plott
 CORE += ["attnlib/explain/attribution.py", "attnlib/explain/feature_maps.py"]  # of a record's maps
 TEXTS = sorted(map(str, Path("attnlib").rglob("*.toml")))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
-BOOK += sorted(map(str, Path("book").glob("_*/*.*")))
-BOOK += sorted(map(str, Path("book").glob("figures/*.svg")))
+for files in ("_ext/attnbook/*.*", "_static/*.*", "figures/*.svg"):
+    BOOK += sorted(map(str, Path("book").glob(files)))
+STAMP = ["book/_tools/stamp.py", "book/_ext/attnbook/stamps.py"]
 # The notebooks beside train.ipynb, each a page of the book, and those that need no run.
 ANALYSES = ["data", "reference", "errors", "cost", "features", "attention", "human", "scoreboard"]
 ALONE = ["data", "cost", "human"]
@@ -120,7 +121,7 @@ wildcard_constraints:
 rule train:
     input:
         CORE,
-        "book/stamp.py",
+        STAMP,
         teacher_of,
         notebook="notebooks/train.ipynb",
     output:
@@ -132,7 +133,7 @@ rule train:
     threads: threads_of
     shell:
         "(papermill --no-progress-bar {input.notebook} {output} {params.options} < /dev/null"
-        " && python book/stamp.py --source {input.notebook} {output} {input} runs/{wildcards.name}/record.json)"
+        " && python book/_tools/stamp.py --source {input.notebook} {output} {input} runs/{wildcards.name}/record.json)"
         " > {log} 2>&1 || (tail -n 30 {log}; exit 1)"
 
 
@@ -156,7 +157,7 @@ rule analysis:
         PACKAGE,
         TEXTS,
         MEASUREMENTS,
-        "book/stamp.py",
+        STAMP,
         "notebooks/experiments.toml",
         lambda wildcards: [] if wildcards.notebook in ALONE else [*EXECUTED, *RECORDS],
         notebook="notebooks/{notebook}.ipynb",
@@ -169,7 +170,7 @@ rule analysis:
         "runs/{notebook}.log",
     shell:
         "(papermill --no-progress-bar {input.notebook} {output} {params.given} < /dev/null"
-        " && python book/stamp.py --source {input.notebook} {output} {input})"
+        " && python book/_tools/stamp.py --source {input.notebook} {output} {input})"
         " > {log} 2>&1 || (tail -n 30 {log}; exit 1)"
 
 
@@ -177,23 +178,24 @@ rule pages:
     input:
         EXECUTED,
         RECORDS,
-        "book/make_pages.py",
+        "book/_tools/make_pages.py",
+        "book/_tools/page_parts.py",
     output:
         "book/runs/index.md",
     shell:
-        "python book/make_pages.py --runs runs --results results --out book/runs"
+        "python book/_tools/make_pages.py --runs runs --results results --out book/runs"
         " && touch {output}"  # also where only a run's own page has changed
 
 
 rule measurements:
     input:
         MEASUREMENTS,
-        "book/make_measurements.py",
-        "book/make_pages.py",
+        "book/_tools/make_measurements.py",
+        "book/_tools/page_parts.py",
     output:
         "book/runs/measurements.md",
     shell:
-        "python book/make_measurements.py --out book/runs && touch {output}"
+        "python book/_tools/make_measurements.py --out book/runs && touch {output}"
 
 
 rule errata:
@@ -201,11 +203,12 @@ rule errata:
         PACKAGE,
         "attnlib/thesis/errata.toml",
         "attnlib/thesis/thesis.toml",
-        "book/make_errata.py",
+        "book/_tools/make_errata.py",
+        "book/_tools/page_parts.py",
     output:
         "book/runs/errata.md",
     shell:
-        "python book/make_errata.py --out book/runs"
+        "python book/_tools/make_errata.py --out book/runs"
 
 
 rule book:

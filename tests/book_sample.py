@@ -136,8 +136,15 @@ def write_executed(folder: Path, name: str, title: str) -> None:
     for path in (source, page):
         write_notebook(path, title)
     places = ["--source", f"notebooks/{name}.ipynb", str(page), "pyproject.toml"]
-    script = [sys.executable, str(ROOT / "book" / "stamp.py")]
-    subprocess.run([*script, *places], cwd=folder, check=True)
+    run_tool(folder, ROOT / "book" / "_tools" / "stamp.py", *places)
+
+
+def run_tool(folder: Path, script: Path, *arguments: str) -> None:
+    """Run a script of the book in ``folder``, with the packages of this checkout."""
+    packages = os.pathsep.join([str(ROOT), str(ROOT / "book" / "_ext")])
+    environment = {**os.environ, "PYTHONPATH": packages}
+    command = [sys.executable, str(script), *arguments]
+    subprocess.run(command, cwd=folder, check=True, env=environment)
 
 
 def copy_sources(folder: Path) -> None:
@@ -164,13 +171,11 @@ def copy_sources(folder: Path) -> None:
 
 def make_pages(folder: Path) -> None:
     """Write the pages of runs and of measurements of the copy in ``folder``."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for script, places in (
         ("make_pages.py", ["--runs", "runs", "--results", "results"]),
         ("make_measurements.py", ["--results", "results/measurements"]),
     ):
-        command = [sys.executable, str(folder / "book" / script), *places, "--out", "book/runs"]
-        subprocess.run(command, cwd=folder, check=True, env=environment)
+        run_tool(folder, folder / "book" / "_tools" / script, *places, "--out", "book/runs")
 
 
 def build(folder: Path) -> subprocess.CompletedProcess[str]:

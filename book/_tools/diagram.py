@@ -1,23 +1,15 @@
-"""Diagrams as code: boxes, sums and arrows, written as SVG in the page's colours.
+"""A diagram as code: boxes, sums and arrows, written as SVG in the page's colours.
 
-    python book/diagrams.py            write book/figures/NAME.svg from each book/figures/NAME.py
-    python book/diagrams.py --check    change nothing; name the files that differ and exit with 1
-
-A drawing is a module with a function ``draw() -> Diagram``. It is shown by ``{svg-figure}``, stands
-in the page itself and so follows light and dark. ``Diagram`` refuses text that leaves its box, or
-that would be smaller than 11 pixels on a phone 360 pixels wide.
+It is shown by ``{svg-figure}``, stands in the page itself and so follows light and dark.
+``Diagram`` refuses text that leaves its box, or that would be smaller than 11 pixels on a phone 360
+pixels wide.
 """
 
-import argparse
-import importlib.util
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
-from pathlib import Path
 
-FIGURES = Path(__file__).with_name("figures")
 PHONE = 320  # pixels that a page leaves for a figure on a phone 360 pixels wide
 SMALLEST = 11  # pixels of text there
 INK, FAINT = "var(--pst-color-text-base, currentColor)", "var(--pst-color-text-muted, #5a6270)"
@@ -193,36 +185,3 @@ class Diagram:
             f'{self.height:g}" style="max-width: {1.2 * self.width:g}px" '
             f'font-family="sans-serif">\n{body}\n</svg>\n'
         )
-
-
-def draw(path: Path) -> str:
-    """The SVG of the drawing in the module at ``path``."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.draw().svg()
-
-
-def differing(paths: Iterable[Path]) -> dict[Path, str]:
-    """What each drawing's file should hold, where it holds something else."""
-    drawn = {path.with_suffix(".svg"): draw(path) for path in paths}
-    return {p: svg for p, svg in drawn.items() if not p.is_file() or p.read_text() != svg}
-
-
-def main() -> None:
-    """Draw, or check."""
-    parser = argparse.ArgumentParser(description="Write the book's diagrams.")
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    sys.modules.setdefault("diagrams", sys.modules[__name__])  # what drawings import
-    changed = differing(sorted(FIGURES.glob("*.py")))
-    for path, svg in changed.items():
-        sys.stdout.write(f"{path.name}\n")
-        if not options.check:
-            path.write_text(svg, encoding="utf-8")
-    sys.exit(bool(changed) and options.check)
-
-
-if __name__ == "__main__":
-    main()

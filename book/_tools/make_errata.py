@@ -1,6 +1,6 @@
 """The page of the thesis's errors, written from ``attnlib/thesis/errata.toml``.
 
-    python book/make_errata.py --out book/runs
+    python book/_tools/make_errata.py --out book/runs
 
 Numbers in the text are computed when the page is written; none is typed here.
 """
@@ -9,10 +9,9 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from make_pages import ROOT, table, write
-
 from attnlib.thesis.counts import Values
 from attnlib.thesis.statements import Errata, Erratum, read_errata, read_thesis
+from page_parts import ROOT, table, write
 
 INTRO = """(errata)=
 # Errors of the thesis

@@ -1,6 +1,6 @@
 """One page for each measurement file, and a table of them all.
 
-    python book/make_measurements.py --results results/measurements --out book/runs
+    python book/_tools/make_measurements.py --results results/measurements --out book/runs
 
 The numbers in the text lead to their row here. The same files give the same bytes.
 """
@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from make_pages import ROOT, cell, command, commit_words, device_words, table, write
-
 from attnlib.records.measurements import Measurements, Row, read_measurements
+from page_parts import ROOT, cell, command, commit_words, device_words, table, write
 
 SHOWN = 250  # rows of a table; the file holds all
 TITLES = {

@@ -1,6 +1,6 @@
 """One page for each finished run, and a table of them all, written from run records.
 
-    python book/make_pages.py --runs runs --results results --out book/runs
+    python book/_tools/make_pages.py --runs runs --results results --out book/runs
 
 Every number and picture is read from a record; nothing is measured here. The same records give the
 same bytes, and a page that would not change is not touched, so the book rebuilds only what moved.
@@ -21,10 +21,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from attnlib.compare.comparison import label_runs
 from attnlib.records.find import list_runs
-from attnlib.records.provenance import threads_of
 from attnlib.records.run import Run
+from page_parts import ROOT, command, commit_words, device_words, table, write
 
-ROOT = Path(__file__).resolve().parents[1]
 # Drawn in these colours, then given the page's own, which differ in light and dark (custom.css).
 COLOURS = {
     "#010101": "var(--pst-color-text-base, currentColor)",
@@ -61,18 +60,6 @@ def percent(share: float) -> str:
 def interval(metric: Mapping[str, Any]) -> str:
     """An accuracy with its interval, as text."""
     return f"{percent(metric['value'])} [{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]"
-
-
-def cell(value: object) -> str:
-    """Text of one table cell."""
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str = "") -> str:
-    """A Markdown table; ``align`` has one letter a column, l or r."""
-    marks = [{"l": ":--", "r": "--:"}[letter] for letter in align or "l" * len(header)]
-    lines = [header, marks, *([cell(value) for value in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]], best: int, name: str) -> str:
@@ -132,17 +119,6 @@ def curve_words(history: Sequence[Mapping[str, Any]], best: int) -> tuple[str, s
         f"{percent(end['val_accuracy'])}."
     )
     return caption, " ".join(parts)
-
-
-def device_words(device: Mapping[str, Any]) -> str:
-    """What a run computed on."""
-    return f"{device['name']}, {threads_of(device)}"
-
-
-def commit_words(git: Mapping[str, Any]) -> str:
-    """The commit, and whether anything had changed since."""
-    changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
-    return f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
 
 
 def provenance(record: Mapping[str, Any]) -> str:
@@ -235,17 +211,6 @@ def assignments(line: str) -> str:
     )
 
 
-def command(line: str) -> str:
-    """Break a long command at its options, so that it can be read and still be copied."""
-    words = shlex.split(line)
-    lines, current = [], ""
-    for word in map(shlex.quote, words):
-        if word.startswith("-") and len(current) > 60:
-            lines, current = [*lines, current], "  "
-        current += word if not current.strip() else f" {word}"
-    return " \\\n".join([*lines, current])
-
-
 def index_page(runs: Mapping[str, Run]) -> str:
     """The table of all runs."""
     head = "(all-runs)=\n# All runs\n\n"
@@ -271,12 +236,6 @@ seed. Intervals that lie apart tell two rows apart; where they overlap, a paired
 images may still do so ({{doc}}`errors`).
 
 {table(header, rows, "lllrr")}"""
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text`` unless the file already holds it."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

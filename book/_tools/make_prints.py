@@ -1,4 +1,4 @@
-"""The whole book as one PDF or EPUB: `python book/make_prints.py pdf`, `... epub`.
+"""The whole book as one PDF or EPUB: `python book/_tools/make_prints.py pdf`, `... epub`.
 
 Both are built like the HTML, strictly and from the same sources. Chromium prints the PDF, with page
 numbers, bookmarks and working cross-references; `book/_static/print.css` says how.
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from tidy_epub import tidy
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STRICT = ["-W", "-n", "--keep-going"]
 # Of the one page that Sphinx makes, in which every chapter is a section of the first: chapters side
 # by side again, each from its own h1, a title page and the list of chapters before them.

@@ -1,15 +1,12 @@
-"""Stamp an executed notebook with what its outputs follow from, and tell later what has changed.
+"""Stamp an executed notebook with what its outputs follow from, so that changes can be told later.
 
-    python book/stamp.py --source notebooks/NAME.ipynb EXECUTED.ipynb INPUT ...
+    python book/_tools/stamp.py --source notebooks/NAME.ipynb EXECUTED.ipynb INPUT ...
 
 The stamp holds hashes of the notebook's cells, its outputs, its parameters and every input that
-the pipeline names: attnlib's source, records, measurements, and the embedded data set. It stands in
-the notebook's metadata; ``_ext/fresh.py`` reads it when the book is built. No torch is needed.
+the pipeline names: attnlib's source, records, measurements, and the embedded data set.
 """
 
 import argparse
-import hashlib
-import importlib.util
 import json
 import platform
 import re
@@ -17,44 +14,16 @@ import shutil
 import subprocess
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
-KEY = "attnlib_stamp"
-DIGITS = "scikit-learn's digits"  # the data set of every notebook's defaults
-Notebook = dict[str, Any]
-
-
-def digest(content: bytes) -> str:
-    """SHA-256, as much of it as a reader would compare."""
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def digest_json(value: Any) -> str:
-    """Hash of a JSON value."""
-    return digest(json.dumps(value, sort_keys=True).encode())
-
-
-def digest_cells(notebook: Notebook) -> str:
-    """Hash of the sources of all cells but the one where papermill puts parameters."""
-    cells = [
-        (cell["cell_type"], "".join(cell["source"]))
-        for cell in notebook["cells"]
-        if "injected-parameters" not in cell["metadata"].get("tags", [])
-    ]
-    return digest_json(cells)
-
-
-def digest_outputs(notebook: Notebook) -> str:
-    """Hash of what the cells have put out."""
-    return digest_json([cell["outputs"] for cell in notebook["cells"] if "outputs" in cell])
-
-
-def digest_digits() -> str:
-    """Hash of the file of the embedded data set."""
-    package = importlib.util.find_spec("sklearn")
-    assert package is not None and package.origin is not None
-    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    return digest(file.read_bytes())
+from attnbook.stamps import (
+    DIGITS,
+    KEY,
+    Notebook,
+    digest,
+    digest_cells,
+    digest_digits,
+    digest_outputs,
+)
 
 
 def device() -> str:
@@ -106,31 +75,6 @@ def make_stamp(executed: Notebook, source: str, inputs: Collection[str], root: P
         "data of records": datasets_of(inputs, root),
         "device": device(),
     }
-
-
-def changes(executed: Notebook, root: Path) -> list[str]:
-    """What is not as it was when the notebook was executed; nothing if it is fresh."""
-    stamp = executed["metadata"].get(KEY)
-    if stamp is None:
-        return ["the notebook has no stamp"]
-    source = root / stamp["source"]
-    if not source.exists():
-        return [f"{stamp['source']} is gone"]
-    original = json.loads(source.read_text(encoding="utf-8"))
-    papermill = executed["metadata"].get("papermill", {})
-    found = []
-    if not stamp["cells"] == digest_cells(original) == digest_cells(executed):
-        found.append(stamp["source"])
-    if stamp["outputs"] != digest_outputs(executed):
-        found.append("the outputs were edited")
-    if stamp["parameters"] != papermill.get("parameters", {}):
-        found.append("the parameters")
-    for path, before in stamp["inputs"].items():
-        if not (root / path).exists() or digest((root / path).read_bytes()) != before:
-            found.append(path)
-    if stamp["data"] != {DIGITS: digest_digits()}:
-        found.append(DIGITS)
-    return found
 
 
 def main() -> None:

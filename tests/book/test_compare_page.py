@@ -1,7 +1,6 @@
 """The page that compares runs does so in the reader's browser, and judges a pasted record."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import pytest
 from browsing import console_faults, outside_requests, resize, wait
 
 from attnlib.config import complete_values
+from attnbook import compare_runs
 from attnlib.records.find import list_runs
 from attnlib.stats.intervals import paired_difference
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import compare_runs  # noqa: E402
 
 LABELS = np.arange(400) % 3
 FIRST, SECOND = "deit_t-digits-quick-s0-01234567", "resnet18-digits-quick-s0-89abcdef"

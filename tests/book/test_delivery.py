@@ -1,33 +1,22 @@
-"""How the book reaches readers: served, as an archive with checksums, by the workflows."""
+"""How the book reaches readers: as an archive with checksums, in print, by the workflows."""
 
 import hashlib
-import importlib.util
 import re
-import sys
-import threading
-import urllib.request
+import subprocess
 import zipfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+import tidy_epub
+from make_archive import make_archive
+from make_prints import once, without_buttons
+
 ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-
-
-sys.path.insert(0, str(ROOT / "book"))
-import tidy_epub  # noqa: E402
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
@@ -78,13 +67,28 @@ def test_every_documented_target_of_make_exists():
         assert {"book", "test", "serve", "pdf", "epub"} <= named <= targets, name
 
 
+def test_every_script_of_the_book_that_is_named_is_there():
+    named = {}
+    for path in (ROOT / "Makefile", ROOT / "Snakefile", ROOT / "README.md", *BOOK.rglob("*.*")):
+        if path.suffix in ("", ".md", ".py", ".yml") and "runs" not in path.relative_to(ROOT).parts:
+            for script in re.findall(r"book/[\w/]+\.py\b", path.read_text(encoding="utf-8")):
+                named.setdefault(script, []).append(path.name)
+    assert {"book/_tools/make_pages.py", "book/_tools/stamp.py"} <= set(named)
+    assert {script: where for script, where in named.items() if not (ROOT / script).exists()} == {}
+
+
+def test_sphinx_reads_neither_extensions_nor_scripts():
+    python = {path.relative_to(BOOK).parts[0] for path in BOOK.rglob("*.py")}
+    assert python - {"runs"} == {"_ext", "_tools"}
+    assert python <= {*read(ROOT / "_config.yml")["exclude_patterns"], "runs"}
+
+
 def test_archive_holds_the_pages_and_its_checksums_hold(tmp_path: Path):
     (tmp_path / "html" / "runs").mkdir(parents=True)
     (tmp_path / "html" / "intro.html").write_text("<h1>Introduction</h1>")
     (tmp_path / "html" / "runs" / "train.html").write_text("<h1>Train</h1>")
     (tmp_path / "pdf").mkdir()
     (tmp_path / "pdf" / "attnlib.pdf").write_bytes(b"%PDF-")
-    make_archive = load("make_archive").make_archive
     out = make_archive(tmp_path)
     with zipfile.ZipFile(out / "attnlib-html.zip") as archive:
         assert sorted(archive.namelist()) == ["attnlib/intro.html", "attnlib/runs/train.html"]
@@ -96,24 +100,15 @@ def test_archive_holds_the_pages_and_its_checksums_hold(tmp_path: Path):
     assert (make_archive(tmp_path) / "SHA256SUMS").read_text().splitlines() == lines
 
 
-def test_served_book_is_the_built_one_even_where_the_port_is_taken(tmp_path: Path):
-    (tmp_path / "index.html").write_text("the book")
-    serve = load("serve").serve
-    first = serve(tmp_path, 0)
-    second = serve(tmp_path, first.server_port)
-    assert second.server_port != first.server_port
-    threading.Thread(target=second.serve_forever, daemon=True).start()
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"http://127.0.0.1:{second.server_port}/") as answer:
-        assert answer.read() == b"the book"
-    second.shutdown()
-    for server in (first, second):
-        server.server_close()
+def test_book_is_served_to_this_machine_alone():
+    rules = subprocess.run(["make", "--dry-run", "serve"], cwd=ROOT, capture_output=True, text=True)
+    served = [line for line in rules.stdout.splitlines() if "http.server" in line]
+    assert served and "--bind 127.0.0.1 --directory _build/html 8000" in served[0]
 
 
 def test_epub_configuration_is_the_books_own_but_for_the_buttons():
     config = read(ROOT / "_config.yml")
-    epub = load("make_prints").without_buttons(config)
+    epub = without_buttons(config)
     assert "launch_buttons" not in epub and "launch_buttons" in config
     assert epub["title"] == config["title"]
     assert epub["sphinx"]["config"]["extensions"] == config["sphinx"]["config"]["extensions"]
@@ -122,7 +117,6 @@ def test_epub_configuration_is_the_books_own_but_for_the_buttons():
 
 
 def test_bookmarks_say_a_heading_once_and_the_file_keeps_its_length():
-    once = load("make_prints").once
     pdf = b"<</Title (Attention (a)>> <</Title (HeadsHeads)>> <</Title (no no)>>"
     assert once(pdf) == b"<</Title (Attention (a)>> <</Title (Heads     )>> <</Title (no no)>>"
     assert once(b"/Title (DeiT-T, hardDeiT-T, hard, digits)") == (

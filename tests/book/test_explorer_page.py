@@ -2,7 +2,6 @@
 
 import base64
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ from browsing import NARROW, console_faults, resize
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from attnbook import explorer
+
 BOOK = Path(__file__).resolve().parents[2] / "book"
-sys.path.insert(0, str(BOOK / "_ext"))
-import explorer  # noqa: E402
 
 LAYERS, HEADS, PREFIX, SIDE = 12, 3, 2, 14  # a DeiT-T of 224 pixels
 TOKENS = PREFIX + SIDE**2
@@ -57,7 +56,7 @@ def page(arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
         "cam_grid": [7, 7],
     }
     style = (BOOK / "_static" / "explorer.css").read_text(encoding="utf-8")
-    script = (BOOK / "_ext" / "explorer.js").read_text(encoding="utf-8")
+    script = (BOOK / "_ext" / "attnbook" / "explorer.js").read_text(encoding="utf-8")
     path = tmp_path_factory.mktemp("explorer") / "page.html"
     path.write_text(
         "<!doctype html><html lang=en><meta charset=utf-8><title>t</title>"

@@ -1,22 +1,31 @@
 """The book's extensions: pictures must be described, pages load only what they use."""
 
-import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import access  # noqa: E402
-import alt  # noqa: E402
-import lean  # noqa: E402
+import attnbook
+from attnbook import access, alt, lean
 
+ROOT = Path(__file__).resolve().parents[1]
+
+EXTENSIONS = ROOT / "book" / "_ext" / "attnbook"
 GOOD = "Two curves; the one of ResNet-18 rises faster"
+
+
+def test_every_extension_is_registered_by_the_package_and_the_book_names_the_package_alone():
+    written = {p.stem for p in EXTENSIONS.glob("*.py") if "\ndef setup(" in p.read_text("utf-8")}
+    assert sorted(attnbook.PARTS) == sorted(written - {"__init__"})
+    sphinx = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]
+    assert sphinx["local_extensions"] == {"attnbook": "book/_ext"}
+    assert sphinx["config"]["extensions"].count("attnbook") == 1
+    assert not written & set(sphinx["config"]["extensions"])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +74,7 @@ def build(folder: Path, text: str) -> str:
     (folder / "curves.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
     (folder / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
-        "extensions = ['myst_parser', 'alt']\n"
+        "extensions = ['myst_parser', 'attnbook.alt']\n"
     )
     with docutils_namespace():
         log = folder / "warnings.txt"

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import book_sample
 import nbformat
 import pytest
 
+import stamp
+from attnbook import fresh, reproduce_this, stamps
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
-import fresh  # noqa: E402
-import reproduce_this  # noqa: E402
-import stamp  # noqa: E402
 
 RECORD = '{"dataset": {"title": "Some photographs", "sha256": "0123456789abcdef01"}}'
 
@@ -39,7 +37,7 @@ def executed(tmp_path: Path) -> Path:
     }  # fmt: skip
     cell = next(c for c in notebook["cells"] if c["metadata"].get("mystnb"))
     cell["metadata"]["papermill"] = {"duration": 0.43}
-    notebook["metadata"][stamp.KEY] = stamp.make_stamp(
+    notebook["metadata"][stamps.KEY] = stamp.make_stamp(
         notebook, "notebooks/train.ipynb", inputs, tmp_path
     )
     page.write_text(json.dumps(notebook))
@@ -51,7 +49,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def changed(root: Path) -> list[str]:
-    return stamp.changes(read(root / "book" / "runs" / "train.ipynb"), root)
+    return stamps.changes(read(root / "book" / "runs" / "train.ipynb"), root)
 
 
 def test_page_is_fresh_after_it_was_executed(executed: Path):
@@ -98,13 +96,13 @@ def test_outputs_parameters_and_data_are_held_to_the_stamp(
     page.write_text(json.dumps(notebook))
     assert changed(executed) == ["the parameters"]
     page.write_text(before)
-    monkeypatch.setattr(stamp, "digest_digits", lambda: "0" * 16)
-    assert changed(executed) == [stamp.DIGITS]
+    monkeypatch.setattr(stamps, "digest_digits", lambda: "0" * 16)
+    assert changed(executed) == [stamps.DIGITS]
 
 
 def test_page_without_a_stamp_is_stale(executed: Path):
     notebook = read(executed / "notebooks" / "train.ipynb")
-    assert stamp.changes(notebook, executed) == ["the notebook has no stamp"]
+    assert stamps.changes(notebook, executed) == ["the notebook has no stamp"]
 
 
 def test_other_code_than_was_executed_gets_no_stamp(executed: Path):
@@ -116,7 +114,7 @@ def test_other_code_than_was_executed_gets_no_stamp(executed: Path):
 
 def test_figure_names_its_command_time_device_and_notebook(executed: Path):
     notebook = read(executed / "book" / "runs" / "train.ipynb")
-    notebook["metadata"][stamp.KEY]["device"] = "a <fast> device"
+    notebook["metadata"][stamps.KEY]["device"] = "a <fast> device"
     html = reproduce_this.details(notebook, "fig-train", "notebooks/train.ipynb", "https://colab/x")
     assert html.startswith('<details class="reproduce-this"><summary>')  # closed, opens by keyboard
     assert "papermill notebooks/train.ipynb OUT.ipynb -p model deit_t" in html

@@ -1,7 +1,6 @@
 """How formulas stand in a page: with their own letters, spaces and marks, on every device."""
 
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from docutils.utils import new_document
 from fontTools.ttLib import TTFont
 from PIL import Image
 
+from attnbook import math_font
+from attnbook.mathml import Unbroken, to_mathml
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import math_font  # noqa: E402
-from mathml import Unbroken, to_mathml  # noqa: E402
 
 FORMULA = to_mathml(r"d = \sqrt{\frac{a + \gamma}{2}}", "block")
 

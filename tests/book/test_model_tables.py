@@ -1,17 +1,15 @@
 """Tables read off the models: they agree with what the thesis prints and with themselves."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
+from attnbook import model_tables
 from attnlib.augmentation.randaugment import OPERATIONS
 from attnlib.config import PROFILES
 from attnlib.thesis.statements import read_thesis
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import model_tables  # noqa: E402
 
 STATED = read_thesis().statements
 

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ import pytest
 from browsing import NARROW, WIDE, resize, wait
 from sphinx.application import Sphinx
 
+from attnbook import findings
+from attnbook.typed_numbers import typed_in
 from attnlib.config import TrainConfig
 from attnlib.records.run import config_values
 from attnlib.stats.intervals import mean_interval, paired_difference
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import findings  # noqa: E402
-from typed_numbers import typed_in  # noqa: E402
 
 LABELS = np.arange(400) % 3
 
@@ -273,7 +271,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     warned = io.StringIO()
     app = Sphinx(
         str(source), None, str(root / "out"), str(root / "doctrees"), "html",
-        {"extensions": ["myst_parser", "sphinxcontrib.bibtex", "provenance", "typed_numbers"],
+        {"extensions": ["myst_parser", "sphinxcontrib.bibtex", "attnbook.provenance",
+                        "attnbook.typed_numbers"],
          "root_doc": "intro", "bibtex_bibfiles": ["x.bib"], "html_theme": "basic",
          "myst_enable_extensions": ["dollarmath"]},
         status=None, warning=warned,

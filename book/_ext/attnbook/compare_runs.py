@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from findings import read_runs
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from attnbook.findings import read_runs
 from attnlib.compare.comparison import label_runs
 from attnlib.compare.reference_runs import right_of
 from attnlib.config import complete_values

@@ -1,11 +1,10 @@
 """At the top of each executed page: whether its outputs match the code, data and records of now.
 
-A page whose stamp (``book/stamp.py``) no longer holds names what has changed and is a warning, and
-so fails the strict build; `make book` executes such a notebook again.
+A page whose stamp (``book/_tools/stamp.py``) no longer holds names what has changed. That is a
+warning and fails the strict build; `make book` executes such a notebook again.
 """
 
 import json
-import sys
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-import stamp
+from attnbook import stamps
 
 logger = logging.getLogger(__name__)
 FRESH, STALE = "Outputs match this code", "Stale: not what this code would show"
@@ -24,7 +22,7 @@ FRESH, STALE = "Outputs match this code", "Stale: not what this code would show"
 
 def rows_of(notebook: dict[str, Any]) -> list[tuple[str, str]]:
     """What was executed, when, on what and from what, a fact a row."""
-    known, papermill = notebook["metadata"][stamp.KEY], notebook["metadata"].get("papermill", {})
+    known, papermill = notebook["metadata"][stamps.KEY], notebook["metadata"].get("papermill", {})
     package = {p: h for p, h in known["inputs"].items() if p.startswith("attnlib/")}
     records = {p: h for p, h in known["inputs"].items() if p.endswith("record.json")}
     others = {p: h for p, h in known["inputs"].items() if p not in package | records}
@@ -35,19 +33,19 @@ def rows_of(notebook: dict[str, Any]) -> list[tuple[str, str]]:
         ("Device", known["device"]),
         ("Parameters", given or "the notebook's defaults"),
         ("Cells", f"{known['source']}, {known['cells']}"),
-        ("Source of attnlib", f"{len(package)} files, {stamp.digest_json(package)}"),
+        ("Source of attnlib", f"{len(package)} files, {stamps.digest_json(package)}"),
         ("Data", "; ".join(f"{name}, {value}" for name, value in data.items())),
     ]
     if records:
-        rows.append(("Run records", f"{len(records)}, {stamp.digest_json(records)}"))
+        rows.append(("Run records", f"{len(records)}, {stamps.digest_json(records)}"))
     if others:
-        rows.append(("Other files", f"{len(others)}, {stamp.digest_json(others)}"))
+        rows.append(("Other files", f"{len(others)}, {stamps.digest_json(others)}"))
     return rows
 
 
 def mark(notebook: dict[str, Any], changed: list[str]) -> str:
     """The mark in HTML, with its details behind it."""
-    rows = rows_of(notebook) if stamp.KEY in notebook["metadata"] else []
+    rows = rows_of(notebook) if stamps.KEY in notebook["metadata"] else []
     rows = [("Changed since", ", ".join(changed))] * bool(changed) + rows
     body = "".join(f"<dt>{escape(term)}</dt><dd>{escape(fact)}</dd>" for term, fact in rows)
     kind, words = ("stale", STALE) if changed else ("fresh", FRESH)
@@ -69,7 +67,7 @@ class MarkFreshness(SphinxTransform):
             return
         notebook = json.loads(path.read_text(encoding="utf-8"))
         root = Path(self.env.srcdir).parent
-        changed = stamp.changes(notebook, root)
+        changed = stamps.changes(notebook, root)
         if changed:
             message = "stale: outputs do not follow from what is here; changed: %s. make book"
             logger.warning(message, ", ".join(changed), location=self.env.docname, type="fresh")

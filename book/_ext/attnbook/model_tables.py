@@ -15,7 +15,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-ATTNLIB = Path(__file__).resolve().parents[2] / "attnlib"
+ATTNLIB = Path(__file__).resolve().parents[3] / "attnlib"
 FLOORS = ("", "stats", "models", "augmentation", "data", "training", "records",
           "explain", "compare", "cost", "human", "thesis", "explorer")  # fmt: skip
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"

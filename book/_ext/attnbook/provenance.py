@@ -16,13 +16,14 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-import findings
 from docutils import nodes
-from findings import Finding
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 from sphinx.writers.html5 import HTML5Translator
+
+from attnbook import findings
+from attnbook.findings import Finding
 
 logger = logging.getLogger(__name__)
 Finder = Callable[[Path, str], Finding]

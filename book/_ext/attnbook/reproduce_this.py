@@ -1,12 +1,11 @@
 """``Reproduce this`` under each figure of an executed page: command, time, device and Colab.
 
 Collapsed until asked for, by mouse, touch or keyboard: a plain <details>. Everything in it is read
-from the executed notebook: papermill's times and parameters, and the stamp of ``book/stamp.py``.
+from the executed notebook: papermill's times and parameters, and the notebook's stamp.
 """
 
 import json
 import shlex
-import sys
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -16,8 +15,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-import stamp
+from attnbook.stamps import KEY
 
 
 def seconds(duration: float | None) -> str:
@@ -55,7 +53,7 @@ def details(
 ) -> str:
     """The box in HTML."""
     papermill = notebook["metadata"].get("papermill", {})
-    known = notebook["metadata"].get(stamp.KEY, {})
+    known = notebook["metadata"].get(KEY, {})
     parameters = papermill.get("parameters", {})
     own = cell_of(notebook, figure)["metadata"].get("papermill", {}).get("duration")
     took = f"The whole notebook took {seconds(papermill.get('duration'))}"

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator
 
 from docutils import nodes
-from provenance import cited, number
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
+
+from attnbook.provenance import cited, number
 
 logger = logging.getLogger(__name__)
 NUMERAL = r"(?<![\w.,])[+\u2212-]?\d+(?:[.,]\d+)*"

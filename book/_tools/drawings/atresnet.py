@@ -1,6 +1,6 @@
 """The AtResNet of chapter 6: a class token reads each of four stages, in one of two ways."""
 
-from diagrams import Diagram
+from diagram import Diagram
 
 STAGES = (("conv2_x", "64 maps, 56 by 56"), ("conv3_x", "128 maps, 28 by 28"),
           ("conv4_x", "256 maps, 14 by 14"), ("conv5_x", "512 maps, 7 by 7"))  # fmt: skip

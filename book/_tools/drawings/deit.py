@@ -1,6 +1,6 @@
 """Figure 5.1: DeiT, with both tokens, both heads and the teacher."""
 
-from diagrams import Diagram
+from diagram import Diagram
 
 
 def draw() -> Diagram:

@@ -4,9 +4,9 @@ import json
 import math
 from pathlib import Path
 
-from diagrams import Diagram
+from diagram import Diagram
 
-KEPT = Path(__file__).parents[2] / "results" / "measurements" / "scaling-cpu.json"
+KEPT = Path(__file__).resolve().parents[3] / "results" / "measurements" / "scaling-cpu.json"
 LEFT, RIGHT, TOP, BOTTOM = 62, 318, 26, 292  # of the panel
 TOKENS, SECONDS = (50, 4000), (4e-5, 0.5)
 SERIES = {  # layer: label, where it stands, colour, dashed

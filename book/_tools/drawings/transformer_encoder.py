@@ -1,6 +1,6 @@
 """Figure 2.1: the encoder of the original Transformer, which normalises after each sum."""
 
-from diagrams import Diagram
+from diagram import Diagram
 
 
 def draw() -> Diagram:

@@ -1,6 +1,6 @@
 """Figure 4.1: ViT, from the image to the classes."""
 
-from diagrams import Diagram
+from diagram import Diagram
 
 
 def draw() -> Diagram:
