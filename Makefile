@@ -1,6 +1,7 @@
 # make book: train the thesis's five rows small, execute the notebooks, build the book
 # make test: lint, types, the book, and all tests
-# make serve: open the book in a browser; make pdf, make epub: the whole book in one file
+# make serve: the book at http://127.0.0.1:8000/, or at another PORT=
+# make pdf, make epub: the whole book in one file
 # make archive: what a release carries, with checksums
 # make reference DATA=cifar10-jpeg.npz: the reference runs that results/ lacks; hours, resumable
 # Set-up is part of both: the first call makes .venv and installs what constraints.txt pins.
@@ -8,6 +9,7 @@
 PYTHON ?= python3
 CORES ?= all
 PROFILE ?= quick
+PORT ?= 8000
 BIN := .venv/bin
 # Waiting threads sleep instead of spinning: where something else holds one of two cores, spinning
 # made a ResNet-18 step sixteen times slower (9.7 against 156 images a second).
@@ -32,7 +34,7 @@ book: .venv/ready
 	@echo "Open in a browser: file://$(CURDIR)/_build/html/index.html"
 
 serve: book
-	$(BIN)/python book/serve.py _build/html $(if $(PORT),--port $(PORT))
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 pdf: book
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/_tools/make_prints.py pdf
