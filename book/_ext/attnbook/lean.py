@@ -6,14 +6,18 @@ rules whose classes some page or script names, the icons that the remaining rule
 index on the search page. The first page must stay under 500 kB; a test weighs it.
 """
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
+import tinycss2
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 from sphinx.application import Sphinx
+from tinycss2.ast import LiteralToken, Node
 
+GROUPS = {"media", "supports", "layer", "container"}  # rules around other rules
 ICON_SCRIPT = re.compile(
     r'\s*<script\b[^>]*src="[^"]*_static/scripts/fontawesome\.js[^>]*></script>'
 )
@@ -28,76 +32,46 @@ ESCAPED_CODE = re.compile(r"\\([0-9a-f]{4,5})\b")
 FONTS = "_static/vendor/fontawesome/webfonts"
 
 
-def rules(css: str) -> Iterator[tuple[str, str | None]]:
-    """The parts of a style sheet: (prelude, block), or (statement, None) without braces."""
-    position, end = 0, len(css)
-    while position < end:
-        stop = re.compile(r"""["'{;]""")
-        at = position
-        while (found := stop.search(css, at)) and found[0] in "\"'":
-            at = close_string(css, found.start())
-        if not found:
-            yield css[position:], None
-            return
-        if found[0] == ";":
-            yield css[position : found.end()], None
-            position = found.end()
-            continue
-        close = close_brace(css, found.start())
-        yield css[position : found.start()], css[found.end() : close]
-        position = close + 1
+def is_used(selector: Sequence[Node], words: set[str]) -> bool:
+    """Whether each class that an element must have is named somewhere.
+
+    What stands in brackets need not be there: ``:not()`` excludes, of ``:is()`` one suffices, an
+    attribute's value is no class.
+    """
+    names = [
+        name.value
+        for dot, name in itertools.pairwise(selector)
+        if dot == "." and name.type == "ident"
+    ]
+    return words.issuperset(names)
 
 
-def close_string(css: str, start: int) -> int:
-    """The place after the string that opens at ``start``."""
-    at = start + 1
-    while css[at] != css[start]:
-        at += 2 if css[at] == "\\" else 1
-    return at + 1
+def used_selectors(prelude: Sequence[Node], words: set[str]) -> list[Node]:
+    """The selectors of a rule that an element may match, with the commas between them."""
+    parts = [
+        list(part)
+        for is_comma, part in itertools.groupby(prelude, lambda token: token == ",")
+        if not is_comma
+    ]
+    used = [part for part in parts if is_used(part, words)]
+    comma = LiteralToken(0, 0, ",")
+    return [token for part in used for token in (comma, *part)][1:]
 
 
-def close_brace(css: str, start: int) -> int:
-    """The place of the brace that closes the one at ``start``."""
-    depth, at, mark = 0, start, re.compile(r"""["'{}]""")
-    while found := mark.search(css, at):
-        at = close_string(css, found.start()) if found[0] in "\"'" else found.end()
-        depth += {"{": 1, "}": -1}.get(found[0], 0)
-        if depth == 0:
-            return found.start()
-    raise ValueError(f"no brace closes {css[start : start + 60]!r}")
-
-
-def selectors(prelude: str) -> list[str]:
-    """The selectors of a rule; a comma in brackets or a string parts none."""
-    parts = re.split(r""",(?![^()]*\))(?![^\[\]]*\])""", prelude)
-    return [part for part in parts if part.strip()]
-
-
-def is_used(selector: str, words: set[str]) -> bool:
-    """Whether every class that must be there is named somewhere; what stands in :not() need not."""
-    selector = re.sub(r":not\([^)]*\)", "", selector)
-    grouped = re.search(r":(?:is|where|has)\(", selector)
-    if grouped:  # one of several suffices: not worth parsing
-        return True
-    names = re.findall(r"\.(-?[A-Za-z_](?:[\w-]|\\.)*)", re.sub(r"\[[^\]]*\]", "", selector))
-    return all(name.replace("\\", "") in words for name in names)
-
-
-def used_rules(css: str, words: set[str]) -> str:
+def used_rules(css: str | Sequence[Node], words: set[str]) -> str:
     """The style sheet without comments and without rules that no element can match."""
-    css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     kept = []
-    for prelude, block in rules(css):
-        head = prelude.strip()
-        if block is None:
-            kept.append(head)
-        elif head.startswith(("@media", "@supports", "@layer", "@container")):
-            if inner := used_rules(block, words):
-                kept.append(f"{head}{{{inner}}}")
-        elif head.startswith("@"):
-            kept.append(f"{head}{{{block.strip()}}}")
-        elif used := [s for s in selectors(prelude) if is_used(s, words)]:
-            kept.append(f"{','.join(used).strip()}{{{block.strip()}}}")
+    for rule in tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True):
+        is_group = rule.type == "at-rule" and rule.lower_at_keyword in GROUPS
+        if rule.type == "qualified-rule":
+            rule.prelude = used_selectors(rule.prelude, words)
+            if rule.prelude:
+                kept.append(rule.serialize())
+        elif is_group and rule.content is not None:
+            if inner := used_rules(rule.content, words):
+                kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}")
+        elif rule.type == "at-rule":
+            kept.append(rule.serialize())
     return "".join(kept)
 
 
@@ -145,8 +119,8 @@ def slim(app: Sphinx, error: Exception | None) -> None:
         if "\ue000" <= c <= "\uf8ff"
     }
     for path in static.rglob("*.css"):
-        css = used_rules(path.read_text(encoding="utf-8"), words)
-        css = FONT_SOURCES.sub(r'url(\1.woff) format("woff")', css)
+        css = FONT_SOURCES.sub(r'url(\1.woff) format("woff")', path.read_text(encoding="utf-8"))
+        css = used_rules(css, words)
         path.write_text(css, encoding="utf-8")
         codes |= {int(code, 16) for code in ESCAPED_CODE.findall(css)}
         codes |= {ord(c) for c in css if "\ue000" <= c <= "\uf8ff"}
