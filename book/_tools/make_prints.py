@@ -10,12 +10,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pypdf import PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
 from tidy_epub import tidy
 
@@ -80,20 +83,30 @@ def build(config: Path, builder: list[str]) -> None:
         raise SystemExit(done.returncode)
 
 
-def once(pdf: bytes) -> bytes:
-    """Bookmarks without the repetition of a heading that Chromium moved to the next page.
+def once(title: str) -> str:
+    """A bookmark's title without the repetition of a heading that was moved to the next page."""
+    twice = re.fullmatch(r"(.+)\1", title) or re.fullmatch(r"(.{8,})\1.*", title)
+    return title[len(twice[1]) :] if twice else title
 
-    Blanks take the place of the repetition, because a PDF counts its bytes.
-    """
-    letter = rb"(?:[^()\\]|\\.)"
-    whole, beginning = rb"(%b+)\1()" % letter, rb"(%b{8,})\1(%b*)" % (letter, letter)
-    for twice in (whole, beginning):
-        pdf = re.sub(
-            rb"/Title \(" + twice + rb"\)",
-            lambda m: b"/Title (" + m[1] + m[2] + b" " * len(m[1]) + b")",
-            pdf,
-        )
-    return pdf
+
+def bookmarks(parent: DictionaryObject) -> Iterator[DictionaryObject]:
+    """The entries of an outline below ``parent``, in their order."""
+    entry = parent.get("/First")
+    while entry is not None:
+        found = entry.get_object()
+        yield found
+        yield from bookmarks(found)
+        entry = found.get("/Next")
+
+
+def mend_bookmarks(pdf: bytes) -> bytes:
+    """The file with bookmarks that say each heading once; Chromium repeats some."""
+    writer = PdfWriter(clone_from=BytesIO(pdf))
+    for entry in bookmarks(writer.get_outline_root()):
+        entry[NameObject("/Title")] = TextStringObject(once(str(entry["/Title"])))
+    mended = BytesIO()
+    writer.write(mended)
+    return mended.getvalue()
 
 
 def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
@@ -132,7 +145,7 @@ def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
     finally:
         browser.quit()
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(once(base64.b64decode(printed["data"])))
+    out.write_bytes(mend_bookmarks(base64.b64decode(printed["data"])))
 
 
 def make_pdf(config: Mapping[str, Any]) -> Path:
