@@ -16,7 +16,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY = passive
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --nolock
 
-.PHONY: book test lint plan reference serve pdf epub archive address clean
+.PHONY: book test lint plan reference serve pdf epub archive clean
 .DEFAULT_GOAL := book
 
 .venv/ready: pyproject.toml constraints.txt
@@ -59,9 +59,6 @@ lint: .venv/ready
 
 test: lint book .venv/axe
 	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" $(BIN)/pytest --nbval-lax tests notebooks
-
-address: .venv/ready
-	$(BIN)/python book/address.py
 
 clean:
 	rm -rf _build book/runs .snakemake

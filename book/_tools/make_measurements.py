@@ -6,13 +6,12 @@ The numbers in the text lead to their row here. The same files give the same byt
 """
 
 import argparse
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnlib.records.measurements import Measurements, Row, read_measurements
-from page_parts import ROOT, cell, command, commit_words, device_words, table, write
+from page_parts import ROOT, address, cell, command, commit_words, device_words, table, write
 
 SHOWN = 250  # rows of a table; the file holds all
 TITLES = {
@@ -194,7 +193,6 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "measurements")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "runs")
     options = parser.parse_args()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     files = [read_measurements(path) for path in sorted(options.results.glob("*.json"))]
     folder = options.out / "measurements"
     folder.mkdir(parents=True, exist_ok=True)
@@ -203,7 +201,7 @@ def main() -> None:
             path.unlink()
     for measured in files:
         title = titles(files)[measured.path.name]
-        text = page(measured, title, project["urls"]["Repository"])
+        text = page(measured, title, address())
         write(folder / f"{measured.path.stem}.md", text)
     write(options.out / "measurements.md", index_page(files))
 

@@ -9,7 +9,6 @@ same bytes, and a page that would not change is not touched, so the book rebuild
 import argparse
 import re
 import shlex
-import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from attnlib.compare.comparison import label_runs
 from attnlib.records.find import list_runs
 from attnlib.records.run import Run
-from page_parts import ROOT, command, commit_words, device_words, table, write
+from page_parts import ROOT, address, command, commit_words, device_words, table, write
 
 # Drawn in these colours, then given the page's own, which differ in light and dark (custom.css).
 COLOURS = {
@@ -245,7 +244,6 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "runs")
     options = parser.parse_args()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     runs = labelled(list_runs(options.results, options.runs))  # of two with one name, the latter
     records = options.out / "records"
     records.mkdir(parents=True, exist_ok=True)
@@ -256,7 +254,7 @@ def main() -> None:
     for label, run in runs.items():
         curves = learning_curves(run.history, run.record["metrics"]["best_epoch"], run.name)
         write(records / f"{run.name}.svg", curves)
-        page = run_page(label, run, project["urls"]["Repository"], there)
+        page = run_page(label, run, address(), there)
         write(records / f"{run.name}.md", page)
     write(options.out / "index.md", index_page(runs))
 

@@ -5,9 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from attnlib.records.provenance import threads_of
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def address() -> str:
+    """The repository's address, https://github.com/OWNER/NAME."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    return config["repository"]["url"]
 
 
 def cell(value: object) -> str:

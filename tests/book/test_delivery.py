@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import subprocess
 import zipfile
 from io import BytesIO
@@ -83,6 +84,53 @@ def test_sphinx_reads_neither_extensions_nor_scripts():
     python = {path.relative_to(BOOK).parts[0] for path in BOOK.rglob("*.py")}
     assert python - {"runs"} == {"_ext", "_tools"}
     assert python <= {*read(ROOT / "_config.yml")["exclude_patterns"], "runs"}
+
+
+ADDRESSES = re.compile(
+    r"(?:colab\.research\.google\.com/github/|git\+https://github\.com/|git clone https://github\.com/"
+    r"|^Repository = \"https://github\.com/|^repository-code: \"https://github\.com/)([\w.-]+/[\w.-]+)",
+    re.MULTILINE,
+)
+
+
+def addresses(root: Path) -> dict[str, set[str]]:
+    """Which repositories each file names as this one."""
+    kinds = ("*.md", "*.toml", "*.cff", "notebooks/*.ipynb", "book/*.md")
+    files = [path for kind in kinds for path in root.glob(kind)]
+    found = {path.name: set(ADDRESSES.findall(path.read_text(encoding="utf-8"))) for path in files}
+    return {name: named for name, named in found.items() if named}
+
+
+def test_repository_has_one_address():
+    url = read(ROOT / "_config.yml")["repository"]["url"]
+    found = addresses(ROOT)
+    notebooks = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {"README.md", "CITATION.cff", "pyproject.toml", "reproduce.md"} | notebooks <= set(found)
+    assert {name: named for name, named in found.items() if named != {url[19:]}} == {}
+
+
+def test_documented_command_gives_a_fork_its_address_everywhere(tmp_path: Path):
+    (command,) = re.findall(r"^git grep .*", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    names = ["README.md", "CITATION.cff", "pyproject.toml", "_config.yml", "book/reproduce.md",
+             "notebooks/train.ipynb"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "other.md").write_text("It learns from https://github.com/facebookresearch/deit.\n")
+    command = command.replace("OWNER/NAME", "someone/vision-book")
+    for line in ("git init --quiet", "git add .", command):
+        subprocess.run(line, shell=True, cwd=tmp_path, check=True)
+    found = addresses(tmp_path)
+    assert len(found) == len(names) - 1
+    assert set.union(*found.values()) == {"someone/vision-book"}
+    assert read(tmp_path / "_config.yml")["repository"]["url"].endswith("/someone/vision-book")
+    assert "facebookresearch/deit" in (tmp_path / "other.md").read_text()
+
+
+def test_colab_links_lead_to_notebooks_that_exist():
+    # the copy that a built page links to is checked in test_book.py
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        assert f"/blob/main/notebooks/{notebook.name}" in notebook.read_text(encoding="utf-8")
 
 
 def test_archive_holds_the_pages_and_its_checksums_hold(tmp_path: Path):
