@@ -14,6 +14,7 @@ BIN := .venv/bin
 # Waiting threads sleep instead of spinning: where something else holds one of two cores, spinning
 # made a ResNet-18 step sixteen times slower (9.7 against 156 images a second).
 export OMP_WAIT_POLICY = passive
+export DATA # so that the shell quotes it
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --nolock
 
 .PHONY: book test lint plan reference serve pdf epub archive clean
@@ -49,8 +50,8 @@ plan: .venv/ready
 	$(SNAKEMAKE) book --dry-run --config profile=$(PROFILE)
 
 reference: .venv/ready
-	@test -f "$(DATA)" || { echo "make reference needs DATA=FILE.npz, the data set's file; got '$(DATA)'"; exit 2; }
-	$(SNAKEMAKE) reference --keep-going --config data="$(DATA)"
+	@test -f "$$DATA" || { echo "make reference needs DATA=FILE.npz, the data set's file; got '$$DATA'"; exit 2; }
+	$(SNAKEMAKE) reference --keep-going --config data="$$DATA"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -2,18 +2,21 @@
 # Elsewhere: snakemake --executor slurm --jobs 5 --config profile=thesis
 
 import json
-import shlex
+import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from attnlib.config import TrainConfig
+from attnlib.escaping import shell
 from attnlib.experiment import teacher_config
 
 PROFILE = config.get("profile", "quick")
 # Of the reference runs: their profile, and the data set's file, FILE.npz.
 REFERENCE = "reference" if torch.cuda.is_available() else "cpu-reference"
 DATA = config.get("data")
+NAME = r"[\w.-]+"  # of a run
 ANALYSIS = {"explain", "compare", "cost", "human", "thesis", "explorer"}  # the core imports none
 PACKAGE = sorted(map(str, Path("attnlib").rglob("*.py")))
 CORE = [path for path in PACKAGE if path.split("/")[1] not in ANALYSIS | {"plotting.py"}]
@@ -68,8 +71,11 @@ def kept(name):
 
 def check_name():
     """Refuse a data file under another name: what is kept would be trained again, beside it."""
-    files = {config["data_path"] for path in Path("results").glob("*/config.json")
-             if (config := json.loads(path.read_text()))["profile"] == REFERENCE}
+    files = set()
+    for path in Path("results").glob("*/config.json"):
+        with suppress(ValueError, LookupError, TypeError):  # a torn one is named where pages are made
+            kept = json.loads(path.read_text())
+            files |= {kept["data_path"]} if kept["profile"] == REFERENCE else set()
     if DATA and files and Path(DATA).name not in files:
         raise WorkflowError(
             f"results/ holds runs of the profile {REFERENCE} on {', '.join(sorted(files))}, and the "
@@ -86,6 +92,8 @@ MISSING = [name for name in REFERENCES if not Path(kept(name)).exists()]
 PARAMETERS = REFERENCES | RUNS
 # Records that are there beside the table's: kept ones, and runs that the reader made.
 RECORDS = sorted(map(str, [*Path("results").glob("*/record.json"), *Path("runs").glob("*/record.json")]))
+# No run is called as a folder with spaces or brackets in its name, such as a file manager's copy.
+RECORDS = [path for path in RECORDS if re.fullmatch(f"r[a-z]+/{NAME}/record.json", path)]
 RECORDS = [path for path in RECORDS if path.split("/")[1] not in RUNS]
 CHAPTER = next(f"runs/{name}/train.ipynb" for name, row in RUNS.items() if "teacher" in row)
 
@@ -108,11 +116,11 @@ def threads_of(wildcards):
 
 def options(wildcards):
     values = PARAMETERS[wildcards.name].items()
-    return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values)
+    return " ".join(f"-p {name} {shell(value)}" for name, value in values)
 
 
 wildcard_constraints:
-    name="[^/]+",
+    name=NAME,
     notebook="|".join(ANALYSES),
 
 
@@ -132,9 +140,9 @@ rule train:
         "runs/{name}/train.log",
     threads: threads_of
     shell:
-        "(papermill --no-progress-bar {input.notebook} {output} {params.options} < /dev/null"
-        " && python book/_tools/stamp.py --source {input.notebook} {output} {input} runs/{wildcards.name}/record.json)"
-        " > {log} 2>&1 || (tail -n 30 {log}; exit 1)"
+        "(papermill --no-progress-bar {input.notebook:q} {output:q} {params.options} < /dev/null"
+        " && python book/_tools/stamp.py --source {input.notebook:q} {output:q} {input:q}"
+        " runs/{wildcards.name:q}/record.json) > {log:q} 2>&1 || (tail -n 30 {log:q}; exit 1)"
 
 
 rule chapter:
@@ -143,12 +151,12 @@ rule chapter:
     output:
         "book/runs/train.ipynb",
     shell:
-        "cp {input} {output}"
+        "cp {input:q} {output:q}"
 
 
 def given(wildcards):
     """The run that attention and features look into: not whichever in runs/ is the newest."""
-    return f"-p run {CHAPTER.split('/')[1]}" if wildcards.notebook in ("attention", "features") else ""
+    return f"-p run {shell(CHAPTER.split('/')[1])}" if wildcards.notebook in ("attention", "features") else ""
 
 
 # Some notebooks ask what the runs have left; the others need none.
@@ -169,9 +177,9 @@ rule analysis:
     log:
         "runs/{notebook}.log",
     shell:
-        "(papermill --no-progress-bar {input.notebook} {output} {params.given} < /dev/null"
-        " && python book/_tools/stamp.py --source {input.notebook} {output} {input})"
-        " > {log} 2>&1 || (tail -n 30 {log}; exit 1)"
+        "(papermill --no-progress-bar {input.notebook:q} {output:q} {params.given} < /dev/null"
+        " && python book/_tools/stamp.py --source {input.notebook:q} {output:q} {input:q})"
+        " > {log:q} 2>&1 || (tail -n 30 {log:q}; exit 1)"
 
 
 rule pages:
@@ -184,7 +192,7 @@ rule pages:
         "book/runs/index.md",
     shell:
         "python book/_tools/make_pages.py --runs runs --results results --out book/runs"
-        " && touch {output}"  # also where only a run's own page has changed
+        " && touch {output:q}"  # also where only a run's own page has changed
 
 
 rule measurements:
@@ -195,7 +203,7 @@ rule measurements:
     output:
         "book/runs/measurements.md",
     shell:
-        "python book/_tools/make_measurements.py --out book/runs && touch {output}"
+        "python book/_tools/make_measurements.py --out book/runs && touch {output:q}"
 
 
 rule errata:
@@ -225,8 +233,8 @@ rule book:
     log:
         "runs/book.log",
     shell:
-        "jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going > {log} 2>&1"
-        " || (tail -n 40 {log}; exit 1)"
+        "jupyter-book build book --config _config.yml --path-output . --all -W -n --keep-going > {log:q} 2>&1"
+        " || (tail -n 40 {log:q}; exit 1)"
 
 
 # `make reference DATA=FILE.npz`: the runs that results/ lacks; what is kept has no weights, no pixels.
@@ -238,8 +246,8 @@ rule keep:
     wildcard_constraints:
         name="|".join(MISSING) or "none",  # what is kept is never made again
     shell:
-        "cd runs/{wildcards.name} && cp config.json history.jsonl predictions.npz attention.npz"
-        " features.npz explorer.npz record.json ../../results/{wildcards.name}/"
+        "cd runs/{wildcards.name:q} && cp config.json history.jsonl predictions.npz attention.npz"
+        " features.npz explorer.npz record.json ../../results/{wildcards.name:q}/"
 
 
 rule reference:

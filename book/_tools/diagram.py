@@ -7,8 +7,9 @@ pixels wide.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import pairwise
+
+from attnlib import escaping
 
 PHONE = 320  # pixels that a page leaves for a figure on a phone 360 pixels wide
 SMALLEST = 11  # pixels of text there
@@ -105,7 +106,7 @@ class Diagram:
             below = y + (place - (len(lines) - 1) / 2) * 1.25 * size + 0.35 * size
             self.parts.append(
                 f'<text x="{x:g}" y="{below:g}" text-anchor="{anchor}" font-size="{size:g}" '
-                f'fill="{FAINT if faint else INK}">{escape(line)}</text>'
+                f'fill="{FAINT if faint else INK}">{escaping.html(line)}</text>'
             )
 
     def text_width(self, text: str, size: float = 0) -> float:

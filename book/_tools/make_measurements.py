@@ -6,12 +6,14 @@ The numbers in the text lead to their row here. The same files give the same byt
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnlib.escaping import code, markdown
 from attnlib.records.measurements import Measurements, Row, read_measurements
-from page_parts import ROOT, address, cell, command, commit_words, device_words, table, write
+from page_parts import ROOT, address, command, commit_words, device_words, table, write
 
 SHOWN = 250  # rows of a table; the file holds all
 TITLES = {
@@ -57,7 +59,7 @@ def value(item: Any) -> str:
         return "yes" if item else "no"
     if isinstance(item, float):
         return f"{item:.5g}"
-    return cell(item)
+    return markdown(item)
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -72,7 +74,7 @@ def columns_of(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
             ends[key] = pair
     taken = {end for pair in ends.values() for end in pair}
     return {
-        key.removesuffix("_value").replace("_", " "): (key, *ends.get(key, ()))
+        markdown(key.removesuffix("_value").replace("_", " ")): (key, *ends.get(key, ()))
         for key in keys
         if key not in taken
     }
@@ -96,7 +98,8 @@ def tables(rows: Sequence[Row]) -> str:
     parts: dict[str, list[tuple[int, Row]]] = {}
     for index, row in enumerate(rows):
         parts.setdefault(str(row.get("part", "")), []).append((index, row))
-    heads = [f"### {part.replace('_', ' ').capitalize()}\n\n" if part else "" for part in parts]
+    names = [markdown(part.replace("_", " ").capitalize()) for part in parts]
+    heads = [f"### {name}\n\n" if name else "" for name in names]
     return "".join(
         head + one_table(group) for head, group in zip(heads, parts.values(), strict=True)
     )
@@ -133,22 +136,20 @@ def page(measured: Measurements, title: str, address: str) -> str:
     """Markdown of one file's page."""
     file = f"results/measurements/{measured.path.name}"
     facts = [
-        ("File", f"[`{file}`]({address}/blob/main/{file})"),
+        ("File", f"[{code(file)}]({address}/blob/main/{file})"),
         ("Commit", commit_words(measured.git)),
-        ("Device", f"{measured.device['type']}: {device_words(measured.device)}"),
+        ("Device", f"{markdown(measured.device['type'])}: {device_words(measured.device)}"),
         *busy(measured.device),
-        ("Date", measured.date),
-        ("Versions", ", ".join(f"{name} {v}" for name, v in measured.versions.items())),
+        ("Date", markdown(measured.date)),
+        ("Versions", markdown(", ".join(f"{k} {v}" for k, v in measured.versions.items()))),
     ]
     note = f"{NOTES[measured.kind]}\n\n" if measured.kind in NOTES else ""
     return f"""(measurement-{measured.path.stem})=
-# {title}
+# {markdown(title)}
 
-{len(measured.rows):,} rows, measured on {measured.date[:10]} with
+{len(measured.rows):,} rows, measured on {markdown(measured.date[:10])} with
 
-```bash
 {command(measured.command)}
-```
 
 (rows-of-{measured.path.stem})=
 ## The rows
@@ -162,7 +163,7 @@ def page(measured: Measurements, title: str, address: str) -> str:
 def busy(device: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How busy the machine was, where that was written down."""
     load = device.get("load_average")
-    return [] if load is None else [("Load", f"{load} on {device['cores']} cores")]
+    return [] if load is None else [("Load", markdown(f"{load} on {device['cores']} cores"))]
 
 
 def index_page(files: Sequence[Measurements]) -> str:
@@ -170,10 +171,10 @@ def index_page(files: Sequence[Measurements]) -> str:
     names = titles(files)
     rows = [
         (
-            f"[{names[measured.path.name]}](measurements/{measured.path.stem}.md)",
+            f"[{markdown(names[measured.path.name])}](measurements/{measured.path.stem}.md)",
             f"{len(measured.rows):,}",
             device_words(measured.device),
-            measured.date[:10],
+            markdown(measured.date[:10]),
         )
         for measured in files
     ]
@@ -193,7 +194,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "measurements")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "runs")
     options = parser.parse_args()
-    files = [read_measurements(path) for path in sorted(options.results.glob("*.json"))]
+    files = []
+    for path in sorted(options.results.glob("*.json")):
+        try:
+            files.append(read_measurements(path))
+        except ValueError as fault:
+            sys.stderr.write(f"left out: {fault}\n")
     folder = options.out / "measurements"
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():

@@ -9,6 +9,7 @@ same bytes, and a page that would not change is not touched, so the book rebuild
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +19,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from attnbook.runs import shown_runs
 from attnlib.compare.comparison import label_runs
-from attnlib.records.find import list_runs
+from attnlib.escaping import code, code_block, markdown
 from attnlib.records.run import Run
 from page_parts import ROOT, address, command, commit_words, device_words, table, write
 
@@ -122,19 +124,19 @@ def curve_words(history: Sequence[Mapping[str, Any]], best: int) -> tuple[str, s
 
 def provenance(record: Mapping[str, Any]) -> str:
     """The table that says where the numbers come from."""
-    git, device, n = record["git"], record["device"], record["dataset"]["sizes"]
+    data, device, n = record["dataset"], record["device"], record["dataset"]["sizes"]
     rows = [
-        ("Run", f"`{record['name']}`"),
-        ("Teacher", f"`{record['teacher']}`" if record["teacher"] else "none"),
-        ("Commit", commit_words(git)),
-        ("Data", f"{record['dataset']['title']}, SHA-256 `{record['dataset']['sha256']}`"),
+        ("Run", code(record["name"])),
+        ("Teacher", code(record["teacher"]) if record["teacher"] else "none"),
+        ("Commit", commit_words(record["git"])),
+        ("Data", f"{markdown(data['title'])}, SHA-256 {code(data['sha256'])}"),
         ("Images", f"{n['train']:,} training, {n['val']:,} validation, {n['test']:,} test"),
-        ("Device", f"{device['type']}: {device_words(device)}"),
-        ("Precision", record["precision"]),
-        ("Seeds", ", ".join(f"{name} {seed}" for name, seed in record["seeds"].items())),
-        ("Started", record["started"]),
-        ("Finished", record["finished"]),
-        ("Versions", ", ".join(f"{name} {v}" for name, v in record["versions"].items())),
+        ("Device", f"{markdown(device['type'])}: {device_words(device)}"),
+        ("Precision", markdown(record["precision"])),
+        ("Seeds", markdown(", ".join(f"{name} {seed}" for name, seed in record["seeds"].items()))),
+        ("Started", markdown(record["started"])),
+        ("Finished", markdown(record["finished"])),
+        ("Versions", markdown(", ".join(f"{name} {v}" for name, v in record["versions"].items()))),
     ]
     return table(("What", "Value"), rows)
 
@@ -145,29 +147,27 @@ def run_page(label: str, run: Run, address: str, there: Collection[str] = ()) ->
     data, accuracy = record["dataset"], metrics["test_accuracy"]
     caption, alt = curve_words(run.history, metrics["best_epoch"])
     classes = [
-        (row["class"], *interval(row).split(maxsplit=1), row["n"]) for row in metrics["per_class"]
+        (markdown(row["class"]), *interval(row).split(maxsplit=1), row["n"])
+        for row in metrics["per_class"]
     ]
-    settings = [(f"`{key}`", f"`{value}`") for key, value in sorted(run.config.items())]
+    settings = [(code(key), code(value)) for key, value in sorted(run.config.items())]
     colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
     return f"""(run-{run.name})=
-# {label}
+# {markdown(label)}
 
 The model, with {cost["parameters"]:,} parameters, recognises {interval(accuracy)} of the
-{accuracy["n"]:,} test images of {data["title"]}; the brackets hold the interval
-({accuracy["method"].replace(" %", "%")}). Trained at
-{run.config["img_size"]} pixels for {run.config["epochs"]} epochs (profile {run.config["profile"]})
+{accuracy["n"]:,} test images of {markdown(data["title"])}; the brackets hold the interval
+({markdown(accuracy["method"].replace(" %", "%"))}). Trained at
+{markdown(run.config["img_size"])} pixels for {markdown(run.config["epochs"])} epochs (profile
+{markdown(run.config["profile"])})
 in {cost["wall_seconds"]:,.0f} seconds on {device_words(record["device"])}.{taught(run, there)}
 
-```bash
 {command(record["command"])}
-```
 
 In the [training notebook in Colab]({colab}/blob/main/notebooks/train.ipynb) the same settings are,
 in its first cell:
 
-```python
-{assignments(record["command"])}
-```
+{code_block(assignments(record["command"]), "python")}
 
 ## Learning curves
 
@@ -196,33 +196,38 @@ def taught(run: Run, there: Collection[str]) -> str:
     teacher = run.record["teacher"]
     if not teacher:
         return ""
-    name = f"{{ref}}`run-{teacher}`" if teacher in there else f"`{teacher}`"
+    name = f"{{ref}}`run-{teacher}`" if teacher in there else code(teacher)
     return f" Its teacher has to be trained first: {name}."
 
 
 def assignments(line: str) -> str:
     """The options of a command, ``-p name value``, as lines of a notebook's parameters."""
-    words = shlex.split(line)
-    pairs = [(words[n + 1], words[n + 2]) for n, word in enumerate(words) if word == "-p"]
+    try:
+        given = shlex.split(line)
+    except ValueError:  # not a command that a shell would take
+        return ""
+    pairs = [given[n + 1 : n + 3] for n, word in enumerate(given[:-2]) if word == "-p"]
     plain = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?|True|False|None")
     return "\n".join(
         f"{name} = {value if plain.fullmatch(value) else repr(value)}" for name, value in pairs
     )
 
 
-def index_page(runs: Mapping[str, Run]) -> str:
-    """The table of all runs."""
+def index_page(runs: Mapping[str, Run], left_out: Mapping[str, str]) -> str:
+    """The table of all runs, and the folders that are not shown."""
     head = "(all-runs)=\n# All runs\n\n"
+    told = "".join(f"- {code(folder)}: {markdown(why)}\n" for folder, why in left_out.items())
+    tail = f"\nThese folders are left out:\n\n{told}" if left_out else ""
     if not runs:
-        return head + (
-            "There is no finished run record yet. {doc}`../reproduce` says how to make one; it "
-            "appears here when the book is built again.\n"
+        return (
+            f"{head}There is no finished run record yet. {{doc}}`../reproduce` says how to make "
+            f"one; it appears here when the book is built again.\n{tail}"
         )
     rows = [
         (
-            f"[{label}](records/{run.name}.md)",
+            f"[{markdown(label)}](records/{run.name}.md)",
             interval(run.record["metrics"]["test_accuracy"]),
-            run.record["dataset"]["title"],
+            markdown(run.record["dataset"]["title"]),
             f"{run.record['cost']['parameters']:,}",
             f"{run.record['cost']['wall_seconds']:,.0f}",
         )
@@ -234,7 +239,7 @@ its configuration, the learning curves and where the numbers come from. Each row
 seed. Intervals that lie apart tell two rows apart; where they overlap, a paired test on the same
 images may still do so ({{doc}}`errors`).
 
-{table(header, rows, "lllrr")}"""
+{table(header, rows, "lllrr")}{tail}"""
 
 
 def main() -> None:
@@ -244,7 +249,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "runs")
     options = parser.parse_args()
-    runs = labelled(list_runs(options.results, options.runs))  # of two with one name, the latter
+    shown = shown_runs(options.results, options.runs)
+    runs = labelled(shown.runs)
+    for folder, reason in shown.left_out.items():
+        sys.stderr.write(f"left out: {folder}: {reason}\n")
     records = options.out / "records"
     records.mkdir(parents=True, exist_ok=True)
     for path in records.iterdir():
@@ -256,7 +264,7 @@ def main() -> None:
         write(records / f"{run.name}.svg", curves)
         page = run_page(label, run, address(), there)
         write(records / f"{run.name}.md", page)
-    write(options.out / "index.md", index_page(runs))
+    write(options.out / "index.md", index_page(runs, shown.left_out))
 
 
 if __name__ == "__main__":

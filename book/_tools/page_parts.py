@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from attnlib import escaping
 from attnlib.records.provenance import threads_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,38 +19,39 @@ def address() -> str:
     return config["repository"]["url"]
 
 
-def cell(value: object) -> str:
-    """Text of one table cell."""
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str = "") -> str:
-    """A Markdown table; ``align`` has one letter a column, l or r."""
+    """A table of cells that are Markdown; ``align`` has one letter a column, l or r."""
     marks = [{"l": ":--", "r": "--:"}[letter] for letter in align or "l" * len(header)]
-    lines = [header, marks, *([cell(value) for value in row] for row in rows)]
+    cells = [[str(value).replace("|", "\\|") for value in row] for row in rows]
+    lines = [header, marks, *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def command(line: str) -> str:
-    """Break a long command at its options, so that it can be read and still be copied."""
-    words = shlex.split(line)
+    """A block that shows a command, broken at its options: to be read and still to be copied."""
+    try:
+        words = shlex.split(line)
+    except ValueError:  # not a command that a shell would take
+        return escaping.code_block(line, "text")
     lines, current = [], ""
-    for word in map(shlex.quote, words):
+    for word in map(escaping.shell, words):
         if word.startswith("-") and len(current) > 60:
             lines, current = [*lines, current], "  "
         current += word if not current.strip() else f" {word}"
-    return " \\\n".join([*lines, current])
+    return escaping.code_block(" \\\n".join([*lines, current]), "bash")
 
 
 def device_words(device: Mapping[str, Any]) -> str:
     """What a run computed on."""
-    return f"{device['name']}, {threads_of(device)}"
+    return escaping.markdown(f"{device['name']}, {threads_of(device)}")
 
 
 def commit_words(git: Mapping[str, Any]) -> str:
     """The commit, and whether anything had changed since."""
     changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
-    return f"`{git['commit']}`{changed}" if git["commit"] else "none: not run from a repository"
+    if not git["commit"]:
+        return "none: not run from a repository"
+    return escaping.code(git["commit"]) + changed
 
 
 def write(path: Path, text: str) -> None:

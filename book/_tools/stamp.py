@@ -7,6 +7,7 @@ the pipeline names: attnlib's source, records, measurements, and the embedded da
 """
 
 import argparse
+import contextlib
 import json
 import platform
 import re
@@ -55,9 +56,13 @@ def inputs_of(paths: Collection[str], root: Path = Path()) -> list[str]:
 
 def datasets_of(inputs: Iterable[str], root: Path) -> dict[str, str]:
     """The data that the records among the inputs are about: title and hash."""
-    records = [json.loads((root / p).read_text()) for p in inputs if p.endswith("record.json")]
-    data = [record["dataset"] for record in records if "dataset" in record]
-    return {each["title"]: each["sha256"][:16] for each in data}
+    found = {}
+    for path in inputs:
+        if path.endswith("record.json"):
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # none, or a torn record
+                data = json.loads((root / path).read_text(encoding="utf-8"))["dataset"]
+                found[data["title"]] = data["sha256"][:16]
+    return found
 
 
 def make_stamp(executed: Notebook, source: str, inputs: Collection[str], root: Path) -> Notebook:

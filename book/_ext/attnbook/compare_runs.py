@@ -5,7 +5,7 @@ them, which no other page loads. Nothing leaves the page.
 """
 
 import itertools
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from attnbook.findings import read_runs
+from attnlib import escaping
 from attnlib.compare.comparison import label_runs
 from attnlib.compare.reference_runs import right_of
 from attnlib.config import complete_values
@@ -43,8 +44,10 @@ CHECK = """<form class="compare-runs" id="check-form">
 
 
 def short(value: Any) -> Any:
-    """A number with the digits that a page shows."""
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    """A number with the digits that a page shows; none where it is no number."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def describe(run: Run, label: str) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def data_of(runs: Sequence[Run]) -> str:
     """The JSON that stands in the page."""
     described = [describe(run, label) for run, label in zip(runs, label_runs(runs), strict=True)]
     content = {"runs": described, "differences": differences(runs), "defaults": complete_values({})}
-    return json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+    return escaping.script(content)
 
 
 def script(runs: Sequence[Run]) -> str:

@@ -10,8 +10,6 @@ lies a static figure, for print, for other formats and where there is no JavaScr
 """
 
 import base64
-import json
-from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -20,6 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
+from attnlib import escaping
 from attnlib.explorer.page_payload import (
     Exploration,
     find_exploration,
@@ -39,7 +38,7 @@ NOTHING = (
 
 
 class explorer(nodes.General, nodes.Element):  # noqa: N801
-    """What only a browser can show: ``payload`` is the JSON that the script reads."""
+    """What only a browser can show: ``payload`` is what the script reads, as JSON."""
 
 
 class AttentionExplorer(SphinxDirective):
@@ -60,7 +59,7 @@ class AttentionExplorer(SphinxDirective):
         figure += nodes.raw("", static, format="html")
         words = " ".join(self.content)
         if found is not None:
-            figure += explorer(payload=json.dumps(to_payload(found)))
+            figure += explorer(payload=to_payload(found))
             words = f"{words} {provenance(found)}"
         caption, _ = self.parse_inline(words, lineno=self.lineno)
         figure += nodes.caption("", "", *caption)
@@ -71,8 +70,10 @@ class AttentionExplorer(SphinxDirective):
 
 def provenance(found: Exploration) -> str:
     """Whose attention this is, with links to the runs' pages."""
-    names = [f"{{ref}}`{run.title} <run-{run.name}>`" for run in found[:2] if run is not None]
-    return f"Shown: {' and '.join(names)}. {found.note}"
+    links = [
+        f"[{escaping.markdown(run.title)}](#run-{run.name})" for run in found[:2] if run is not None
+    ]
+    return f"Shown: {' and '.join(links)}. {escaping.markdown(found.note)}"
 
 
 def static_figure(found: Exploration) -> str:
@@ -83,7 +84,7 @@ def static_figure(found: Exploration) -> str:
     headings = ["image", *maps[0]]
     width, height = CELL * len(headings), HEAD + CELL * len(maps)
     parts = [
-        f'<text x="{(column + 0.5) * CELL}" y="{HEAD - 10}">{escape(heading)}</text>'
+        f'<text x="{(column + 0.5) * CELL}" y="{HEAD - 10}">{escaping.html(heading)}</text>'
         for column, heading in enumerate(headings)
     ]
     for row, planes in enumerate(maps):
@@ -103,16 +104,15 @@ def static_figure(found: Exploration) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(alt)}" fill="currentColor" font-size="14" text-anchor="middle" '
-        f'style="image-rendering: pixelated">{"".join(parts)}</svg>'
+        f'aria-label="{escaping.html(alt)}" fill="currentColor" font-size="14" '
+        f'text-anchor="middle" style="image-rendering: pixelated">{"".join(parts)}</svg>'
     )
 
 
 def write_html(translator: HTML5Translator, node: explorer) -> None:
     """Data and script, where scripts run; a book in one file or an EPUB has the static figure."""
     if translator.builder.name in ("html", "dirhtml"):
-        payload = node["payload"].replace("</", "<\\/")
-        script = SCRIPT.read_text(encoding="utf-8")
+        payload, script = escaping.script(node["payload"]), SCRIPT.read_text(encoding="utf-8")
         translator.body.append(f'<script type="application/json">{payload}</script>')
         translator.body.append(f"<script>{script}</script>")
     raise nodes.SkipNode

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attnbook.runs import shown_runs
 from attnlib.compare.reference_runs import NOT_RUN, Row, compare, find_rows, pair_runs, read_table
-from attnlib.records.find import list_runs
 from attnlib.records.measurements import Measurements, read_measurements, select
 from attnlib.records.provenance import threads_of
 from attnlib.records.run import Run
@@ -53,8 +53,8 @@ def read_rows(root: Path) -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def read_runs(root: Path, *folders: str) -> tuple[Run, ...]:
-    """All finished runs of these folders; of two with one name, the last folder's."""
-    return tuple(list_runs(*(root / folder for folder in folders)))
+    """The finished runs of these folders that the book shows."""
+    return tuple(shown_runs(*(root / folder for folder in folders)).runs)
 
 
 def find_row(root: Path, name: str) -> Row:

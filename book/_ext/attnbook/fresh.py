@@ -5,7 +5,6 @@ warning and fails the strict build; `make book` executes such a notebook again.
 """
 
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
 from attnbook import stamps
+from attnlib import escaping
 
 logger = logging.getLogger(__name__)
 FRESH, STALE = "Outputs match this code", "Stale: not what this code would show"
@@ -47,7 +47,8 @@ def mark(notebook: dict[str, Any], changed: list[str]) -> str:
     """The mark in HTML, with its details behind it."""
     rows = rows_of(notebook) if stamps.KEY in notebook["metadata"] else []
     rows = [("Changed since", ", ".join(changed))] * bool(changed) + rows
-    body = "".join(f"<dt>{escape(term)}</dt><dd>{escape(fact)}</dd>" for term, fact in rows)
+    shown = [(escaping.html(term), escaping.html(fact)) for term, fact in rows]
+    body = "".join(f"<dt>{term}</dt><dd>{fact}</dd>" for term, fact in shown)
     kind, words = ("stale", STALE) if changed else ("fresh", FRESH)
     return (
         f'<details class="freshness {kind}"><summary>{words}</summary><dl>{body}</dl>'

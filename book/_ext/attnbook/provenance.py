@@ -13,7 +13,6 @@ which fails the strict build; ``typed_numbers`` refuses measured numbers without
 """
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -24,6 +23,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 from attnbook import findings
 from attnbook.findings import Finding
+from attnlib import escaping
 
 logger = logging.getLogger(__name__)
 Finder = Callable[[Path, str], Finding]
@@ -85,17 +85,17 @@ def write_html(translator: HTML5Translator, node: number) -> None:
     if finding.page in builder.env.found_docs:
         address = builder.get_relative_uri(builder.current_docname, finding.page)
         address += f"#{finding.place}" if finding.place else ""
-        link = f'<a href="{escape(address)}"'
+        link = f'<a href="{escaping.html(address)}"'
     elif finding.page:
         logger.warning("there is no page %s", finding.page, location=node, type="numbers")
     kind = " not-run" if finding.text == findings.NOT_RUN else ""
     mark = f'<sup class="number-mark">{finding.mark[0].upper()}</sup>' if finding.mark else ""
-    shown = escape(finding.text).replace(" ", "&nbsp;")
+    shown = escaping.html(finding.text).replace(" ", "&nbsp;")
     if finding.interval:
-        shown += f' <span class="number-interval">{escape(finding.interval)}</span>'
+        shown += f' <span class="number-interval">{escaping.html(finding.interval)}</span>'
     facts = "".join(
-        f'<span class="number-term">{escape(term)}: </span>'
-        f'<span class="number-fact">{escape(fact)} </span>'
+        f'<span class="number-term">{escaping.html(term)}: </span>'
+        f'<span class="number-fact">{escaping.html(fact)} </span>'
         for term, fact in finding.facts
     )
     translator.body.append(

@@ -5,9 +5,7 @@ from the executed notebook: papermill's times and parameters, and the notebook's
 """
 
 import json
-import shlex
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+from attnbook.findings import read_runs
 from attnbook.stamps import KEY
+from attnlib import escaping
 
 
 def seconds(duration: float | None) -> str:
@@ -27,7 +27,7 @@ def seconds(duration: float | None) -> str:
 
 def command(source: str, parameters: Mapping[str, Any]) -> str:
     """The call that executes the notebook again."""
-    options = "".join(f" -p {k} {shlex.quote(str(v))}" for k, v in parameters.items())
+    options = "".join(f" -p {k} {escaping.shell(v)}" for k, v in parameters.items())
     return f"papermill {source} OUT.ipynb{options}"
 
 
@@ -41,11 +41,9 @@ def cell_of(notebook: Mapping[str, Any], figure: str) -> Mapping[str, Any]:
 
 def makes_run(root: Path, parameters: Mapping[str, Any]) -> str:
     """The command that makes the run which the parameters name; empty if they name none here."""
-    for folder in ("results", "runs"):
-        record = root / folder / str(parameters.get("run")) / "record.json"
-        if record.exists():
-            return str(json.loads(record.read_text(encoding="utf-8"))["command"])
-    return ""
+    runs = {run.name: run for run in read_runs(root, "runs", "results")}
+    name = parameters.get("run")
+    return runs[name].record["command"] if name in runs else ""
 
 
 def details(
@@ -58,22 +56,23 @@ def details(
     own = cell_of(notebook, figure)["metadata"].get("papermill", {}).get("duration")
     took = f"The whole notebook took {seconds(papermill.get('duration'))}"
     took += f", this figure's cell {seconds(own)}" if own is not None else ""
-    took += f", on {escape(known['device'])}." if "device" in known else "."
+    took += f", on {escaping.html(known['device'])}." if "device" in known else "."
     paste = "".join(f"{name} = {value!r}\n" for name, value in parameters.items())
     train = makes_run(root, parameters)
     calls = "\n".join([*([train] if train else []), command(source, parameters)])
     after = ", once a cell with ! and the first command has made the run" if train else ""
     given = (
         f"<p>In Colab, give its first cell these parameters and run all{after}:</p>"
-        f"<pre>{escape(paste)}</pre>"
+        f"<pre>{escaping.html(paste)}</pre>"
         if paste
         else "<p>Its parameters are the notebook's own defaults.</p>"
     )
     return (
         '<details class="reproduce-this"><summary>Reproduce this'
-        f'<span class="for-ears">: {escape(figure)}</span></summary>'
-        f"<pre>{escape(calls)}</pre><p>{took}</p>"
-        f'<p><a href="{escape(colab)}">Open {escape(source)} in Colab</a></p>{given}</details>'
+        f'<span class="for-ears">: {escaping.html(figure)}</span></summary>'
+        f"<pre>{escaping.html(calls)}</pre><p>{took}</p>"
+        f'<p><a href="{escaping.html(colab)}">Open {escaping.html(source)} in Colab</a></p>'
+        f"{given}</details>"
     )
 
 

@@ -4,13 +4,14 @@ An SVG in the page takes the page's colours (``currentColor``, CSS variables), s
 dark and print. An ``<img>`` can't.
 """
 
-from html import escape
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from attnlib import escaping
 
 
 class SvgFigure(SphinxDirective):
@@ -29,7 +30,7 @@ class SvgFigure(SphinxDirective):
         self.env.note_dependency(relative)
         svg = Path(path).read_text(encoding="utf-8")
         svg = svg[svg.index("<svg") :]  # without the XML declaration
-        svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
+        svg = svg.replace("<svg", f'<svg role="img" aria-label="{escaping.html(alt)}"', 1)
         caption, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
         figure = nodes.figure("", nodes.raw("", svg, format="html"), classes=["svg-figure"])
         figure += nodes.caption("", "", *caption)

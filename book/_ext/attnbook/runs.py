@@ -1,0 +1,106 @@
+"""The finished runs that the book shows, and which folders it leaves out and why.
+
+A folder may hold anything: a copy, a torn file, a record from elsewhere. What would break a page is
+left out, and named.
+"""
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from attnlib.compare.reference_runs import right_of
+from attnlib.records.find import load_run
+from attnlib.records.run import Run
+
+# A run's name is the name of its page and of a place in it; MyST takes places of 100 characters.
+NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,90}", re.ASCII)
+NUMBERS = ("epoch", "train_loss", "val_loss", "val_accuracy")  # of each epoch
+SHARES = ("value", "low", "high", "n")  # of each class
+# What reading and checking may meet in files that anything may have written.
+FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+SETTINGS = ("img_size", "epochs", "profile", "model")
+
+
+class Shown(NamedTuple):
+    """Runs by name, and the reason for each folder that is left out."""
+
+    runs: list[Run]
+    left_out: dict[str, str]
+
+
+def shown_runs(*folders: Path) -> Shown:
+    """The finished runs in ``folders``; of two with one name, that of the last folder."""
+    found: dict[str, Run] = {}
+    left_out = {}
+    paths = [path for folder in folders for path in sorted(folder.glob("*/record.json"))]
+    for path in (path.parent for path in paths):
+        try:
+            run = load_run(path)
+            check(run, found)
+        except FAULTS as fault:
+            left_out[f"{path.parent.name}/{path.name}"] = reason(fault, path)
+        else:
+            found[run.name] = run
+    return Shown([found[name] for name in sorted(found)], left_out)
+
+
+def check(run: Run, others: Iterable[str] = ()) -> None:
+    """Check that pages can be made of ``run``, beside runs called ``others``.
+
+    Raises:
+        ValueError: Saying what is wrong with it.
+    """
+    if run.name != run.path.name:
+        raise ValueError(f"its record is that of {run.name}")
+    if not NAME.fullmatch(run.name):
+        raise ValueError("its name can't be that of a page")
+    for other in others:
+        if other != run.name and other.lower() == run.name.lower():
+            raise ValueError(f"its name differs from {other} in capitals alone")
+    if not run.title.strip():
+        raise ValueError("it has no title")
+    json.dumps([run.record, run.config], allow_nan=False)
+    settings = [run.config[key] for key in SETTINGS] + list(run.config.values())
+    if any(isinstance(value, list | dict) for value in settings):
+        raise ValueError("config.json holds more than settings")
+    if not isinstance(run.config.get("teacher"), str | None):
+        raise ValueError("config.json holds a teacher without a name")
+    numbers = [
+        *(line[key] for line in run.history for key in NUMBERS),
+        *(row[key] for row in run.record["metrics"]["per_class"] for key in SHARES),
+    ]
+    epochs = [line["epoch"] for line in run.history]
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError("history.jsonl or the record holds words where a number belongs")
+    if run.record["metrics"]["best_epoch"] not in epochs:
+        raise ValueError("history.jsonl lacks the epoch that was tested")
+    check_arrays(run.path)
+    if (run.path / "predictions.npz").exists():
+        right_of(run)
+
+
+def check_arrays(folder: Path) -> None:
+    """Read every array file of a run.
+
+    Raises:
+        ValueError: Naming a file that is torn.
+    """
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                torn = archive.testzip()
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as fault:
+            raise ValueError(f"{path.name} is torn: {fault}") from fault
+        if torn is not None:
+            raise ValueError(f"{path.name} is torn: {torn}")
+
+
+def reason(fault: Exception, path: Path) -> str:
+    """Why a folder is left out, in one line."""
+    words = f"it lacks {fault}" if isinstance(fault, KeyError) else str(fault)
+    words = words.replace(f"{path}/", "") or type(fault).__name__
+    return " ".join(words.split())[:300]
