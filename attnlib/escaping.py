@@ -11,8 +11,12 @@ import shlex
 from typing import Any
 
 # What no page can hold: control characters but tab and newline; halves of a character.
-UNPRINTABLE = {code: None for code in (*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF)}
-HALVES = {code: "\N{REPLACEMENT CHARACTER}" for code in range(0xD800, 0xE000)}
+UNPRINTABLE: dict[int, str | None] = {
+    code: None for code in (*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF)
+}
+HALVES: dict[int, str | None] = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in range(0xD800, 0xE000)
+}
 
 
 def printable(value: object) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from browsing import console_faults, outside_requests, resize, wait
 
-from attnlib.config import complete_values
 from attnbook import compare_runs
+from attnlib.config import complete_values
 from attnlib.records.find import list_runs
 from attnlib.stats.intervals import paired_difference
 

@@ -13,7 +13,7 @@ from sphinx.util.docutils import docutils_namespace
 import attnbook
 from attnbook import access, alt, lean
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 EXTENSIONS = ROOT / "book" / "_ext" / "attnbook"
 GOOD = "Two curves; the one of ResNet-18 rises faster"

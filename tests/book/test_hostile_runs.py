@@ -19,7 +19,7 @@ from browsing import built_pages, console_faults, outside_requests, wait
 
 from attnbook.runs import shown_runs
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "<script>window.pwned = 1</script>"
 WORDS = (
     SCRIPT + " <!--<script> `x` ``` {raw}`html <b>` {{ title }} $\\sofmax$ *a* [b](x:y) | # \\ "
