@@ -35,11 +35,12 @@ from attnlib.training.distributed import Group, join, local_device
 from attnlib.training.failures import (
     SPARE_BYTES,
     NonFiniteLossError,
+    StopRequest,
     check_storage,
     stop_on_signals,
     storage_faults,
 )
-from attnlib.training.loop import Epoch, Step, epoch_values, train
+from attnlib.training.loop import Epoch, Step, Trainer
 from attnlib.training.state import Training, amp_dtype, state_bytes
 
 SAVE_SECONDS = 300.0  # between two states saved within an epoch
@@ -157,7 +158,8 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
         times = resume(training, path, data, config, group, listener)
         check_same_start(training.initial_checkpoint, start, path)
         with fast_matmul(config):
-            times = train_and_save(training, data, config, objective, path, times, group, listener)
+            trainer = Trainer(training, data, config, objective, group=group)
+            times = train_and_save(trainer, path, times, listener)
             if group.is_first:
                 with storage_faults(path):
                     finish(training, data, config, path, times, teacher, group)
@@ -308,63 +310,83 @@ def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) 
         )
 
 
-def train_and_save(
-    training: Training,
-    data: Dataset,
-    config: TrainConfig,
-    objective: Objective,
-    path: Path,
-    times: Times,
-    group: Group,
-    listener: Listener,
-) -> Times:
-    """Train to the end; save after each epoch, every few minutes and when asked to stop.
+@dataclass
+class Saver:
+    """Saves the state of a run: after each epoch, every few minutes and when asked to stop."""
 
-    Returns:
-        When the run was begun and how long it took, all its sittings together.
-    """
-    clock = time.perf_counter() - times.wall_seconds
-    saved = [time.perf_counter()]
+    trainer: Trainer
+    path: Path
+    times: Times  # when the run was begun; the seconds of its earlier sittings
+    listener: Listener
+    stop: StopRequest
 
-    def save() -> None:
-        if group.is_first:
+    def __post_init__(self) -> None:
+        self.began = self.saved = time.perf_counter()
+        config, data = self.trainer.config, self.trainer.data
+        self.origin = {"data": data.sha256, "config": config_values(config)}
+
+    def spent(self) -> Times:
+        """When the run was begun and how long it took, all its sittings together."""
+        seconds = self.times.wall_seconds + time.perf_counter() - self.began
+        return Times(self.times.started, round(seconds, 2))
+
+    def due(self) -> bool:
+        """Whether the last state is old enough for another within the epoch."""
+        return time.perf_counter() - self.saved > SAVE_SECONDS
+
+    def save(self) -> None:
+        """Save the state; the first process of a group does."""
+        training = self.trainer.training
+        if self.trainer.group.is_first:
             state = training.state()
-            spent = Times(times.started, round(time.perf_counter() - clock, 2))
-            origin = {"data": data.sha256, "config": config_values(config)}
-            values = {**state.values, **spent._asdict(), **origin}
-            with storage_faults(path):
-                progress = training.progress
+            values = {**state.values, **self.spent()._asdict(), **self.origin}
+            with storage_faults(self.path):
                 save_state(
-                    path / "state", progress.epoch, progress.step, state._replace(values=values)
+                    self.path / "state",
+                    training.progress.epoch,
+                    training.progress.step,
+                    state._replace(values=values),
                 )
-        saved[0] = time.perf_counter()
+        self.saved = time.perf_counter()
 
-    def after_step(step: Step) -> None:
-        listener.step(step)
-        if stopping := group.any(bool(stop)):
-            listener.note(f"stopping: saving after step {step.step} of epoch {step.epoch}")
-        if stopping or time.perf_counter() - saved[0] > SAVE_SECONDS:
-            save()
-        if stopping:
-            stop.raise_as_exit()
+    def stopping(self) -> bool:
+        """Whether any process was asked to stop; all must ask."""
+        return self.trainer.group.any(bool(self.stop))
 
+    def after_step(self, step: Step) -> None:
+        """Save within an epoch, if it is time or the run is to stop."""
+        self.listener.step(step)
+        if self.stopping():
+            self.listener.note(f"stopping: saving after step {step.step} of epoch {step.epoch}")
+            self.save()
+            self.stop.raise_as_exit()
+        if self.due():
+            self.save()
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        """Write the epoch's line and save; stop here if asked to."""
+        if self.trainer.group.is_first:
+            with storage_faults(self.path):
+                append_history(self.path, epoch.values())
+        self.save()
+        self.listener.epoch(epoch)
+        if self.stopping():
+            self.listener.note(f"stopping: saved after epoch {epoch.epoch}")
+            self.stop.raise_as_exit()
+
+
+def train_and_save(trainer: Trainer, path: Path, times: Times, listener: Listener) -> Times:
+    """Train to the end, saving on the way; returns the time spent in all sittings."""
     try:
         with stop_on_signals() as stop:
-            steps = train(training, data, config, objective, group=group, after_step=after_step)
-            for epoch in steps:
-                if group.is_first:
-                    with storage_faults(path):
-                        append_history(path, epoch_values(epoch))
-                save()
-                listener.epoch(epoch)
-                if group.any(bool(stop)):
-                    listener.note(f"stopping: saved after epoch {epoch.epoch}")
-                    stop.raise_as_exit()
+            saver = Saver(trainer, path, times, listener, stop)
+            for epoch in trainer.train(saver.after_step):
+                saver.after_epoch(epoch)
     except NonFiniteLossError as fault:
         write_json(path / "fault.json", fault.report)
         raise
     (path / "fault.json").unlink(missing_ok=True)
-    return Times(times.started, round(time.perf_counter() - clock, 2))
+    return saver.spent()
 
 
 def find_teacher(config: TrainConfig, data: Dataset, group: Group, listener: Listener) -> Run:

@@ -34,8 +34,7 @@ from attnlib.data.loading import Batch, make_source
 from attnlib.losses import cross_entropy_objective, distillation_objective
 from attnlib.records.measurements import write_measurements
 from attnlib.records.provenance import describe_device
-from attnlib.training.distributed import Group, make_learner
-from attnlib.training.loop import train_epoch
+from attnlib.training.loop import Trainer
 from attnlib.training.state import Training, amp_dtype
 
 # Dense peaks in TFLOP/s of the makers' data sheets, by what the device's name contains:
@@ -80,17 +79,14 @@ class Bench:
         """One pass of attnlib's loop over the data; ``path`` None: over one batch."""
         config = replace(self.config, input=path or "fast")
         source = make_source(self.data.train, config, len(self.data.class_names))
-        first = source.batch(0, 0, np.arange(config.batch_size))
         if path is None:
-            source = Unchanging(first)
+            source = Unchanging(source.batch(0, 0, np.arange(config.batch_size)))
         training = Training.start(copy.deepcopy(self.model), config)
-        learner = make_learner(
-            training.model, self.objective(), config, Group(), lambda: (first[0], first[1])
-        )
+        trainer = Trainer(training, self.data, config, self.objective(), source=source)
 
         def run() -> None:
             training.begin_epoch()
-            train_epoch(training, learner, source, self.data, config, Group(), lambda step: None)
+            trainer.train_epoch()
 
         return run
 

@@ -15,7 +15,7 @@ from attnlib import experiment
 from attnlib.records import finish
 from attnlib.records.run import RECORD, check_record, read_history
 from attnlib.training.checkpoint import load_state, save_state
-from attnlib.training.loop import Epoch, describe_seconds, train
+from attnlib.training.loop import Epoch, Trainer, describe_seconds
 from attnlib.training.state import Training
 
 
@@ -107,7 +107,7 @@ def test_best_epoch_is_the_validation_sets_even_if_later_ones_are_worse(tiny, mo
         return SimpleNamespace(accuracy=next(accuracies), loss=1.0)
 
     monkeypatch.setattr("attnlib.training.loop.predict", validated)
-    list(train(training, data, replace(tiny, epochs=3), objective))
+    list(Trainer(training, data, replace(tiny, epochs=3), objective).train())
     assert (training.progress.best_epoch, training.progress.best_accuracy) == (2, 0.9)
     assert torch.equal(training.best_weights["head.bias"], weights_by_epoch[1])
 
@@ -278,7 +278,8 @@ def test_vit_overfits_32_images(tiny):
     config = replace(tiny, limit=32, epochs=40, batch_size=32, lr=1e-3)
     data = al.load_dataset("digits", limit=32)
     model, objective = experiment.prepare(config, data, None)
-    losses = [e.train_loss for e in train(Training.start(model, config), data, config, objective)]
+    trainer = Trainer(Training.start(model, config), data, config, objective)
+    losses = [epoch.train_loss for epoch in trainer.train()]
     assert losses[-1] < 0.5 < 2 < losses[0]
 
 

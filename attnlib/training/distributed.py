@@ -1,7 +1,7 @@
-"""More than one process: who takes which part of a batch, and how they agree.
+"""Processes that train together: how they meet, what each computes, how they agree.
 
-Started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without it there is one process
-and everything here does nothing.
+Started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without it there is one
+process, a group of its own. The learner, which a process calls in each step, is made here too.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""How training ends when it can't go on: what happened, what to do, an exit code for each."""
+"""How training ends when it can't go on: what happened, what to do, an exit code for each.
+
+Signals, storage, memory, values that are not finite, in this order.
+"""
 
 import errno
 import math
@@ -13,16 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attnlib.config import TrainConfig
-from attnlib.data.datasets import Split
-from attnlib.data.loading import Source
 from attnlib.training.distributed import Group
-from attnlib.training.schedule import count_steps, plan_epoch, rate_at
-from attnlib.training.state import Training, autocast
+from attnlib.training.state import Training
 
 WRONG_PARAMETER, NOT_FINITE, NO_MEMORY, NO_STORAGE = 2, 3, 4, 5  # exit codes
 SPARE_BYTES = 16 * 2**20  # for logs, predictions and maps
@@ -255,18 +253,13 @@ def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
     return saved(2) - saved(1)
 
 
-def note_fault(
-    training: Training, loss: Tensor, step: int, config: TrainConfig, group: Group
-) -> Tensor:
-    """Count the step's loss, or the fault if loss or gradient is not finite; whether it is one.
+def count_nonfinite(training: Training, loss: Tensor, step: int, group: Group) -> Tensor:
+    """Count the step's loss, or a fault if loss or gradient is not finite; whether it is one.
 
-    Everything stays on the device: the optimiser is told by a tensor to leave the step out. Once
-    more steps are bad than may be skipped, it leaves out all that follow, so that the weights are
-    those from before the first fault when somebody looks.
+    Everything stays on the device, so nothing waits for it.
     """
     finite = loss.isfinite()
-    has_scaler = training.scaler.is_enabled()
-    if not has_scaler:  # a scaler finds its scale by trying, and itself leaves out what overflows
+    if not training.scaler.is_enabled():  # a scaler finds its scale by trying what overflows
         gradients = [p.grad for p in training.model.parameters() if p.grad is not None]
         finite = finite & torch.nn.utils.get_total_norm(gradients).isfinite()
     loss, faults = group.sum(torch.stack([loss, (~finite).float()]))
@@ -274,60 +267,15 @@ def note_fault(
     training.total += torch.where(bad, 0.0, loss)
     training.first_fault += torch.where(bad & (training.first_fault == 0), step + 1, 0)
     training.faults += bad
-    if not has_scaler:
-        leave_out = bad | (training.faults > config.skip_nonfinite)
-        vars(training.optimizer)["found_inf"] = leave_out.float()
     return bad
 
 
-def check_faults(
-    training: Training,
-    learner: nn.Module,
-    source: Source,
-    split: Split,
-    config: TrainConfig,
-    group: Group,
-) -> None:
-    """Stop if more steps were bad than may be skipped; waits for the device.
+def skip_update(optimizer: torch.optim.Optimizer, leave_out: Tensor) -> None:
+    """Let the next update change nothing where ``leave_out`` is true, without waiting for it.
 
-    Raises:
-        NonFiniteLossError: With step, learning rate, samples and the first bad layer.
+    Fused optimisers read an attribute ``found_inf``, a tensor, and leave out the update and the
+    count of steps where it is 1. PyTorch has no public way to set it; its own GradScaler sets the
+    same attribute (torch/amp/grad_scaler.py, ``GradScaler.step``; read in torch/optim/adam.py,
+    ``Adam.step``).
     """
-    if int(training.faults) <= config.skip_nonfinite:
-        return
-    epoch, step = training.progress.epoch, int(training.first_fault) - 1
-    planned = next(plan_epoch(len(split), config, epoch, group, start=step))
-    images, targets = source.batch(epoch, step, planned.parts[0])
-    with autocast(config):
-        layer = first_bad_layer(training.model, learner, images, targets)
-    samples = split.indices[np.concatenate(planned.parts)]
-    report: dict[str, Any] = {
-        "epoch": epoch + 1,
-        "step": step + 1,
-        "steps": count_steps(len(split), config.batch_size),
-        "lr": rate_at(config, len(split), epoch, step),
-        "first_bad_layer": layer,
-        "samples": samples.tolist(),
-    }
-    raise NonFiniteLossError(report)
-
-
-def why_no_memory(
-    learner: nn.Module, source: Source, split: Split, config: TrainConfig, group: Group
-) -> OutOfMemoryError:
-    """An error that says what would fit, counted on two images if these still do."""
-    try:
-        planned = next(plan_epoch(len(split), config, 0, group))
-        images, targets = source.batch(0, 0, planned.parts[0][:2])
-        count: int | None = bytes_per_image(learner, images, targets)
-    except (RuntimeError, MemoryError):
-        count = None
-    return OutOfMemoryError(
-        explain_out_of_memory(
-            config.batch_size,
-            config.img_size,
-            group.size * config.accumulate,
-            count,
-            available_memory(config.device),
-        )
-    )
+    vars(optimizer)["found_inf"] = leave_out.float()

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: epochs of steps, each followed by validation."""
 
 import time
 import traceback
@@ -7,17 +7,27 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
 
 from attnlib.config import TrainConfig
-from attnlib.data.datasets import Dataset, Split
-from attnlib.data.loading import Source, make_source
+from attnlib.data.datasets import Dataset
+from attnlib.data.loading import Batch, Source, make_source
 from attnlib.losses import Objective
 from attnlib.models.layers import drop_paths, set_drop_path_draws
 from attnlib.seeding import derive_seed, sample_uniforms
 from attnlib.training.distributed import Group, Positions, make_learner, part_of_split
-from attnlib.training.failures import check_faults, is_out_of_memory, note_fault, why_no_memory
+from attnlib.training.failures import (
+    NonFiniteLossError,
+    OutOfMemoryError,
+    available_memory,
+    bytes_per_image,
+    count_nonfinite,
+    explain_out_of_memory,
+    first_bad_layer,
+    is_out_of_memory,
+    skip_update,
+)
 from attnlib.training.optim import update_average
 from attnlib.training.predict import Predictions, predict
 from attnlib.training.schedule import PlannedStep, count_steps, plan_epoch, rate_at
@@ -47,6 +57,13 @@ class Epoch:
             f"{self.images_per_second:.0f} images/s  {describe_seconds(left)} left{skipped}"
         )
 
+    def values(self) -> dict[str, Any]:
+        """The line of ``history.jsonl``: seven significant digits are enough."""
+        return {
+            key: float(f"{value:.7g}") if isinstance(value, float) else value
+            for key, value in asdict(self).items()
+        }
+
 
 @dataclass(frozen=True)
 class Step:
@@ -67,16 +84,8 @@ def describe_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def train(
-    training: Training,
-    data: Dataset,
-    config: TrainConfig,
-    objective: Objective,
-    *,
-    group: Group | None = None,
-    after_step: Callable[[Step], object] = lambda step: None,
-) -> Iterator[Epoch]:
-    """Train to the last epoch; after each, validate, keep the best weights, and yield.
+class Trainer:
+    """Trains a model as ``config`` says; ``train`` gives one epoch after another.
 
     Args:
         training: Where to begin; changed in place.
@@ -84,150 +93,207 @@ def train(
         config: The run's configuration.
         objective: What is minimised: model, images, targets to a scalar.
         group: The processes that train together.
-        after_step: Called after each step, when ``training`` may be saved.
-
-    Raises:
-        NonFiniteLossError: If more steps than ``skip_nonfinite`` were not finite.
-        OutOfMemoryError: If a step does not fit.
+        source: Makes the batches; if None, the one that ``config.input`` names.
     """
-    group, progress, split = group or Group(), training.progress, data.train
-    source = make_source(split, config, len(data.class_names))
-    first = next(plan_epoch(len(split), config, 0, group))
-    learner = make_learner(
-        training.model, objective, config, group, lambda: source.batch(0, 0, first.parts[0])
-    )
-    while progress.epoch < config.epochs:
-        try:
-            train_epoch(training, learner, source, data, config, group, after_step)
-        except (RuntimeError, MemoryError) as fault:
-            if not is_out_of_memory(fault):
-                raise
-            traceback.clear_frames(fault.__traceback__)  # they hold the step that did not fit
-            raise why_no_memory(learner, source, split, config, group) from fault
-        steps, seconds = count_steps(len(split), config.batch_size), progress.seconds
+
+    def __init__(
+        self,
+        training: Training,
+        data: Dataset,
+        config: TrainConfig,
+        objective: Objective,
+        *,
+        group: Group | None = None,
+        source: Source | None = None,
+    ) -> None:
+        self.training, self.data, self.config = training, data, config
+        self.group = group or Group()
+        self.source = source or make_source(data.train, config, len(data.class_names))
+        self.steps = count_steps(len(data.train), config.batch_size)  # of an epoch
+        self.learner = make_learner(
+            training.model, objective, config, self.group, self.example_batch
+        )
+
+    def train(self, after_step: Callable[[Step], object] = lambda step: None) -> Iterator[Epoch]:
+        """Train to the last epoch; after each, validate, keep the best weights, and yield.
+
+        Args:
+            after_step: Called after each step, when ``training`` may be saved.
+
+        Raises:
+            NonFiniteLossError: If more steps than ``skip_nonfinite`` were not finite.
+            OutOfMemoryError: If a step does not fit.
+        """
+        while self.training.progress.epoch < self.config.epochs:
+            try:
+                self.train_epoch(after_step)
+            except (RuntimeError, MemoryError) as fault:
+                if not is_out_of_memory(fault):
+                    raise
+                traceback.clear_frames(fault.__traceback__)  # they hold the step that did not fit
+                raise self.explain_memory() from fault
+            started = time.perf_counter()
+            validated = self.evaluate()
+            yield self.end_epoch(validated, time.perf_counter() - started)
+
+    def train_epoch(self, after_step: Callable[[Step], object] = lambda step: None) -> None:
+        """The rest of one pass over the training set, from the step where it stands."""
+        config, progress = self.config, self.training.progress
+        plan = list(self.plan(progress.epoch, progress.step))
+        batches = self.source.batches(
+            progress.epoch, [(planned.step, part) for planned in plan for part in planned.parts]
+        )
+        started, before = time.perf_counter(), progress.seconds
+        self.training.model.train()
+        for planned in plan:
+            self.step(planned, batches)
+            progress.step = planned.step + 1
+            progress.seconds = before + time.perf_counter() - started
+            if config.device == "cpu" or progress.step == self.steps:  # elsewhere asking is waiting
+                self.check_finite()
+            after_step(
+                Step(progress.epoch + 1, config.epochs, progress.step, self.steps, planned.size)
+            )
+
+    def step(self, planned: PlannedStep, batches: Iterator[Batch]) -> None:
+        """One update of the weights; a function of (seed, epoch, step) and the weights."""
+        training, config = self.training, self.config
+        optimizer, scaler = training.optimizer, training.scaler
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = self.learning_rate(planned.step)
+        buffers = list(training.model.buffers()) if config.skip_nonfinite else []
+        kept = [buffer.clone() for buffer in buffers]  # BatchNorm must forget a step left out
+        loss = self.backward(planned, batches)
+        bad = count_nonfinite(training, loss, planned.step, self.group)
+        if not scaler.is_enabled():  # a scaler leaves out by itself what overflows
+            # Once too many are bad, all that follow are left out: the weights stay as they were
+            # before the first of them until somebody looks.
+            skip_update(optimizer, bad | (training.faults > config.skip_nonfinite))
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(torch.where(bad, value, buffer))
+        if training.average is not None:
+            update_average(training.average, training.model, config.ema)
+
+    def backward(self, planned: PlannedStep, batches: Iterator[Batch]) -> torch.Tensor:
+        """Gradients of one step, part by part; this process's share of the batch's mean loss."""
+        loss = torch.zeros((), device=self.config.device)
+        for place, part in enumerate(planned.parts):
+            self.seed_layers(planned.step, part)
+            images, targets = next(batches)
+            is_last = place == len(planned.parts) - 1
+            with nullcontext() if is_last else self.without_sync(), autocast(self.config):
+                part_loss = self.learner(images, targets) * (len(part) / planned.size)
+                self.training.scaler.scale(part_loss * self.group.size).backward()
+            loss += part_loss.detach()
+        return loss
+
+    def without_sync(self) -> AbstractContextManager[Any]:
+        """Where gradients only add up in each process: for all parts of a batch but the last."""
+        no_sync = getattr(self.learner, "no_sync", None)
+        return no_sync() if no_sync else nullcontext()
+
+    def seed_layers(self, step: int, part: Positions) -> None:
+        """Set what layers draw from: drop-path by sample, others by (seed, epoch, step, rank)."""
+        seed, epoch, model = self.config.seed, self.training.progress.epoch, self.training.model
+        torch.manual_seed(derive_seed(seed, "step", epoch, step, self.group.rank))
+        if branches := len(drop_paths(model)):
+            draws = sample_uniforms(seed, "drop_path", epoch, part, branches)
+            set_drop_path_draws(
+                model, torch.from_numpy(draws).to(self.config.device, torch.float32)
+            )
+
+    def evaluate(self) -> Predictions:
+        """Answers on the validation set: each process takes a part and hears of all."""
+        options: dict[str, Any] = {
+            "img_size": self.config.img_size,
+            "amp": amp_dtype(self.config),
+        }
+        model, split, group = self.training.model, self.data.val, self.group
+        if group.size == 1:
+            return predict(model, split, **options)
+        own = split.subset(part_of_split(len(split), group.rank, group.size))
+        answers = predict(model, own, **options)
+        return Predictions(group.gather(answers.logits), group.gather(answers.labels))
+
+    def end_epoch(self, validated: Predictions, seconds: float) -> Epoch:
+        """Keep the weights if they are the best so far, and begin the next epoch."""
+        training, progress = self.training, self.training.progress
         skipped = int(training.faults)
-        train_loss = training.total.item() / max(steps - skipped, 1)
-        started = time.perf_counter()
-        validated = evaluate(training.model, data.val, config, group)
-        progress.epoch += 1
+        epoch = Epoch(
+            progress.epoch + 1,
+            self.config.epochs,
+            self.learning_rate(self.steps - 1),
+            training.total.item() / max(self.steps - skipped, 1),
+            validated.loss,
+            validated.accuracy,
+            min(self.steps * self.config.batch_size, len(self.data.train)) / progress.seconds,
+            progress.seconds + seconds,
+            skipped,
+        )
         if validated.accuracy > progress.best_accuracy:
-            progress.best_accuracy, progress.best_epoch = validated.accuracy, progress.epoch
+            progress.best_accuracy, progress.best_epoch = validated.accuracy, epoch.epoch
             training.best_weights = {
                 key: value.detach().cpu().clone()
                 for key, value in training.model.state_dict().items()
             }
+        progress.epoch += 1
         training.begin_epoch()
-        yield Epoch(
-            progress.epoch,
-            config.epochs,
-            rate_at(config, len(split), progress.epoch - 1, steps - 1),
-            train_loss,
-            validated.loss,
-            validated.accuracy,
-            min(steps * config.batch_size, len(split)) / seconds,
-            seconds + time.perf_counter() - started,
-            skipped,
+        return epoch
+
+    def plan(self, epoch: int, start: int = 0) -> Iterator[PlannedStep]:
+        """The steps of an epoch as this process sees them."""
+        return plan_epoch(len(self.data.train), self.config, epoch, self.group, start)
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of a step of the epoch that runs."""
+        return rate_at(self.config, len(self.data.train), self.training.progress.epoch, step)
+
+    def example_batch(self) -> Batch:
+        """The first batch of the run."""
+        return self.source.batch(0, 0, next(self.plan(0)).parts[0])
+
+    def check_finite(self) -> None:
+        """Stop if more steps were bad than may be skipped; waits for the device.
+
+        Raises:
+            NonFiniteLossError: With step, learning rate, samples and the first bad layer.
+        """
+        training, epoch = self.training, self.training.progress.epoch
+        if int(training.faults) <= self.config.skip_nonfinite:
+            return
+        step = int(training.first_fault) - 1
+        planned = next(self.plan(epoch, step))
+        images, targets = self.source.batch(epoch, step, planned.parts[0])
+        with autocast(self.config):
+            layer = first_bad_layer(training.model, self.learner, images, targets)
+        samples = self.data.train.indices[np.concatenate(planned.parts)]
+        report: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": step + 1,
+            "steps": self.steps,
+            "lr": self.learning_rate(step),
+            "first_bad_layer": layer,
+            "samples": samples.tolist(),
+        }
+        raise NonFiniteLossError(report)
+
+    def explain_memory(self) -> OutOfMemoryError:
+        """An error that says what would fit, counted on two images if these still do."""
+        config = self.config
+        try:
+            images, targets = self.source.batch(0, 0, next(self.plan(0)).parts[0][:2])
+            count: int | None = bytes_per_image(self.learner, images, targets)
+        except (RuntimeError, MemoryError):
+            count = None
+        return OutOfMemoryError(
+            explain_out_of_memory(
+                config.batch_size,
+                config.img_size,
+                self.group.size * config.accumulate,
+                count,
+                available_memory(config.device),
+            )
         )
-
-
-def train_epoch(
-    training: Training,
-    learner: nn.Module,
-    source: Source,
-    data: Dataset,
-    config: TrainConfig,
-    group: Group,
-    after_step: Callable[[Step], object],
-) -> None:
-    """The rest of one pass over the training set, from the step where it stands.
-
-    A step is a function of (seed, epoch, step) and the weights: it can be done again.
-    """
-    optimizer, scaler, progress = training.optimizer, training.scaler, training.progress
-    epoch, steps = progress.epoch, count_steps(len(data.train), config.batch_size)
-    plan = list(plan_epoch(len(data.train), config, epoch, group, progress.step))
-    batches = source.batches(epoch, [(p.step, part) for p in plan for part in p.parts])
-    started, before = time.perf_counter(), progress.seconds
-    training.model.train()
-    for planned in plan:
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = rate_at(config, len(data.train), epoch, planned.step)
-        buffers = keep_buffers(training.model) if config.skip_nonfinite else []
-        loss = backward(training, learner, batches, planned, config, group)
-        bad = note_fault(training, loss, planned.step, config, group)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        for buffer, value in buffers:
-            buffer.copy_(torch.where(bad, value, buffer))
-        if training.average is not None:
-            update_average(training.average, training.model, config.ema)
-        progress.step, progress.seconds = planned.step + 1, before + time.perf_counter() - started
-        if config.device == "cpu" or progress.step == steps:  # elsewhere asking means waiting
-            check_faults(training, learner, source, data.train, config, group)
-        after_step(Step(epoch + 1, config.epochs, progress.step, steps, planned.size))
-
-
-def backward(
-    training: Training,
-    learner: nn.Module,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    planned: PlannedStep,
-    config: TrainConfig,
-    group: Group,
-) -> Tensor:
-    """Gradients of one step, part by part; this process's share of the batch's mean loss."""
-    epoch = training.progress.epoch
-    loss = torch.zeros((), device=config.device)
-    for place, part in enumerate(planned.parts):
-        seed_layers(training.model, config, epoch, planned.step, part, group.rank)
-        images, targets = next(batches)
-        is_last = place == len(planned.parts) - 1
-        with (
-            nullcontext() if is_last else without_sync(learner),
-            autocast(config),
-        ):
-            part_loss = learner(images, targets) * (len(part) / planned.size)
-            training.scaler.scale(part_loss * group.size).backward()
-        loss += part_loss.detach()
-    return loss
-
-
-def without_sync(learner: nn.Module) -> AbstractContextManager[Any]:
-    """Where gradients only add up in each process; for all parts of a batch but the last."""
-    no_sync = getattr(learner, "no_sync", None)
-    return no_sync() if no_sync else nullcontext()
-
-
-def seed_layers(
-    model: nn.Module, config: TrainConfig, epoch: int, step: int, part: Positions, rank: int
-) -> None:
-    """Set what layers draw from: drop-path by sample, other layers by (seed, epoch, step, rank)."""
-    keys = ("step", epoch, step, rank)
-    torch.manual_seed(derive_seed(config.seed, *keys))
-    if branches := len(drop_paths(model)):
-        draws = sample_uniforms(config.seed, "drop_path", epoch, part, branches)
-        set_drop_path_draws(model, torch.from_numpy(draws).to(config.device, torch.float32))
-
-
-def keep_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """The model's buffers with their values: BatchNorm's must not remember a step left out."""
-    return [(buffer, buffer.clone()) for buffer in model.buffers()]
-
-
-def evaluate(model: nn.Module, split: Split, config: TrainConfig, group: Group) -> Predictions:
-    """``predict`` on every process's part of the split; the whole answer on each of them."""
-    options: dict[str, Any] = {"img_size": config.img_size, "amp": amp_dtype(config)}
-    if group.size == 1:
-        return predict(model, split, **options)
-    own = split.subset(part_of_split(len(split), group.rank, group.size))
-    answers = predict(model, own, **options)
-    return Predictions(group.gather(answers.logits), group.gather(answers.labels))
-
-
-def epoch_values(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as a line of ``history.jsonl``: seven significant digits are enough."""
-    return {
-        key: float(f"{value:.7g}") if isinstance(value, float) else value
-        for key, value in asdict(epoch).items()
-    }

@@ -1,4 +1,7 @@
-"""Which images meet in which step: a function of (seed, epoch), whoever computes which part."""
+"""What happens when: the learning rate of each step, and the images that meet in it.
+
+Both are functions of the configuration, the epoch and the step, whoever computes which part.
+"""
 
 import math
 from collections.abc import Iterator
@@ -9,6 +12,44 @@ import torch
 from attnlib.config import TrainConfig
 from attnlib.seeding import make_generator
 from attnlib.training.distributed import Group, Positions, part_of_batch
+
+WARMUP_LR, MIN_LR = 1e-6, 1e-5  # DeiT's, for a peak of 1.25e-4
+
+
+def learning_rate(
+    epoch: float, *, peak: float, epochs: int, warmup_epochs: int = 0, restarts: int = 0
+) -> float:
+    """Learning rate at a moment in epochs: linear warm-up, then cosine decay.
+
+    timm's ``CosineLRScheduler`` as DeiT sets it, which the thesis's script calls; there a value
+    holds for a whole epoch, here ``epoch`` may be fractional. The cosine runs from time 0, so the
+    warm-up replaces its beginning. The thesis says "with restarts", DeiT makes none: with
+    ``restarts`` the time is cut into equal cycles (Loshchilov and Hutter 2017).
+
+    Args:
+        epoch: Time since the start, in epochs.
+        peak: Highest value.
+        epochs: Length of the run.
+        warmup_epochs: Length of the rise from 1e-6.
+        restarts: Number of returns to the peak.
+    """
+    start, floor = min(WARMUP_LR, peak), min(MIN_LR, peak)
+    if epoch < warmup_epochs:
+        return start + (peak - start) * epoch / warmup_epochs
+    cycle = epochs / (restarts + 1)
+    progress = (epoch % cycle) / cycle if epoch < epochs else 1.0
+    return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def rate_at(config: TrainConfig, length: int, epoch: int, step: int) -> float:
+    """The learning rate of one step."""
+    return learning_rate(
+        epoch + step / count_steps(length, config.batch_size),
+        peak=config.lr,
+        epochs=config.epochs,
+        warmup_epochs=config.warmup_epochs,
+        restarts=config.restarts,
+    )
 
 
 class PlannedStep(NamedTuple):
@@ -45,42 +86,3 @@ def plan_epoch(
         yield PlannedStep(
             step, len(batch), [batch[part_of_batch(len(batch), part, parts)] for part in own]
         )
-
-
-def rate_at(config: TrainConfig, length: int, epoch: int, step: int) -> float:
-    """The learning rate of one step."""
-    return learning_rate(
-        epoch + step / count_steps(length, config.batch_size),
-        peak=config.lr,
-        epochs=config.epochs,
-        warmup_epochs=config.warmup_epochs,
-        restarts=config.restarts,
-    )
-
-
-WARMUP_LR, MIN_LR = 1e-6, 1e-5  # DeiT's, for a peak of 1.25e-4
-
-
-def learning_rate(
-    epoch: float, *, peak: float, epochs: int, warmup_epochs: int = 0, restarts: int = 0
-) -> float:
-    """Learning rate at a moment in epochs: linear warm-up, then cosine decay.
-
-    timm's ``CosineLRScheduler`` as DeiT sets it, which the thesis's script calls; there a value
-    holds for a whole epoch, here ``epoch`` may be fractional. The cosine runs from time 0, so the
-    warm-up replaces its beginning. The thesis says "with restarts", DeiT makes none: with
-    ``restarts`` the time is cut into equal cycles (Loshchilov and Hutter 2017).
-
-    Args:
-        epoch: Time since the start, in epochs.
-        peak: Highest value.
-        epochs: Length of the run.
-        warmup_epochs: Length of the rise from 1e-6.
-        restarts: Number of returns to the peak.
-    """
-    start, floor = min(WARMUP_LR, peak), min(MIN_LR, peak)
-    if epoch < warmup_epochs:
-        return start + (peak - start) * epoch / warmup_epochs
-    cycle = epochs / (restarts + 1)
-    progress = (epoch % cycle) / cycle if epoch < epochs else 1.0
-    return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2

@@ -21,7 +21,7 @@ from attnlib import experiment
 from attnlib.training import failures
 from attnlib.training.checkpoint import load_state
 from attnlib.training.failures import bytes_per_image, first_bad_layer
-from attnlib.training.loop import train
+from attnlib.training.loop import Trainer
 from attnlib.training.state import Training
 
 
@@ -95,7 +95,7 @@ def test_skipped_step_leaves_weights_and_batchnorm_as_they_were(fragile, monkeyp
         moments = [v.clone() for s in training.optimizer.state.values() for v in s.values()]
         seen.append([*(t.clone() for t in model.state_dict().values()), *moments])
 
-    (epoch,) = train(training, data, config, objective, after_step=look)
+    (epoch,) = Trainer(training, data, config, objective).train(look)
     same = [
         [torch.equal(a, b) for a, b in zip(*pair, strict=True)] for pair in itertools.pairwise(seen)
     ]
@@ -177,7 +177,7 @@ def test_accumulation_gives_the_gradients_of_the_whole_batch(tmp_path, changes):
     for accumulate in (1, 3):
         variant = replace(config, accumulate=accumulate)
         model, objective = experiment.prepare(variant, data)
-        list(train(Training.start(model, variant), data, variant, objective))
+        list(Trainer(Training.start(model, variant), data, variant, objective).train())
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     difference = (weights[0] - weights[1]).abs().max().item()
     assert difference < (1e-5 if not changes else 2e-2)
