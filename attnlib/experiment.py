@@ -335,9 +335,9 @@ class Saver:
         return time.perf_counter() - self.saved > SAVE_SECONDS
 
     def save(self) -> None:
-        """Save the state; the first process of a group does."""
+        """Save the state, if it is one to go back to; the first process of a group does."""
         training = self.trainer.training
-        if self.trainer.group.is_first:
+        if self.trainer.group.is_first and not self.trainer.has_failed():
             state = training.state()
             values = {**state.values, **self.spent()._asdict(), **self.origin}
             with storage_faults(self.path):

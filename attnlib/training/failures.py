@@ -24,16 +24,17 @@ from attnlib.training.state import Training
 
 WRONG_PARAMETER, NOT_FINITE, NO_MEMORY, NO_STORAGE = 2, 3, 4, 5  # exit codes
 SPARE_BYTES = 16 * 2**20  # for logs, predictions and maps
+LEAST_SCALE = 1e-4  # of float16's losses; below it they are beyond rescue, as fairseq has it
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss or a gradient became NaN or infinite; ``report`` holds the facts."""
+    """Losses or gradients became NaN or infinite; ``report`` holds the facts."""
 
     def __init__(self, report: dict[str, Any]) -> None:
         samples = ", ".join(str(index) for index in report["samples"][:8])
         more = ", ..." if len(report["samples"]) > 8 else ""
         super().__init__(
-            f"the loss or a gradient is not finite at step {report['step']} of {report['steps']} "
+            f"{report['fault']} at step {report['step']} of {report['steps']} "
             f"in epoch {report['epoch']}, at a learning rate of {report['lr']:.3g}. First bad "
             f"layer: {report['first_bad_layer']}. Training images of that step: {samples}{more}. "
             "The last saved state is from before it. A lower lr, a longer warm-up or amp=false "
@@ -189,8 +190,10 @@ def explain_out_of_memory(
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def first_bad_layer(model: nn.Module, loss: Loss, images: Tensor, targets: Tensor) -> str:
-    """Where a value that is not finite first appears, in words; runs the step once more.
+def first_bad_layer(model: nn.Module, loss: Loss, images: Tensor, targets: Tensor) -> str | None:
+    """Where a value that is not finite first appears, in words; None: all are finite.
+
+    Runs the step once more, without scaling its loss.
 
     Args:
         model: Its layers are looked at, in the order in which they compute.
@@ -227,7 +230,7 @@ def first_bad_layer(model: nn.Module, loss: Loss, images: Tensor, targets: Tenso
     gradients = [(n, p.grad) for n, p in model.named_parameters() if p.grad is not None]
     bad = [name for name, gradient in gradients if not gradient.isfinite().all()]
     model.zero_grad(set_to_none=True)
-    return f"{bad[-1]}, backward" if bad else "none, when the step is computed again"
+    return f"{bad[-1]}, backward" if bad else None
 
 
 def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
@@ -254,20 +257,24 @@ def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
 
 
 def count_nonfinite(training: Training, loss: Tensor, step: int, group: Group) -> Tensor:
-    """Count the step's loss, or a fault if loss or gradient is not finite; whether it is one.
+    """Count the step's loss, and whether loss or gradients are not finite; whether they are not.
 
-    Everything stays on the device, so nothing waits for it.
+    In float16 gradients that overflow are no fault: the scaler finds its scale by trying. They are
+    counted apart. Everything stays on the device, so nothing waits for it.
     """
-    finite = loss.isfinite()
-    if not training.scaler.is_enabled():  # a scaler finds its scale by trying what overflows
-        gradients = [p.grad for p in training.model.parameters() if p.grad is not None]
-        finite = finite & torch.nn.utils.get_total_norm(gradients).isfinite()
-    loss, faults = group.sum(torch.stack([loss, (~finite).float()]))
-    bad = faults > 0
-    training.total += torch.where(bad, 0.0, loss)
-    training.first_fault += torch.where(bad & (training.first_fault == 0), step + 1, 0)
-    training.faults += bad
-    return bad
+    gradients = [p.grad for p in training.model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    counts = torch.stack([loss, *(~torch.stack([loss, norm]).isfinite()).float()])
+    loss, bad_losses, bad_gradients = group.sum(counts)
+    fault, overflow = bad_losses > 0, bad_gradients > 0
+    if training.scaler.is_enabled():
+        training.overflows += overflow & ~fault
+    else:
+        fault = fault | overflow
+    training.total += torch.where(fault, 0.0, loss)
+    training.first_fault += torch.where(fault & (training.first_fault == 0), step + 1, 0)
+    training.faults += fault
+    return fault | overflow
 
 
 def skip_update(optimizer: torch.optim.Optimizer, leave_out: Tensor) -> None:

@@ -18,6 +18,7 @@ from attnlib.models.layers import drop_paths, set_drop_path_draws
 from attnlib.seeding import derive_seed, sample_uniforms
 from attnlib.training.distributed import Group, Positions, make_learner, part_of_split
 from attnlib.training.failures import (
+    LEAST_SCALE,
     NonFiniteLossError,
     OutOfMemoryError,
     available_memory,
@@ -46,7 +47,7 @@ class Epoch:
     val_accuracy: float
     images_per_second: float  # training only
     seconds: float  # training and validation
-    skipped: int = 0  # steps that were left out, since their loss was not finite
+    skipped: int = 0  # steps that were left out, since loss or gradients were not finite
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds
@@ -164,12 +165,12 @@ class Trainer:
         buffers = list(training.model.buffers()) if config.skip_nonfinite else []
         kept = [buffer.clone() for buffer in buffers]  # BatchNorm must forget a step left out
         loss = self.backward(planned, batches)
+        scaler.unscale_(optimizer)
         bad = count_nonfinite(training, loss, planned.step, self.group)
-        if not scaler.is_enabled():  # a scaler leaves out by itself what overflows
-            # Once too many are bad, all that follow are left out: the weights stay as they were
-            # before the first of them until somebody looks.
-            skip_update(optimizer, bad | (training.faults > config.skip_nonfinite))
-        scaler.step(optimizer)
+        # Once too many are bad, all that follow are left out: the weights stay as they were before
+        # the first of them until somebody looks. GradScaler.step would take them again.
+        skip_update(optimizer, bad | (training.faults > config.skip_nonfinite))
+        optimizer.step()
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         for buffer, value in zip(buffers, kept, strict=True):
@@ -221,17 +222,17 @@ class Trainer:
     def end_epoch(self, validated: Predictions, seconds: float) -> Epoch:
         """Keep the weights if they are the best so far, and begin the next epoch."""
         training, progress = self.training, self.training.progress
-        skipped = int(training.faults)
+        faults, overflows = int(training.faults), int(training.overflows)
         epoch = Epoch(
             progress.epoch + 1,
             self.config.epochs,
             self.learning_rate(self.steps - 1),
-            training.total.item() / max(self.steps - skipped, 1),
+            training.total.item() / (self.steps - faults),
             validated.loss,
             validated.accuracy,
             min(self.steps * self.config.batch_size, len(self.data.train)) / progress.seconds,
             progress.seconds + seconds,
-            skipped,
+            faults + overflows,
         )
         if validated.accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = validated.accuracy, epoch.epoch
@@ -255,27 +256,49 @@ class Trainer:
         """The first batch of the run."""
         return self.source.batch(0, 0, next(self.plan(0)).parts[0])
 
+    def has_failed(self) -> bool:
+        """Whether more steps of this epoch were bad than may be skipped; waits for the device."""
+        return int(self.training.faults) > self.config.skip_nonfinite
+
     def check_finite(self) -> None:
-        """Stop if more steps were bad than may be skipped; waits for the device.
+        """Stop if training can't go on; waits for the device.
+
+        It can't if more steps were bad than may be skipped, if an epoch went by without a step
+        taken, or if the losses of float16 overflow however small they are made.
 
         Raises:
             NonFiniteLossError: With step, learning rate, samples and the first bad layer.
         """
+        training, done = self.training, self.training.progress.step
+        faults, scale = int(training.faults), training.scaler.get_scale()
+        if self.has_failed():
+            self.stop_at(int(training.first_fault) - 1, "the loss or a gradient is not finite")
+        if scale < LEAST_SCALE:
+            self.stop_at(
+                done - 1, f"gradients overflow float16: the loss scale fell to {scale:.2g}"
+            )
+        if done == self.steps and faults + int(training.overflows) == self.steps:
+            what = f"none of the {self.steps} steps of an epoch had finite loss and gradients, last"
+            # Few overflows may be the search for a scale: then the step is finite without one.
+            self.stop_at(done - 1, what, unless_finite=not faults and scale > 1)
+
+    def stop_at(self, step: int, fault: str, unless_finite: bool = False) -> None:
+        """Compute a step of this epoch again to see where it goes wrong, and stop."""
         training, epoch = self.training, self.training.progress.epoch
-        if int(training.faults) <= self.config.skip_nonfinite:
-            return
-        step = int(training.first_fault) - 1
         planned = next(self.plan(epoch, step))
         images, targets = self.source.batch(epoch, step, planned.parts[0])
         with autocast(self.config):
             layer = first_bad_layer(training.model, self.learner, images, targets)
+        if layer is None and unless_finite:
+            return
         samples = self.data.train.indices[np.concatenate(planned.parts)]
         report: dict[str, Any] = {
+            "fault": fault,
             "epoch": epoch + 1,
             "step": step + 1,
             "steps": self.steps,
             "lr": self.learning_rate(step),
-            "first_bad_layer": layer,
+            "first_bad_layer": layer or "none, when the step is computed again",
             "samples": samples.tolist(),
         }
         raise NonFiniteLossError(report)

@@ -31,11 +31,13 @@ class Training:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: nn.Module | None
-    # Kept on the device, so that a step waits for nothing: the running sum of the epoch's losses,
-    # how many steps were not finite in the epoch, and the first of them (from 1; 0: none).
+    # Kept on the device, so that a step waits for nothing: the sum of the epoch's finite losses,
+    # how many steps were not finite, the first of them (from 1; 0: none), and how many steps a
+    # float16 run left out since its scaled gradients overflowed.
     total: Tensor
     faults: Tensor
     first_fault: Tensor
+    overflows: Tensor
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of what it started from
@@ -56,15 +58,15 @@ class Training:
             total=torch.zeros((), device=config.device),
             faults=torch.zeros((), dtype=torch.int64, device=config.device),
             first_fault=torch.zeros((), dtype=torch.int64, device=config.device),
+            overflows=torch.zeros((), dtype=torch.int64, device=config.device),
             initial_checkpoint=initial_checkpoint,
         )
 
     def begin_epoch(self) -> None:
         """Forget the sums of the epoch before."""
         self.progress.step, self.progress.seconds = 0, 0.0
-        self.total.zero_()
-        self.faults.zero_()
-        self.first_fault.zero_()
+        for name in SUMS:
+            getattr(self, name).zero_()
 
     def state(self) -> State:
         """Tensors and values that ``restore`` needs, on the CPU."""
@@ -120,7 +122,7 @@ class Training:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-SUMS = ("total", "faults", "first_fault")
+SUMS = ("total", "faults", "first_fault", "overflows")
 
 
 def is_convolutional(model: nn.Module) -> bool:

@@ -121,7 +121,7 @@ def test_first_bad_layer_is_found_in_weights_forward_loss_and_backward():
     def loss(x, y):
         return torch.nn.functional.cross_entropy(net(x), y)
 
-    assert first_bad_layer(net, loss, images, targets).startswith("none")
+    assert first_bad_layer(net, loss, images, targets) is None
     assert first_bad_layer(net, loss, images * float("inf"), targets) == "the batch itself"
     assert "computed from finite logits" in first_bad_layer(
         net, lambda x, y: loss(x, y).detach().log() * float("nan"), images, targets
@@ -264,3 +264,106 @@ def test_ignored_signal_stays_ignored():
             assert stop.received == signal.SIGTERM
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def half(monkeypatch):
+    """float16 with its loss scaling, as on a T4, computed on the CPU."""
+    for module in ("training.state", "training.loop", "records.finish"):
+        monkeypatch.setattr(f"attnlib.{module}.amp_dtype", lambda config: torch.float16)
+
+
+class SpoiledGradient(torch.autograd.Function):
+    """Passes features on and answers NaN gradients."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * float("nan")
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Gradients of the training steps that a test names are NaN; their losses are finite."""
+    steps: set[int] = set()
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        Fragile.place += 1
+        return SpoiledGradient.apply(x) if Fragile.place - 1 in steps else x
+
+    monkeypatch.setattr(Fragile, "forward", forward)
+    return steps
+
+
+def test_gradients_that_stay_nan_stop_a_float16_run_after_its_first_epoch(fragile, half, spoiled):
+    spoiled |= set(range(100))
+    with pytest.raises(failures.NonFiniteLossError, match="none of the 3 steps") as caught:
+        al.run_experiment(fragile)
+    assert caught.value.report["epoch"] == 1
+    assert "1.bias, backward" in str(caught.value)
+
+
+def test_float16_counts_the_steps_that_its_scaler_leaves_out(fragile, half, spoiled):
+    spoiled |= {1, 3}
+    run = al.run_experiment(fragile)
+    assert [epoch["skipped"] for epoch in run.history] == [1, 1]
+    assert all(epoch["train_loss"] == pytest.approx(2.3, abs=0.5) for epoch in run.history)
+
+
+def test_scale_that_collapses_stops_a_float16_run(fragile, half, spoiled):
+    spoiled |= {place for place in range(1000) if place % 3}  # one step an epoch is taken
+    with pytest.raises(failures.NonFiniteLossError, match="loss scale fell to"):
+        al.run_experiment(replace(fragile, epochs=40, warmup_epochs=0))
+    path = Path(fragile.runs_dir)
+    (history,) = path.glob("*/history.jsonl")
+    assert len(history.read_text().splitlines()) == 14  # 28 halvings of 65536, and one too many
+
+
+def test_short_first_epochs_in_which_the_scale_is_still_being_found_go_on(fragile, half):
+    config = replace(fragile, limit=32, epochs=20)
+    data = al.load_dataset("digits", limit=32)
+    model, objective = experiment.prepare(config, data)
+    training = Training.start(model, config)
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**28)
+    epochs = list(Trainer(training, data, config, objective).train())
+    assert epochs[0].skipped == 1 and epochs[-1].skipped == 0
+    assert epochs[0].train_loss == pytest.approx(2.3, abs=0.5)
+
+
+def test_float16_changes_no_weight_after_a_loss_that_is_not_finite(fragile, half, monkeypatch):
+    monkeypatch.setattr(Fragile, "steps", (0,))
+    data = al.load_dataset("digits", limit=96)
+    model, objective = experiment.prepare(fragile, data)
+    trainer = Trainer(Training.start(model, fragile), data, fragile, objective)
+    monkeypatch.setattr(trainer, "check_finite", lambda: None)  # a GPU is asked after the epoch
+    before = [parameter.clone() for parameter in model.parameters()]
+    trainer.train_epoch()
+    assert all(map(torch.equal, before, model.parameters()))
+    monkeypatch.undo()
+    with pytest.raises(failures.NonFiniteLossError, match="at step 1 of 3"):
+        trainer.check_finite()
+
+
+def test_no_state_is_saved_between_a_fault_and_its_discovery(fragile, monkeypatch):
+    monkeypatch.setattr(Fragile, "steps", (3,))
+    monkeypatch.setattr(experiment, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(Trainer, "check_finite", lambda self: None)  # a GPU is asked later
+    path, seen = Path(fragile.runs_dir) / fragile.name / "state", []
+
+    def look(step):
+        seen.append(max((file.stem for file in path.glob("*.json")), default=""))
+
+    al.run_experiment(fragile, on_step=look)
+    assert seen[3:] == ["epoch-00001-step-0000000"] * 3
+
+
+@pytest.mark.parametrize("allowed", [3, 5])
+def test_epoch_in_which_no_step_could_be_taken_is_none(fragile, monkeypatch, allowed):
+    monkeypatch.setattr(Fragile, "steps", range(100))
+    with pytest.raises(failures.NonFiniteLossError, match="none of the 3 steps"):
+        al.run_experiment(replace(fragile, skip_nonfinite=allowed))
