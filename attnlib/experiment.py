@@ -136,7 +136,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
     if group.share((path / "record.json").exists()):
         run = load_run(path)
         check_same_data(data.sha256, run)
-        check_same_start(run.record.get("initial_checkpoint"), start, path)
+        check_same_start(run.record.initial_checkpoint, start, path)
         listener.note(f"{run.name} is finished; its record was read")
         listener.replay(run.history)
         return run
@@ -216,12 +216,10 @@ def find_checkpoint(config: TrainConfig) -> Checkpoint | None:
         if not path.is_file():
             run = load_run(config.initial_checkpoint, config.runs_dir)
             if not run.has_weights:
-                raise ValueError(
-                    f"{run.path} has no weights; make them with: {run.record['command']}"
-                )
-            path, classes = run.path / "model.safetensors", run.record["dataset"]["classes"]
+                raise ValueError(f"{run.path} has no weights; make them with: {run.record.command}")
+            path, classes = run.path / "model.safetensors", run.record.dataset.classes
         elif (record := path.parent / "record.json").exists():
-            classes = load_run(record.parent).record["dataset"]["classes"]
+            classes = load_run(record.parent).record.dataset.classes
     except ValueError as fault:
         begun = Path(config.runs_dir) / config.name
         if (begun / "record.json").exists() or has_state(begun / "state"):
@@ -429,9 +427,9 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
 
 def check_same_data(sha256: str, run: Run) -> None:
     """Refuse to join ``run`` with data that it was not made on."""
-    theirs = run.record["dataset"]
-    if theirs["sha256"] != sha256:
+    theirs = run.record.dataset
+    if theirs.sha256 != sha256:
         raise ValueError(
-            f"{run.path} was made on other data ({theirs['title']}, {theirs['sha256'][:12]}..., "
+            f"{run.path} was made on other data ({theirs.title}, {theirs.sha256[:12]}..., "
             f"now {sha256[:12]}...); choose another runs_dir, or remove that folder."
         )

@@ -85,17 +85,18 @@ def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
 
 def per_class_accuracy(run: "Run") -> Figure:
     """Test accuracy of each class with its 95% interval, best class at the top."""
-    rows = [row for row in run.record["metrics"]["per_class"] if "value" in row]
-    rows.sort(key=lambda row: row["value"])
-    values = np.array([row["value"] for row in rows])
-    errors = np.abs([[row["low"] for row in rows], [row["high"] for row in rows]] - values)
+    shares = {row.name: row.accuracy for row in run.record.metrics.per_class if row.accuracy}
+    rows = sorted(shares.items(), key=lambda row: row[1].value)
+    values = np.array([share.value for _, share in rows])
+    ends = [[share.low for _, share in rows], [share.high for _, share in rows]]
+    errors = np.abs(ends - values)
     with style():
         height = 0.8 + 0.2 * len(rows)
         figure, axes = plt.subplots(figsize=(WIDTH, min(height, 12)), layout="constrained")
         axes.errorbar(values, range(len(rows)), xerr=errors, fmt="o", ms=4, lw=1.2)
-        mean = run.record["metrics"]["test_accuracy"]["value"]
+        mean = run.record.metrics.test_accuracy.value
         axes.axvline(mean, color=INK, ls=":", lw=1)
-        axes.set_yticks(range(len(rows)), [row["class"] for row in rows])
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set(xlabel="test accuracy (dotted: all classes)")
         plt.close(figure)

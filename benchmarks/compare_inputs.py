@@ -44,13 +44,13 @@ def train(path: str, seed: int, options: argparse.Namespace) -> al.Run:
 def compare(options: argparse.Namespace) -> tuple[list[dict[str, object]], str]:
     """A row a path and seed, and a row a path with the mean over seeds; the data set's title."""
     runs = {(p, s): train(p, s, options) for s in range(options.seeds) for p in INPUTS}
-    accuracies = {key: run.record["metrics"]["test_accuracy"]["value"] for key, run in runs.items()}
+    accuracies = {key: run.record.metrics.test_accuracy.value for key, run in runs.items()}
     rows: list[dict[str, object]] = []
     for (path, seed), run in runs.items():
-        accuracy = run.record["metrics"]["test_accuracy"]
+        accuracy = run.record.metrics.test_accuracy
         rows.append({
-            "path": path, "seed": seed, "accuracy": accuracy["value"], "low": accuracy["low"],
-            "high": accuracy["high"], "n": accuracy["n"],
+            "path": path, "seed": seed, "accuracy": accuracy.value, "low": accuracy.low,
+            "high": accuracy.high, "n": accuracy.n,
             "train_loss": run.history[-1]["train_loss"], "run": run.name,
         })  # fmt: skip
     for path in INPUTS:
@@ -61,7 +61,7 @@ def compare(options: argparse.Namespace) -> tuple[list[dict[str, object]], str]:
             gap = mean_interval(gaps)
             row |= {"difference": gap.value, "low": gap.low, "high": gap.high}
         rows.append(row)
-    return rows, runs["fast", 0].record["dataset"]["title"]
+    return rows, runs["fast", 0].record.dataset.title
 
 
 def main() -> None:

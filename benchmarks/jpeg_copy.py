@@ -75,7 +75,7 @@ def main() -> None:
     same = [
         run.name
         for run in list_runs(*find_folders("results"))
-        if run.record["dataset"]["sha256"] == data.sha256
+        if run.record.dataset.sha256 == data.sha256
     ]
     print(f"{options.out}: {data.title}, SHA-256 {data.sha256}")
     print(f"{len(same)} kept runs are of these images{': ' * bool(same)}{', '.join(same)}")

@@ -43,7 +43,7 @@ def search(model: str, options: argparse.Namespace) -> list[dict[str, object]]:
         {
             "model": model, "lr": lr, "val_accuracy": accuracies[lr], "is_best": int(lr == best),
             "epochs": options.epochs, "limit": options.limit, "profile": options.profile,
-            "batch_size": run.config["batch_size"], "dataset": run.record["dataset"]["title"],
+            "batch_size": run.config["batch_size"], "dataset": run.record.dataset.title,
             "run": run.name,
         }
         for lr, run in runs.items()

@@ -49,7 +49,15 @@ def invented_record(name: str, title: str, teacher: str | None = None) -> dict[s
             "test_loss": 0.3,
             "best_epoch": 5,
             "per_class": [
-                {"class": c, "value": 0.9, "low": 0.8, "high": 0.95, "n": 120} for c in CLASSES
+                {
+                    "class": c,
+                    "value": 0.9,
+                    "low": 0.8,
+                    "high": 0.95,
+                    "n": 120,
+                    "method": "Wilson, 95 %",
+                }
+                for c in CLASSES
             ],
         },
         "cost": {
@@ -65,7 +73,7 @@ def invented_record(name: str, title: str, teacher: str | None = None) -> dict[s
         "-p distillation hard -p teacher resnet18 -p seed 0",
         "git": {"commit": "1234567890abcdef1234567890abcdef12345678", "dirty": True},
         "versions": {"python": "3.11.9", "attnlib": "0.1.0", "torch": "2.6.0"},
-        "device": {"type": "cpu", "name": "x86_64", "threads": 2},
+        "device": {"type": "cpu", "name": "x86_64", "threads": 2, "processes": 1},
         "precision": "float32",
         "started": "2026-01-01T00:00:00+00:00",
         "finished": "2026-01-01T00:00:42+00:00",

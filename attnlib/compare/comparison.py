@@ -1,6 +1,5 @@
 """Runs that can be compared, for they answered the same questions; the rest is named, not mixed."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -80,9 +79,9 @@ class Comparison:
         """
         by_folder = {run.name: name for name, run in self.runs.items()}
         pairs = [
-            (name, by_folder[run.record["teacher"]])
+            (name, by_folder[run.record.teacher])
             for name, run in self.runs.items()
-            if run.record["teacher"] in by_folder
+            if run.record.teacher in by_folder
         ]
 
         def is_other(pair: tuple[str, str]) -> bool:
@@ -119,9 +118,9 @@ class Comparison:
         return mean._replace(low=max(mean.low, 0.0), high=min(mean.high, 1.0))
 
     def __str__(self) -> str:
-        data = next(iter(self.runs.values())).record["dataset"]
+        data = next(iter(self.runs.values())).record.dataset
         lines = [
-            f"{len(self.runs)} runs on the {len(self.labels)} test images of {data['title']}, "
+            f"{len(self.runs)} runs on the {len(self.labels)} test images of {data.title}, "
             f"{len(self.class_names)} classes:",
             *(f"  {name}" for name in self.names),
             *(f"left out: {name}: {reason}" for name, reason in self.left_out.items()),
@@ -173,12 +172,10 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
             answers[name] = _read_answers(run)
             runs[name] = run
         except (ValueError, OSError) as fault:
-            is_broken = isinstance(fault, json.JSONDecodeError)
-            reason = "its record is not JSON" if is_broken else str(fault)
-            left_out[name] = reason.replace(f"{folder / 'record.json'}: ", "")
+            left_out[name] = str(fault).replace(f"{folder / 'record.json'}: ", "")
     groups: dict[str, list[str]] = {}
     for name, run in runs.items():
-        groups.setdefault(run.record["dataset"]["sha256"], []).append(name)
+        groups.setdefault(run.record.dataset.sha256, []).append(name)
 
     def weight(names: list[str]) -> tuple[bool, int, int]:
         kept = sum(folders[name].parent.name == "results" for name in names)
@@ -200,7 +197,7 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
         {labels[name]: run for name, run in runs.items()},
         {labels[name]: answers[name].logits for name in runs},
         answers[first].labels,
-        tuple(runs[first].record["dataset"]["classes"]),
+        tuple(runs[first].record.dataset.classes),
         left_out,
     )
 
@@ -211,7 +208,7 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
     That is the data if they differ, or else the settings that do, or else the run's name.
     """
     labels = [run.title for run in runs]
-    data = [f", {run.record['dataset']['title']}" for run in runs]
+    data = [f", {run.record.dataset.title}" for run in runs]
     labels = _told_apart(labels, data)
     configs = [_settings(run) for run in runs]
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -246,8 +243,8 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
 
     Nothing is downloaded for it: CIFAR-10 is shown where its archive is in the cache already.
     """
-    record = run.record["dataset"]
-    name, title = record["name"], record["title"]
+    record = run.record.dataset
+    name, title = record.name, record.title
     cached = cache_dir() / "cifar10" / CIFAR10_ARCHIVE
     if name == "cifar10" and data_path is None and not cached.exists():
         return None, (
@@ -261,7 +258,7 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
                     f"Images from CIFAR-10's own archive, which has the labels of {title} in the "
                     "same order, by their place in the test set."
                 )
-            fetch = tuple(record["classes"]) == CIFAR10_CLASSES and not cached.exists()
+            fetch = record.classes == CIFAR10_CLASSES and not cached.exists()
             return None, (
                 f"The images of {title} are not shown: {file} is not in the folder of data sets."
                 f"{FETCH if fetch else ' To name another folder, run: export ATTNLIB_DATA=FOLDER'}"
@@ -271,14 +268,14 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
         data = load_dataset(name, data_path)
     except (ValueError, OSError) as fault:
         return None, f"The images of {title} are not shown: {fault}"
-    if data.sha256 != record["sha256"]:
+    if data.sha256 != record.sha256:
         return None, f"The images of {title} are not shown: what is in {data_path} is other data."
     return data.test, f"Images from {title}, by their place in the test set."
 
 
 def _official_images(run: Run) -> Split | None:
     """CIFAR-10's test images from the cache, if the run was tested on a copy of them."""
-    if tuple(run.record["dataset"]["classes"]) != CIFAR10_CLASSES:
+    if run.record.dataset.classes != CIFAR10_CLASSES:
         return None
     test = load_dataset("cifar10").test
     return test if np.array_equal(test.labels, run.arrays("predictions")["labels"]) else None
@@ -294,7 +291,7 @@ def _read_answers(run: Run) -> Answers:
     lacking = [key for key in ("logits", "labels") if key not in arrays]
     if lacking:
         raise ValueError(f"its predictions lack {' and '.join(lacking)}")
-    expected = len(arrays["labels"]), len(run.record["dataset"]["classes"])
+    expected = len(arrays["labels"]), len(run.record.dataset.classes)
     if arrays["logits"].shape != expected:
         raise ValueError(f"its logits have the shape {arrays['logits'].shape}, not {expected}")
     return Answers(arrays["logits"].astype(np.float32), arrays["labels"].astype(np.int64))
@@ -302,12 +299,12 @@ def _read_answers(run: Run) -> Answers:
 
 def _difference(run: Run, own: Answers, first: Run, theirs: Answers) -> str:
     """What other question ``run`` answered than ``first``; empty if the same."""
-    mine, its = run.record["dataset"], first.record["dataset"]
-    if mine["classes"] != its["classes"]:
-        same = sorted(mine["classes"]) == sorted(its["classes"])
+    mine, its = run.record.dataset, first.record.dataset
+    if mine.classes != its.classes:
+        same = sorted(mine.classes) == sorted(its.classes)
         return "its classes are in another order" if same else "it has other classes"
-    if mine["sha256"] != its["sha256"]:
-        return f"it is about other data: {mine['title']}, {mine['sha256'][:12]}..."
+    if mine.sha256 != its.sha256:
+        return f"it is about other data: {mine.title}, {mine.sha256[:12]}..."
     if not np.array_equal(own.labels, theirs.labels):
         return "its labels differ from those of the others"
     return ""

@@ -181,7 +181,7 @@ def accuracies(rows: Mapping[str, Row]) -> Figure:
             axes.plot([share.low, share.high], [place, place], color=COLOURS[0], lw=1.6)
             axes.plot(share.value, place, "o", color=COLOURS[0], ms=5)
             for run in row.runs if len(row.runs) > 1 else ():
-                one = run.record["metrics"]["test_accuracy"]["value"]
+                one = run.record.metrics.test_accuracy.value
                 axes.plot(one, place + 0.18, "|", color=INK, ms=7)
         axes.set_yticks(range(len(made)), [_broken(row.title) for row in made], fontsize=9)
         axes.set_ylim(-0.6, len(made) - 0.3)

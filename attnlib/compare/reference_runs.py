@@ -66,10 +66,10 @@ class Row:
     @property
     def accuracy(self) -> Estimate:
         """Of one run with Wilson's interval over images; of several their mean, t over seeds."""
-        shares = [run.record["metrics"]["test_accuracy"] for run in self.runs]
+        shares = [run.record.metrics.test_accuracy for run in self.runs]
         if len(shares) == 1:
-            return Estimate(shares[0]["value"], shares[0]["low"], shares[0]["high"], 1)
-        return mean_interval([share["value"] for share in shares])
+            return Estimate(shares[0].value, shares[0].low, shares[0].high, 1)
+        return mean_interval([share.value for share in shares])
 
 
 class Claim(NamedTuple):
@@ -158,7 +158,7 @@ def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, 
         return True
     teacher = rows.get(row["teacher"], {"model": row["teacher"]})
     start = "pretrained-" if teacher.get("pretrained") else ""
-    return str(run.record["teacher"]).startswith(f"{teacher['model']}-{start}npz-")
+    return str(run.record.teacher).startswith(f"{teacher['model']}-{start}npz-")
 
 
 def _runs_of(
@@ -198,7 +198,7 @@ def right_of(run: Run) -> NDArray[np.bool_]:
 
 def seed_of(run: Run) -> int:
     """The seed that tells the runs of a row apart."""
-    return int(run.record["seeds"]["run"])
+    return run.record.seeds.run
 
 
 def gather(params: Params) -> dict[str, Row]:
@@ -213,7 +213,7 @@ def pair_runs(first: Row, second: Row) -> list[tuple[Run, Run]]:
     Raises:
         ValueError: If they were tested on different data.
     """
-    data = {run.record["dataset"]["sha256"] for row in (first, second) for run in row.runs}
+    data = {run.record.dataset.sha256 for row in (first, second) for run in row.runs}
     if len(data) > 1:
         raise ValueError(f"{first.name} and {second.name} were tested on different data")
     a, b = ({seed_of(run): run for run in row.runs} for row in (first, second))
@@ -269,7 +269,7 @@ def accuracy_table(rows: Mapping[str, Row]) -> "pd.DataFrame":
         if row.runs:
             run, share = row.runs[0], row.accuracy
             lines[row.title] |= {
-                "parameters": f"{run.record['cost']['parameters']:,}",
+                "parameters": f"{run.record.cost.parameters:,}",
                 "pixels": run.config["img_size"],
                 "epochs": run.config["epochs"],
                 "test accuracy [95%]": f"{share.value:.2%} [{share.low:.2%}, {share.high:.2%}]",
@@ -314,11 +314,11 @@ def describe(rows: Mapping[str, Row]) -> str:
     if not runs:
         return "No reference run is here: make reference DATA=FILE.npz makes them."
     record, config = runs[0].record, runs[0].config
-    size = record["dataset"]["sizes"]
-    devices = dict.fromkeys(run.record["device"]["name"] for run in runs)
-    hours = sum(run.record["cost"]["wall_seconds"] for run in runs) / 3600
+    size = record.dataset.sizes
+    devices = dict.fromkeys(run.record.device.name for run in runs)
+    hours = sum(run.record.cost.wall_seconds for run in runs) / 3600
     return (
         f"profile {config['profile']}: {config['img_size']} pixels, {config['epochs']} epochs\n"
-        f"{record['dataset']['title']}, {size['train']:,} training images\n"
+        f"{record.dataset.title}, {size.train:,} training images\n"
         f"{len(runs)} run{'s' * (len(runs) > 1)}, {hours:.1f} hours in all, on {', '.join(devices)}"
     )

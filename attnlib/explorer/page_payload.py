@@ -59,7 +59,7 @@ def find_exploration(*folders: str | Path) -> Exploration | None:
         arrays = run.arrays("explorer")
         if "attention" not in arrays:
             continue
-        data = run.record["dataset"]["sha256"]
+        data = run.record.dataset.sha256
         if data not in pictures:
             pictures[data] = find_images(run)
         split, note = pictures[data]
@@ -76,9 +76,9 @@ def _rank(found: Exploration) -> tuple[object, ...]:
         found.images is not None,
         -profiles.index(config["profile"]),
         found.network is not None,
-        found.network is not None and found.network.name == found.transformer.record["teacher"],
+        found.network is not None and found.network.name == found.transformer.record.teacher,
         config["distillation"] == "hard",
-        found.transformer.record["finished"],
+        found.transformer.record.finished,
     )
 
 
@@ -89,7 +89,7 @@ def _network_beside(run: Run, indices: npt.NDArray[Any], recorded: Sequence[Run]
         for other in recorded
         if other.config["model"] == "resnet18"
         and other.config["profile"] == run.config["profile"]
-        and other.record["dataset"]["sha256"] == run.record["dataset"]["sha256"]
+        and other.record.dataset.sha256 == run.record.dataset.sha256
     ]
     fitting = [
         other
@@ -97,8 +97,8 @@ def _network_beside(run: Run, indices: npt.NDArray[Any], recorded: Sequence[Run]
         if "grad_cam" in (arrays := other.arrays("explorer"))
         and np.array_equal(arrays["indices"][: len(indices)], indices)
     ]
-    teacher = run.record["teacher"]
-    order = [(other.name == teacher, other.record["finished"]) for other in fitting]
+    teacher = run.record.teacher
+    order = [(other.name == teacher, other.record.finished) for other in fitting]
     return fitting[order.index(max(order))] if fitting else None
 
 
@@ -136,7 +136,7 @@ def to_payload(found: Exploration) -> dict[str, Any]:
 
 def image_names(found: Exploration) -> list[str]:
     """Each image in words: its number, its class, and what the two models take it for."""
-    classes = found.transformer.record["dataset"]["classes"]
+    classes = found.transformer.record.dataset.classes
     runs = [run for run in (found.transformer, found.network) if run is not None]
     answers = [run.arrays("predictions") for run in runs]
     names = []

@@ -180,10 +180,10 @@ def open_beside(other: Subject, view: View, note: Note, **like: Any) -> Subject:
         note: Called with a line of text when something is worth saying.
         like: Values of parameters.
     """
-    theirs = other.run.record["dataset"]["sha256"] if other.run else None
+    theirs = other.run.record.dataset.sha256 if other.run else None
     run = find_run(view.runs_dir, data=theirs, **like) if theirs else None
     run = run or find_or_train(view.runs_dir, note, **like)
-    same = run.record["dataset"]["sha256"] == theirs
+    same = run.record.dataset.sha256 == theirs
     return open_run(run, view.data_path if same else None, note)
 
 
@@ -244,12 +244,12 @@ def open_run(run: Run, data_path: str | None, note: Note, *, weights: bool = Tru
     except (DownloadError, ValueError) as error:
         if data_path:
             raise
-        note(f"test images of {record['dataset']['title']} are not here: {error}")
-    if test is not None and data.sha256 != record["dataset"]["sha256"]:
+        note(f"test images of {record.dataset.title} are not here: {error}")
+    if test is not None and data.sha256 != record.dataset.sha256:
         raise ValueError(f"data_path: {run.name} was made on other data than {data.title} here.")
-    accuracy = record["metrics"]["test_accuracy"]["value"]
-    title = f"{run.title} on {record['dataset']['title']}, {accuracy:.1%} right"
-    names = tuple(record["dataset"]["classes"])
+    accuracy = record.metrics.test_accuracy.value
+    title = f"{run.title} on {record.dataset.title}, {accuracy:.1%} right"
+    names = record.dataset.classes
     model = run.load_model() if weights else nn.Identity()
     return Subject(model, title, config["img_size"], names, test, run)
 
@@ -270,11 +270,11 @@ def find_run(
         run
         for run in list_runs(*places)
         if (run.has_weights or not weights)
-        and data in (None, run.record["dataset"]["sha256"])
+        and data in (None, run.record.dataset.sha256)
         and all(run.config.get(name) == value for name, value in like.items())
     ]
     whole = [run for run in found if run.path.parent.name != "small"] or found
-    return max(whole, key=lambda run: run.record["finished"], default=None)
+    return max(whole, key=lambda run: run.record.finished, default=None)
 
 
 def find_or_train(runs_dir: str | Path, note: Note, **like: Any) -> Run:
@@ -284,12 +284,12 @@ def find_or_train(runs_dir: str | Path, note: Note, **like: Any) -> Run:
     """
     run = find_run(runs_dir, **like)
     if run is not None:
-        note(f"run {run.name}, finished {run.record['finished']}")
+        note(f"run {run.name}, finished {run.record.finished}")
         return run
     options = SMALL | (FROM_IMAGENET if like.get("pretrained") else {}) | like
     config = TrainConfig.from_params(**options, runs_dir=str(Path(runs_dir) / "small"))
     run = run_experiment(config)
-    accuracy = run.record["metrics"]["test_accuracy"]["value"]
+    accuracy = run.record.metrics.test_accuracy.value
     note(f"no finished run like that: trained {run.title} on 200 digits, {accuracy:.0%} right")
     return run
 

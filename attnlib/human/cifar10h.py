@@ -227,7 +227,7 @@ def fitting_runs(
     """Runs on the official test images with their predictions, and what to say of the others."""
     fitting, lines = [], []
     for run in runs:
-        classes = tuple(run.record["dataset"]["classes"])
+        classes = tuple(run.record.dataset.classes)
         try:
             arrays = run.arrays("predictions")
             lacking = [key for key in ("labels", "logits") if key not in arrays]
@@ -246,7 +246,7 @@ def fitting_runs(
 
 def label_runs(runs: Sequence[Run]) -> list[str]:
     """Runs in words that tell them apart: title and data set, and the name where these repeat."""
-    words = [f"{run.title}, {run.record['dataset']['title']}" for run in runs]
+    words = [f"{run.title}, {run.record.dataset.title}" for run in runs]
     return [
         f"{label} ({run.name})" if words.count(label) > 1 else label
         for run, label in zip(runs, words, strict=True)

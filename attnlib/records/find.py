@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from attnlib.records.run import Run, check_record, read_history
+from attnlib.records.record import read_record
+from attnlib.records.run import Run, read_history
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -20,9 +21,7 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
         known = ", ".join(r.name for r in list_runs(runs_dir)) or "none"
         raise ValueError(f"run: no finished run {str(run)!r}. Finished runs: {known}.")
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    record = json.loads((path / "record.json").read_text(encoding="utf-8"))
-    check_record(record, path / "record.json")
-    return Run(path, config, read_history(path), record)
+    return Run(path, config, read_history(path), read_record(path))
 
 
 def find_folders(*folders: str | Path) -> list[Path]:

@@ -1,8 +1,8 @@
-"""The end of a run: the best weights answer the test set once, and the record is written."""
+"""Evaluate the best weights of a run on the test set, once, and write the run's record."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +15,26 @@ from attnlib.records.provenance import (
     describe_git,
     describe_versions,
     now,
-    write_json,
 )
-from attnlib.records.run import SCHEMA, Run, check_record, read_history
+from attnlib.records.record import (
+    RECORD_SCHEMA,
+    Accuracy,
+    ClassAccuracy,
+    GitState,
+    Metrics,
+    Record,
+    RecordedCost,
+    RecordedDataset,
+    RecordedDevice,
+    Seeds,
+    Sizes,
+    write_record,
+)
+from attnlib.records.run import Run, read_history
 from attnlib.records.samples import sample_attention, sample_explorer, sample_features
-from attnlib.stats.intervals import Proportion
 from attnlib.training.checkpoint import write_atomically
 from attnlib.training.distributed import Group
-from attnlib.training.predict import Predictions, predict
+from attnlib.training.predict import predict
 from attnlib.training.state import Training, amp_dtype
 
 SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other
@@ -51,20 +63,17 @@ def finish(
     logits = tested.logits.astype(np.float16)  # metrics are those of the logits that are kept
     tested = replace(tested, logits=logits.astype(np.float32))
     validated = predict(model, data.val, img_size=size, amp=dtype)
-    metrics: dict[str, Any] = {
-        "test_accuracy": proportion(tested.interval),
-        "val_accuracy": proportion(validated.interval),
-        "test_loss": tested.loss,
-        "best_epoch": training.progress.best_epoch,
-        "per_class": [
-            {"class": name, **(proportion(share) if share else {})}
+    metrics = Metrics(
+        test_accuracy=Accuracy.of(tested.interval),
+        val_accuracy=Accuracy.of(validated.interval),
+        test_loss=tested.loss,
+        best_epoch=training.progress.best_epoch,
+        per_class=tuple(
+            ClassAccuracy(name, Accuracy.of(share) if share else None)
             for name, share in zip(data.class_names, tested.per_class(), strict=True)
-        ],
-    }
-    metrics |= {
-        f"test_accuracy_{kind}": proportion(variant.interval)
-        for kind, variant in variants(training, data, config).items()
-    }
+        ),
+        **variants(training, data, config),
+    )
     weights = save({key: value.contiguous() for key, value in training.best_weights.items()})
     write_atomically(path / "model.safetensors", weights)
     np.savez_compressed(path / "predictions.npz", logits=logits, labels=tested.labels)
@@ -77,57 +86,44 @@ def finish(
         np.savez_compressed(path / f"{name}.npz", **sample(model, data.test, size))  # type: ignore[arg-type]
     speeds = [epoch["images_per_second"] for epoch in read_history(path)]
     is_cuda = config.device.startswith("cuda")
-    sizes = {name: len(getattr(data, name)) for name in ("train", "val", "test")}
-    record = {
-        "schema": SCHEMA,
-        "name": config.name,
-        "title": config.title,
-        "status": "finished",
-        "dataset": {
-            "name": data.name,
-            "title": data.title,
-            "sha256": data.sha256,
-            "classes": list(data.class_names),
-            "sizes": sizes,
-        },
-        "metrics": metrics,
-        "cost": {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "train_images_per_second": float(np.median(speeds)),
-            "wall_seconds": times.wall_seconds,
-            "weights_bytes": len(weights),
-            "peak_memory_bytes": torch.cuda.max_memory_allocated() if is_cuda else None,
-        },
-        "seeds": {"run": config.seed, "split": SPLIT_SEED},
-        "teacher": teacher.name if teacher else None,
-        "command": config.command,
-        "git": describe_git(),
-        "versions": describe_versions(),
-        "device": {**describe_device(config.device), "processes": group.size},
-        "precision": f"{dtype} autocast".removeprefix("torch.") if dtype else "float32",
-        "started": times.started,
-        "finished": now(),
-    }
-    if training.initial_checkpoint:
-        record["initial_checkpoint"] = training.initial_checkpoint
-    check_record(record)
-    write_json(path / "record.json", record)
+    sizes = Sizes(train=len(data.train), val=len(data.val), test=len(data.test))
+    record = Record(
+        schema=RECORD_SCHEMA,
+        name=config.name,
+        title=config.title,
+        status="finished",
+        dataset=RecordedDataset(data.name, data.title, data.sha256, tuple(data.class_names), sizes),
+        metrics=metrics,
+        cost=RecordedCost(
+            parameters=sum(p.numel() for p in model.parameters()),
+            train_images_per_second=float(np.median(speeds)),
+            wall_seconds=times.wall_seconds,
+            weights_bytes=len(weights),
+            peak_memory_bytes=torch.cuda.max_memory_allocated() if is_cuda else None,
+        ),
+        seeds=Seeds(run=config.seed, split=SPLIT_SEED),
+        teacher=teacher.name if teacher else None,
+        command=config.command,
+        git=GitState(**describe_git()),
+        versions=describe_versions(),
+        device=RecordedDevice(**describe_device(config.device), processes=group.size),
+        precision=f"{dtype} autocast".removeprefix("torch.") if dtype else "float32",
+        started=times.started,
+        finished=now(),
+        initial_checkpoint=training.initial_checkpoint,
+    )
+    write_record(path, record)
 
 
-def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Predictions]:
-    """Other answers of the same run: heads averaged after the softmax; averaged weights."""
+def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Accuracy]:
+    """Test accuracy of the same run's variants, by the names that ``Metrics`` has for them."""
     size, dtype, model = config.img_size, amp_dtype(config), training.model
-    answers = {}
-    if hasattr(model, "average"):
+    found = {}
+    if hasattr(model, "average"):  # heads averaged after the softmax
         usual = model.average
         model.average = "softmax"  # type: ignore[assignment]
-        answers["softmax"] = predict(model, data.test, img_size=size, amp=dtype)
+        found["test_accuracy_softmax"] = predict(model, data.test, img_size=size, amp=dtype)
         model.average = usual
     if training.average is not None:
-        answers["ema"] = predict(training.average, data.test, img_size=size, amp=dtype)
-    return answers
-
-
-def proportion(share: Proportion) -> dict[str, Any]:
-    """A share as it stands in a record."""
-    return {**share._asdict(), "method": "Wilson, 95%"}
+        found["test_accuracy_ema"] = predict(training.average, data.test, img_size=size, amp=dtype)
+    return {name: Accuracy.of(predictions.interval) for name, predictions in found.items()}

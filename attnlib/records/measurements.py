@@ -45,7 +45,7 @@ class Measurements:
         busy = f", load {load:.1f} on {device['cores']} cores" if load is not None else ""
         return (
             f"{self.path.name}: {len(self.rows)} rows of kind {self.kind}, {self.date[:10]}, on "
-            f"{device['name']} ({device['type']}), {threads_of(device)}{busy}"
+            f"{device['name']} ({device['type']}), {threads_of(device['threads'])}{busy}"
         )
 
 

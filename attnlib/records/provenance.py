@@ -16,9 +16,9 @@ from attnlib.training.checkpoint import write_atomically
 PACKAGES = ("attnlib", "torch", "torchvision", "timm", "numpy", "Pillow", "scikit-learn")
 
 
-def threads_of(device: dict[str, Any]) -> str:
+def threads_of(threads: int) -> str:
     """How many threads computed, in words."""
-    return f"{device['threads']} thread{'s' * (device['threads'] != 1)}"
+    return f"{threads} thread{'s' * (threads != 1)}"
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -14,48 +14,9 @@ from torch import nn
 from attnlib.config import TrainConfig
 from attnlib.models.zoo import create_model
 from attnlib.records.provenance import threads_of, write_json
+from attnlib.records.record import Record
 from attnlib.training.checkpoint import write_atomically
 
-SCHEMA = 1
-NUMBER = (int, float)
-PROPORTION = {"value": NUMBER, "low": NUMBER, "high": NUMBER, "n": int, "method": str}
-# Keys that a finished record must have, with their types; None where a value may be missing.
-RECORD: dict[str, Any] = {
-    "schema": int,
-    "name": str,
-    "title": str,
-    "status": str,
-    "dataset": {
-        "name": str,
-        "title": str,
-        "sha256": str,
-        "classes": list,
-        "sizes": {"train": int, "val": int, "test": int},
-    },
-    "metrics": {
-        "test_accuracy": PROPORTION,
-        "val_accuracy": PROPORTION,
-        "test_loss": NUMBER,
-        "best_epoch": int,
-        "per_class": list,
-    },
-    "cost": {
-        "parameters": int,
-        "train_images_per_second": NUMBER,
-        "wall_seconds": NUMBER,
-        "weights_bytes": int,
-        "peak_memory_bytes": (int, type(None)),
-    },
-    "seeds": {"run": int, "split": int},
-    "teacher": (str, type(None)),
-    "command": str,
-    "git": {"commit": (str, type(None)), "dirty": (bool, type(None))},
-    "versions": dict,
-    "device": {"type": str, "name": str, "threads": int},
-    "precision": str,
-    "started": str,
-    "finished": str,
-}
 HISTORY = ("epoch", "epochs", "lr", "train_loss", "val_loss", "val_accuracy",
            "images_per_second", "seconds")  # fmt: skip
 
@@ -67,17 +28,17 @@ class Run:
     path: Path
     config: dict[str, Any]
     history: list[dict[str, Any]]
-    record: dict[str, Any]
+    record: Record
 
     @property
     def name(self) -> str:
         """The folder's name."""
-        return self.record["name"]
+        return self.record.name
 
     @property
     def title(self) -> str:
         """The run in words."""
-        return self.record["title"]
+        return self.record.title
 
     @property
     def has_weights(self) -> bool:
@@ -106,25 +67,25 @@ class Run:
         if not self.has_weights:
             raise ValueError(
                 f"{self.path} has no weights (committed records have none); make them with: "
-                f"{self.record['command']}"
+                f"{self.record.command}"
             )
-        model = build_model(self.config, num_classes=len(self.record["dataset"]["classes"]))
+        model = build_model(self.config, num_classes=len(self.record.dataset.classes))
         model.load_state_dict(load_file(self.path / "model.safetensors"))
         return model.eval()
 
     def summary(self) -> str:
         """Where the numbers come from, a fact a line."""
-        record, git, device = self.record, self.record["git"], self.record["device"]
+        record, git, device = self.record, self.record.git, self.record.device
         facts = {
-            "command": record["command"],
-            "data": f"{record['dataset']['title']}, SHA-256 {record['dataset']['sha256'][:16]}...",
-            "parameters": f"{record['cost']['parameters']:,}",
-            "speed": f"{record['cost']['train_images_per_second']:.0f} training images a second",
-            "time": f"{record['cost']['wall_seconds']:.0f} s",
-            "device": f"{device['name']}, {threads_of(device)}, {record['precision']}",
-            "commit": f"{git['commit']}{' with changes' if git['dirty'] else ''}",
-            "versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
-            "finished": record["finished"],
+            "command": record.command,
+            "data": f"{record.dataset.title}, SHA-256 {record.dataset.sha256[:16]}...",
+            "parameters": f"{record.cost.parameters:,}",
+            "speed": f"{record.cost.train_images_per_second:.0f} training images a second",
+            "time": f"{record.cost.wall_seconds:.0f} s",
+            "device": f"{device.name}, {threads_of(device.threads)}, {record.precision}",
+            "commit": f"{git.commit}{' with changes' if git.dirty else ''}",
+            "versions": ", ".join(f"{k} {v}" for k, v in record.versions.items()),
+            "finished": record.finished,
         }
         return "\n".join(
             textwrap.fill(
@@ -134,11 +95,11 @@ class Run:
         )
 
     def __str__(self) -> str:
-        accuracy = self.record["metrics"]["test_accuracy"]
+        accuracy = self.record.metrics.test_accuracy
         return (
             f"{self.title}\n"
-            f"test accuracy {accuracy['value']:.2%} "
-            f"[{accuracy['low']:.2%}, {accuracy['high']:.2%}] on {accuracy['n']} images\n"
+            f"test accuracy {accuracy.value:.2%} "
+            f"[{accuracy.low:.2%}, {accuracy.high:.2%}] on {accuracy.n} images\n"
             f"run {self.name}\n"
             f"in {self.path}"
         )
@@ -156,35 +117,6 @@ def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = 
         tokens=config["tokens"],
         drop_path=config["drop_path"],
     )
-
-
-def check_record(record: dict[str, Any], path: str | Path = "record") -> None:
-    """Check a record against the schema.
-
-    Raises:
-        ValueError: Naming every key that is missing, of another type or unknown.
-    """
-    faults = list(_faults(record, RECORD, ""))
-    if not faults and record["schema"] != SCHEMA:
-        faults = [f"schema: expected {SCHEMA}, got {record['schema']}"]
-    if faults:
-        raise ValueError(f"{path}: " + "; ".join(faults))
-
-
-def _faults(value: Any, schema: Any, key: str) -> "list[str]":
-    if not isinstance(schema, dict):
-        right = isinstance(value, schema) and not (schema is NUMBER and value != value)
-        return [] if right else [f"{key}: unexpected {type(value).__name__} {value!r}"]
-    if not isinstance(value, dict):
-        return [f"{key}: expected keys {', '.join(schema)}; got {value!r}"]
-    missing = [f"{key}.{name} is missing".lstrip(".") for name in schema if name not in value]
-    inner = [
-        fault
-        for name in schema
-        if name in value
-        for fault in _faults(value[name], schema[name], f"{key}.{name}".lstrip("."))
-    ]
-    return missing + inner
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from attnlib.config import THESIS, TrainConfig
 from attnlib.cost.measure import build_empty, count_gmac
 from attnlib.cost.scaling import FIT_FROM, exponents
 from attnlib.records.measurements import Measurements, Row, select
+from attnlib.records.record import Accuracy
 from attnlib.records.run import Run
 from attnlib.stats.intervals import mean_interval
 from attnlib.thesis.arithmetic import FORMULAS, compute, names_in
@@ -314,17 +315,16 @@ def compare_share(statement: Statement, runs: Sequence[Run]) -> Verdict:
     """An accuracy, or the share of cats recognised, over all runs of one recipe."""
     of_cat = statement.quantity == "class_correct"
     shares = [
-        class_share(run, "cat") if of_cat else run.record["metrics"]["test_accuracy"]
-        for run in runs
+        class_share(run, "cat") if of_cat else run.record.metrics.test_accuracy for run in runs
     ]
-    value, low, high = shares[0]["value"], shares[0]["low"], shares[0]["high"]
+    value, low, high = shares[0].value, shares[0].low, shares[0].high
     if len(runs) > 1:
-        value, low, high, _ = mean_interval([share["value"] for share in shares])
+        value, low, high, _ = mean_interval([share.value for share in shares])
     scale = 1 / 1000 if of_cat else 1 / 100  # from the printed number to a share
     seeds = "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
     ours = f"{value / scale:.2f} [{low / scale:.2f}, {high / scale:.2f}] {statement.unit}, "
     number, about = value / scale, describe_run(runs[0])
-    ours += f"n = {shares[0]['n']:,}, {seeds}"
+    ours += f"n = {shares[0].n:,}, {seeds}"
     if low <= statement.value * scale <= high:
         return Verdict("reproduced", ours, f"inside our 95% interval; {about}", number)
     apart = f"{value / scale - statement.value:+.2f} {statement.unit} from the printed number"
@@ -334,17 +334,16 @@ def compare_share(statement: Statement, runs: Sequence[Run]) -> Verdict:
 
 def compare_classes(statement: Statement, first: Run, second: Run) -> Verdict:
     """How many classes the first run recognises better than the second."""
-    names = first.record["dataset"]["classes"]
-    better = sum(
-        class_share(first, name)["value"] > class_share(second, name)["value"] for name in names
-    )
+    names = first.record.dataset.classes
+    better = sum(class_share(first, name).value > class_share(second, name).value for name in names)
     verdict = "reproduced" if better == statement.value else "differs"
     return Verdict(verdict, f"{better} of {len(names)} classes", f"{first.name}, {second.name}")
 
 
-def class_share(run: Run, name: str) -> Mapping[str, Any]:
+def class_share(run: Run, name: str) -> Accuracy:
     """The accuracy of a run on one class, with its interval."""
-    return next(row for row in run.record["metrics"]["per_class"] if row["class"] == name)
+    rows = run.record.metrics.per_class
+    return next(row.accuracy for row in rows if row.name == name and row.accuracy)
 
 
 def wanted_run(thesis: Thesis, subject: str) -> dict[str, Any]:
@@ -370,10 +369,10 @@ def wanted_run(thesis: Thesis, subject: str) -> dict[str, Any]:
 def departures(run: Run, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Where a run's configuration is not as wanted: name to the run's value."""
     found = {name: run.config.get(name) for name in wanted}
-    if "teacher" in wanted and str(run.record["teacher"]).startswith(f"{wanted['teacher']}-pretr"):
+    if "teacher" in wanted and str(run.record.teacher).startswith(f"{wanted['teacher']}-pretr"):
         found["teacher"] = wanted["teacher"]  # trained from ImageNet weights, as in the table
     elif "teacher" in wanted:
-        found["teacher"] = run.record["teacher"]
+        found["teacher"] = run.record.teacher
     return {name: value for name, value in found.items() if value != wanted[name]}
 
 
@@ -382,8 +381,8 @@ def describe_run(run: Run) -> str:
     record, config = run.record, run.config
     start = "from ImageNet weights" if config["pretrained"] else "from scratch"
     return (
-        f"{record['dataset']['title']}, {config['img_size']} pixels, {start}, "
-        f"{record['device']['name']}, {record['precision']}, run {run.name}"
+        f"{record.dataset.title}, {config['img_size']} pixels, {start}, "
+        f"{record.device.name}, {record.precision}, run {run.name}"
     )
 
 
@@ -403,10 +402,10 @@ def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[st
     nearest = min(near, key=lambda run: len(departures(run, wanted)))
     others = departures(nearest, wanted)
     if "dataset" in others:
-        others["dataset"] = nearest.record["dataset"]["title"]
+        others["dataset"] = nearest.record.dataset.title
     told = ", ".join(f"{name} {value}" for name, value in others.items())
     if set(others) == {"dataset"} and others["dataset"].startswith("CIFAR-10"):
-        share = nearest.record["metrics"]["test_accuracy"]["value"]
+        share = nearest.record.metrics.test_accuracy.value
         told += f", on which its accuracy is {share:.2%}"
     return f"{needs}; the nearest record is not comparable: {told}", config.command
 

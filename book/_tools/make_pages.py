@@ -22,6 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from attnbook.runs import shown_runs
 from attnlib.compare.comparison import label_runs
 from attnlib.escaping import code, code_block, markdown
+from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from page_parts import ROOT, address, command, commit_words, device_words, table, write
 
@@ -143,12 +144,14 @@ def provenance(record: Mapping[str, Any]) -> str:
 
 def run_page(label: str, run: Run, address: str, there: Collection[str] = ()) -> str:
     """Markdown of one run's page; its figure lies beside it as NAME.svg."""
-    record, metrics, cost = run.record, run.record["metrics"], run.record["cost"]
+    record = to_json(run.record)
+    metrics, cost = record["metrics"], record["cost"]
     data, accuracy = record["dataset"], metrics["test_accuracy"]
     caption, alt = curve_words(run.history, metrics["best_epoch"])
     classes = [
         (markdown(row["class"]), *interval(row).split(maxsplit=1), row["n"])
         for row in metrics["per_class"]
+        if "value" in row
     ]
     settings = [(code(key), code(value)) for key, value in sorted(run.config.items())]
     colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
@@ -193,7 +196,7 @@ in its first cell:
 
 def taught(run: Run, there: Collection[str]) -> str:
     """That the teacher is trained first, since a kept one has no weights; linked if its page is."""
-    teacher = run.record["teacher"]
+    teacher = run.record.teacher
     if not teacher:
         return ""
     name = f"{{ref}}`run-{teacher}`" if teacher in there else code(teacher)
@@ -226,10 +229,10 @@ def index_page(runs: Mapping[str, Run], left_out: Mapping[str, str]) -> str:
     rows = [
         (
             f"[{markdown(label)}](records/{run.name}.md)",
-            interval(run.record["metrics"]["test_accuracy"]),
-            markdown(run.record["dataset"]["title"]),
-            f"{run.record['cost']['parameters']:,}",
-            f"{run.record['cost']['wall_seconds']:,.0f}",
+            interval(to_json(run.record.metrics.test_accuracy)),
+            markdown(run.record.dataset.title),
+            f"{run.record.cost.parameters:,}",
+            f"{run.record.cost.wall_seconds:,.0f}",
         )
         for label, run in runs.items()
     ]
@@ -260,7 +263,7 @@ def main() -> None:
             path.unlink()
     there = [run.name for run in runs.values()]
     for label, run in runs.items():
-        curves = learning_curves(run.history, run.record["metrics"]["best_epoch"], run.name)
+        curves = learning_curves(run.history, run.record.metrics.best_epoch, run.name)
         write(records / f"{run.name}.svg", curves)
         page = run_page(label, run, address(), there)
         write(records / f"{run.name}.md", page)

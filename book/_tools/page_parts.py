@@ -43,7 +43,7 @@ def command(line: str) -> str:
 
 def device_words(device: Mapping[str, Any]) -> str:
     """What a run computed on."""
-    return escaping.markdown(f"{device['name']}, {threads_of(device)}")
+    return escaping.markdown(f"{device['name']}, {threads_of(device['threads'])}")
 
 
 def commit_words(git: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from attnlib.compare.reference_runs import (
 )
 from attnlib.config import PROFILES, TrainConfig
 from attnlib.records.find import load_run
+from attnlib.records.record import to_json
 from attnlib.stats.intervals import wilson_interval
 from attnlib.thesis.statements import read_thesis
 from attnlib.thesis.verdicts import estimate_words
@@ -50,7 +51,7 @@ def write(tiny_run, tmp_path):
         values = {**tiny_run.config, **vars(config)}
         (folder / "config.json").write_text(json.dumps(values))
         (folder / "history.jsonl").write_text(json.dumps(tiny_run.history[0]) + "\n")
-        record = json.loads(json.dumps(tiny_run.record))
+        record = to_json(tiny_run.record)
         record |= {"name": config.name, "title": config.title, "teacher": teacher}
         record["seeds"]["run"] = seed
         share = wilson_interval(right, N)
@@ -79,8 +80,8 @@ def test_each_record_goes_to_the_row_of_its_configuration(write):
     ]
     rows = find_rows(ROWS, runs)
     assert [len(row.runs) for row in rows.values()] == [1] * len(ROWS)
-    assert rows["deit_t_hard_efficientnet"].runs[0].record["teacher"] == efficient.name
-    assert rows["deit_t_hard"].runs[0].record["teacher"] == resnet.name
+    assert rows["deit_t_hard_efficientnet"].runs[0].record.teacher == efficient.name
+    assert rows["deit_t_hard"].runs[0].record.teacher == resnet.name
     assert rows["atresnet18_spatial"].runs[0].config["tokens"] == "spatial"
     assert len({row.title for row in rows.values()}) == len(ROWS)
 
@@ -250,20 +251,20 @@ def test_kept_records_are_small_and_hold_no_weights_and_no_pixels():
 @pytest.mark.parametrize("record", KEPT, ids=lambda path: path.parent.name)
 def test_kept_record_is_whole_and_made_from_committed_code(record):
     run = load_run(record.parent)  # checks the schema
-    assert run.name == record.parent.name and run.record["git"]["dirty"] is False
+    assert run.name == record.parent.name and run.record.git.dirty is False
     assert len(run.history) == run.config["epochs"]
     arrays = run.arrays("predictions")
     right = (arrays["logits"].argmax(axis=1) == arrays["labels"]).mean()
-    assert right == run.record["metrics"]["test_accuracy"]["value"]
-    assert run.record["dataset"]["title"] == "CIFAR-10 (JPEG copy)"
-    assert not {"/tmp", "/home", "/root"} & {word[:5] for word in run.record["command"].split()}
+    assert right == run.record.metrics.test_accuracy.value
+    assert run.record.dataset.title == "CIFAR-10 (JPEG copy)"
+    assert not {"/tmp", "/home", "/root"} & {word[:5] for word in run.record.command.split()}
     given = {k: v for k, v in run.config.items() if k in TrainConfig.__dataclass_fields__}
     assert TrainConfig(**given).name == run.name  # the name is a function of the configuration
 
 
 def test_a_kept_student_learned_from_the_kept_run_with_its_seed():
     runs = {path.parent.name: load_run(path.parent) for path in KEPT}
-    students = [run for run in runs.values() if run.record["teacher"]]
+    students = [run for run in runs.values() if run.record.teacher]
     assert students
     for run in students:
-        assert runs[run.record["teacher"]].record["seeds"]["run"] == run.record["seeds"]["run"]
+        assert runs[run.record.teacher].record.seeds.run == run.record.seeds.run

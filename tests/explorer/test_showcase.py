@@ -102,7 +102,7 @@ def test_newest_run_that_fits_is_found(tiny_run: al.Run) -> None:
     assert find_run(folder, model="deit_t", distillation="hard") is None
     notes: list[str] = []
     assert find_or_train(folder, notes.append, model="deit_t").name == tiny_run.name
-    assert notes == [f"run {tiny_run.name}, finished {tiny_run.record['finished']}"]
+    assert notes == [f"run {tiny_run.name}, finished {tiny_run.record.finished}"]
 
 
 def test_a_run_without_weights_counts_only_where_none_are_needed(
@@ -248,8 +248,8 @@ def test_beside_a_run_stands_one_of_the_same_data(
     for name in ("config.json", "model.safetensors"):
         (newer / name).write_bytes((tiny_run.path / name).read_bytes())
     text = (tiny_run.path / "record.json").read_text()
-    text = text.replace(tiny_run.record["dataset"]["sha256"], "0" * 64)
-    text = text.replace(tiny_run.record["finished"], "2999-01-01T00:00:00+00:00")
+    text = text.replace(tiny_run.record.dataset.sha256, "0" * 64)
+    text = text.replace(tiny_run.record.finished, "2999-01-01T00:00:00+00:00")
     (newer / "record.json").write_text(text)
     older = tmp_path / tiny_run.name
     older.symlink_to(tiny_run.path)

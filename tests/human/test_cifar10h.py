@@ -1,6 +1,7 @@
 """CIFAR-10 runs beside people's votes: the join, its refusals, and what is compared."""
 
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ class Stub:
 
     def __init__(self, name, labels, classes=CIFAR10_CLASSES, decisions=None):
         self.name = self.title = name
-        self.record = {"dataset": {"classes": list(classes), "title": "CIFAR-10"}}
+        dataset = SimpleNamespace(classes=tuple(classes), title="CIFAR-10")
+        self.record = SimpleNamespace(dataset=dataset)
         logits = np.eye(10, dtype=np.float16)[labels if decisions is None else decisions]
         self.held = {"labels": labels, "logits": logits}
 

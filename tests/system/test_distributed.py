@@ -65,7 +65,7 @@ def test_two_processes_end_as_one_does_after_twenty_steps(single, tmp_path):
     assert (weights(both) - expected).abs().max() < 1e-5
     assert output.count("epoch 4/4") == 1 and output.count("test accuracy") == 1
     run, alone = al.load_run(tmp_path / both.name), al.load_run(Path(config.runs_dir) / config.name)
-    assert run.record["device"]["processes"] == 2 and len(run.history) == 4
+    assert run.record.device.processes == 2 and len(run.history) == 4
     for ours, theirs in zip(run.history, alone.history, strict=True):
         for key in ("train_loss", "val_loss"):
             assert ours[key] == pytest.approx(theirs[key], abs=1e-4)

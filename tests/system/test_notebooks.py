@@ -51,7 +51,7 @@ def test_papermill_trains_and_shows_what_a_reader_needs(tmp_path):
     shown = json.loads((tmp_path / "OUT.ipynb").read_text())["cells"]
     figures = [o for c in shown for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
     assert len(figures) == 2
-    assert "papermill notebooks/train.ipynb OUT.ipynb -p model deit_t" in run.record["command"]
+    assert "papermill notebooks/train.ipynb OUT.ipynb -p model deit_t" in run.record.command
 
 
 def test_papermill_without_out_succeeds_into_a_pipe(tmp_path):
@@ -193,4 +193,4 @@ def test_on_colab_the_bootstrap_cell_adds_attnlib_and_changes_no_version(colab, 
     assert after["attnlib"] == al.__version__
     assert {name: after[name] for name in before} == before
     runs = al.list_runs(tmp_path / "runs")
-    assert runs and all(run.record["status"] == "finished" for run in runs)
+    assert runs and all(run.record.status == "finished" for run in runs)

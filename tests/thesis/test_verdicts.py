@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from book_sample import invented_record
 
 import attnlib as al
 from attnlib.records.measurements import Measurements
+from attnlib.records.record import Accuracy, ClassAccuracy, parse_record
 from attnlib.records.run import Run
 from attnlib.thesis.counts import Values
 from attnlib.thesis.statements import read_errata, read_thesis
@@ -31,23 +33,24 @@ DEIT_T_DP = {"model": "deit_t", "pretrained": True, "distillation": "hard", "tea
 RESNET18_P = {"model": "resnet18", "pretrained": True, "distillation": "none"}
 
 
-def share(value: float, n: int = 10_000) -> dict[str, Any]:
-    return al.wilson_interval(round(value * n), n)._asdict()
+def share(value: float, n: int = 10_000) -> Accuracy:
+    return Accuracy.of(al.wilson_interval(round(value * n), n))
 
 
 def make_run(accuracy: float, cat: float = 0.9, title: str = "CIFAR-10", **config: Any) -> Run:
     """An invented record, by the thesis's recipe unless ``config`` says otherwise."""
     config = SAME | DEIT_T_DP | config
     teacher = "resnet18-pretrained-cifar10-thesis-s0-00000000"
-    per_class = [{"class": c, **share(cat if c == "cat" else accuracy, 1000)} for c in CIFAR10]
-    record = {
-        "name": "invented",
-        "dataset": {"name": config["dataset"], "title": title, "classes": list(CIFAR10)},
-        "metrics": {"test_accuracy": share(accuracy), "per_class": per_class},
-        "teacher": teacher if config["teacher"] else None,
-        "device": {"name": "a card"},
-        "precision": "bfloat16",
-    }
+    usual = parse_record(invented_record("invented", "Invented"))
+    rows = [ClassAccuracy(c, share(cat if c == "cat" else accuracy, 1000)) for c in CIFAR10]
+    record = replace(
+        usual,
+        dataset=replace(usual.dataset, name=config["dataset"], title=title, classes=CIFAR10),
+        metrics=replace(usual.metrics, test_accuracy=share(accuracy), per_class=tuple(rows)),
+        teacher=teacher if config["teacher"] else None,
+        device=replace(usual.device, name="a card"),
+        precision="bfloat16",
+    )
     return Run(Path("invented"), config, [], record)
 
 
@@ -102,7 +105,8 @@ def test_run_that_departs_in_one_thing_is_not_compared(other):
 
 def test_untrained_teacher_is_another_row():
     run = make_run(0.9710)
-    run.record["teacher"] = "resnet18-cifar10-thesis-s1-00000000"
+    record = replace(run.record, teacher="resnet18-cifar10-thesis-s1-00000000")
+    run = replace(run, record=record)
     assert verdict("accuracy_deit_t_dp", run).verdict == "not run"
 
 
@@ -130,7 +134,7 @@ def test_not_run_names_a_command_that_makes_the_row():
         words = verdict(f"accuracy_{name}").command.split("OUT.ipynb ")[1].split()
         params = dict(zip(words[1::3], words[2::3], strict=True))
         config = al.TrainConfig.from_params(**params, device="cpu")
-        run = Run(Path("x"), vars(config), [], {"teacher": "resnet18-pretrained-x"})
+        run = replace(make_run(0.9), config=vars(config))
         assert departures(run, wanted_run(VALUES.thesis, name)) == {}, name
 
 

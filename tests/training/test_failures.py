@@ -81,7 +81,7 @@ def test_run_that_met_nan_goes_on_from_the_state_before_and_leaves_no_report(fra
     monkeypatch.setattr(Fragile, "steps", ())
     run = al.run_experiment(fragile)
     assert not (run.path / "fault.json").exists()
-    assert run.record["metrics"] == whole.record["metrics"]
+    assert run.record.metrics == whole.record.metrics
 
 
 def test_skipped_step_leaves_weights_and_batchnorm_as_they_were(fragile, monkeypatch):

@@ -19,6 +19,7 @@ from attnlib import escaping
 from attnlib.compare.comparison import label_runs
 from attnlib.compare.reference_runs import right_of
 from attnlib.config import complete_values
+from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from attnlib.stats.intervals import paired_difference
 
@@ -52,7 +53,7 @@ def short(value: Any) -> Any:
 
 def describe(run: Run, label: str) -> dict[str, Any]:
     """What the page knows of a run, which readers call ``label``."""
-    record = run.record
+    record = to_json(run.record)
     metrics = {
         name: {k: short(v) for k, v in value.items()} if isinstance(value, dict) else short(value)
         for name, value in record["metrics"].items()
@@ -80,7 +81,7 @@ def describe(run: Run, label: str) -> dict[str, Any]:
 def differences(runs: Sequence[Run]) -> dict[str, list[float]]:
     """Paired differences of test accuracy with Newcombe's interval, where the data are the same."""
     answers = {r.name: right_of(r) for r in runs if (r.path / "predictions.npz").exists()}
-    data = {run.name: run.record["dataset"]["sha256"] for run in runs}
+    data = {run.name: run.record.dataset.sha256 for run in runs}
     found = {}
     for a, b in itertools.combinations(answers, 2):
         if data[a] == data[b] and len(answers[a]) == len(answers[b]):

@@ -15,6 +15,7 @@ from attnbook.runs import shown_runs
 from attnlib.compare.reference_runs import NOT_RUN, Row, compare, find_rows, pair_runs, read_table
 from attnlib.records.measurements import Measurements, read_measurements, select
 from attnlib.records.provenance import threads_of
+from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from attnlib.stats.intervals import mean_interval
 
@@ -143,15 +144,15 @@ def interval_words(low: float, high: float, words: Callable[[float], str]) -> st
 def origin(run: Run) -> Facts:
     """Run, commit, command, data, device, date."""
     record = run.record
-    git, data, device = record["git"], record["dataset"], record["device"]
-    commit = f"{str(git['commit'])[:12]}{', with uncommitted changes' if git['dirty'] else ''}"
+    git, data, device = record.git, record.dataset, record.device
+    commit = f"{str(git.commit)[:12]}{', with uncommitted changes' if git.dirty else ''}"
     return (
-        ("run", record["name"]),
+        ("run", record.name),
         ("commit", commit),
-        ("command", record["command"]),
-        ("data", f"{data['title']}, SHA-256 {data['sha256'][:16]}"),
-        ("device", f"{device['name']}, {threads_of(device)}, {record['precision']}"),
-        ("date", record["finished"][:10]),
+        ("command", record.command),
+        ("data", f"{data.title}, SHA-256 {data.sha256[:16]}"),
+        ("device", f"{device.name}, {threads_of(device.threads)}, {record.precision}"),
+        ("date", record.finished[:10]),
     )
 
 
@@ -170,7 +171,7 @@ def metric_of(run: Run, name: str) -> Any:
     Raises:
         ValueError: If its record has none of that name.
     """
-    record = run.record
+    record = to_json(run.record)
     scalars = {k: v for k, v in record["metrics"].items() if k != "per_class"} | record["cost"]
     scalars |= {k: v for k, v in run.config.items() if isinstance(v, int | float)}
     classes = {row["class"]: row for row in record["metrics"]["per_class"]}
@@ -249,7 +250,7 @@ def find_difference(root: Path, first: str, second: str) -> Finding:
         tail = f", {len(pairs)} seeds"
     what = f"test accuracy of {rows[0].title} less that of {rows[1].title}; {how}"
     names = ", ".join(f"{x.name} less {y.name}" for x, y in pairs)
-    other = ("command of the second", pairs[0][1].record["command"])
+    other = ("command of the second", pairs[0][1].record.command)
     facts = (("what", what), ("runs", names), *origin(pairs[0][0])[1:], other)
     interval = interval_words(estimate.low, estimate.high, points) + tail
     page = f"runs/records/{pairs[0][0].name}"
@@ -329,7 +330,7 @@ def measured_finding(
         ("commit", f"{str(git['commit'])[:12]}{', with changes' if git['dirty'] else ''}"),
         ("command", measured.command),
         *([("data", data)] if (data := DATA.get(measured.kind, row.get("dataset"))) else []),
-        ("device", f"{device['name']}, {threads_of(device)}"),
+        ("device", f"{device['name']}, {threads_of(device['threads'])}"),
         ("date", measured.date[:10]),
     )
     page = f"runs/measurements/{measured.path.stem}"

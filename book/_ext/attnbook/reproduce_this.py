@@ -43,7 +43,7 @@ def makes_run(root: Path, parameters: Mapping[str, Any]) -> str:
     """The command that makes the run which the parameters name; empty if they name none here."""
     runs = {run.name: run for run in read_runs(root, "runs", "results")}
     name = parameters.get("run")
-    return runs[name].record["command"] if name in runs else ""
+    return runs[name].record.command if name in runs else ""
 
 
 def details(

@@ -19,7 +19,6 @@ from attnlib.records.run import Run
 # A run's name is the name of its page and of a place in it; MyST takes places of 100 characters.
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,90}", re.ASCII)
 NUMBERS = ("epoch", "train_loss", "val_loss", "val_accuracy")  # of each epoch
-SHARES = ("value", "low", "high", "n")  # of each class
 # What reading and checking may meet in files that anything may have written.
 FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 SETTINGS = ("img_size", "epochs", "profile", "model")
@@ -63,20 +62,17 @@ def check(run: Run, others: Iterable[str] = ()) -> None:
             raise ValueError(f"its name differs from {other} in capitals alone")
     if not run.title.strip():
         raise ValueError("it has no title")
-    json.dumps([run.record, run.config], allow_nan=False)
+    json.dumps(run.config, allow_nan=False)
     settings = [run.config[key] for key in SETTINGS] + list(run.config.values())
     if any(isinstance(value, list | dict) for value in settings):
         raise ValueError("config.json holds more than settings")
     if not isinstance(run.config.get("teacher"), str | None):
         raise ValueError("config.json holds a teacher without a name")
-    numbers = [
-        *(line[key] for line in run.history for key in NUMBERS),
-        *(row[key] for row in run.record["metrics"]["per_class"] for key in SHARES),
-    ]
+    numbers = [line[key] for line in run.history for key in NUMBERS]
     epochs = [line["epoch"] for line in run.history]
     if not all(isinstance(number, int | float) for number in numbers):
-        raise ValueError("history.jsonl or the record holds words where a number belongs")
-    if run.record["metrics"]["best_epoch"] not in epochs:
+        raise ValueError("history.jsonl holds words where a number belongs")
+    if run.record.metrics.best_epoch not in epochs:
         raise ValueError("history.jsonl lacks the epoch that was tested")
     check_arrays(run.path)
     if (run.path / "predictions.npz").exists():

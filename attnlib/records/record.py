@@ -1,0 +1,276 @@
+"""The typed record of a run: what ``record.json`` holds, and how it is read, checked, written."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from attnlib.records.provenance import write_json
+from attnlib.stats.intervals import Proportion
+
+RECORD_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of ``n`` images that were classified correctly, with its interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.value <= self.high <= 1:
+            raise ValueError(
+                f"expected 0 <= low <= value <= high <= 1; got low {self.low}, value {self.value}, "
+                f"high {self.high}"
+            )
+        if self.n < 1:
+            raise ValueError(f"expected n of at least 1; got {self.n}")
+
+    @classmethod
+    def of(cls, share: Proportion) -> "Accuracy":
+        """A share with its Wilson interval as a record keeps it."""
+        return cls(**share._asdict(), method="Wilson, 95%")
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """Accuracy within one class; None where the test set has no image of it."""
+
+    name: str = field(metadata={"key": "class"})
+    accuracy: Accuracy | None = field(default=None, metadata={"inline": True})
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Images of each split."""
+
+    train: int
+    val: int
+    test: int
+
+
+@dataclass(frozen=True)
+class RecordedDataset:
+    """What a run was trained and tested on."""
+
+    name: str
+    title: str
+    sha256: str
+    classes: tuple[str, ...]
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How well the weights of the best epoch do; variants are of the same run."""
+
+    test_accuracy: Accuracy
+    val_accuracy: Accuracy
+    test_loss: float  # nats per image
+    best_epoch: int
+    per_class: tuple[ClassAccuracy, ...]
+    test_accuracy_softmax: Accuracy | None = None  # heads averaged after the softmax
+    test_accuracy_ema: Accuracy | None = None  # averaged weights
+
+
+@dataclass(frozen=True)
+class RecordedCost:
+    """What a run took."""
+
+    parameters: int
+    train_images_per_second: float  # median over the epochs
+    wall_seconds: float
+    weights_bytes: int
+    peak_memory_bytes: int | None  # CUDA only
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Where randomness started."""
+
+    run: int
+    split: int
+
+
+@dataclass(frozen=True)
+class GitState:
+    """The commit of attnlib, and whether it had changes; None outside a checkout."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+@dataclass(frozen=True)
+class RecordedDevice:
+    """What a run computed on."""
+
+    type: str
+    name: str
+    threads: int
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What ``record.json`` holds.
+
+    To add a field, here or in one of its parts, write one line: ``precisions: tuple[str, ...] =
+    ()``. With a default it is optional: records without it can still be read, and it is left out
+    of the file while it is None or empty, so the schema's number stays. Fields may be numbers,
+    text, booleans, ``X | None``, ``tuple[X, ...]``, ``dict[str, X]`` and dataclasses of these.
+    """
+
+    schema: int
+    name: str
+    title: str
+    status: str
+    dataset: RecordedDataset
+    metrics: Metrics
+    cost: RecordedCost
+    seeds: Seeds
+    teacher: str | None  # name of its run
+    command: str
+    git: GitState
+    versions: dict[str, str]
+    device: RecordedDevice
+    precision: str
+    started: str
+    finished: str
+    initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of what it started from
+
+    def __post_init__(self) -> None:
+        if self.status != "finished":
+            raise ValueError(f"status: expected finished, got {self.status!r}")
+
+
+def parse_record(values: Any, path: str | Path = "record") -> Record:
+    """The record that JSON ``values`` describe.
+
+    Raises:
+        ValueError: Naming every key that is missing, unknown, of another type or impossible.
+    """
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if type(schema) is int and schema != RECORD_SCHEMA:
+        raise ValueError(f"{path}: schema: expected {RECORD_SCHEMA}, got {schema}")
+    faults: list[str] = []
+    record: Record = _parse(Record, values, "", faults)
+    if faults:
+        raise ValueError(f"{path}: " + "; ".join(faults))
+    return record
+
+
+def read_record(path: Path) -> Record:
+    """Read ``record.json`` in the folder ``path``.
+
+    Raises:
+        ValueError: If it is not JSON, or not a record.
+    """
+    file = path / "record.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as fault:  # not JSON, or not UTF-8
+        raise ValueError(f"{file}: not JSON ({fault})") from None
+    return parse_record(values, file)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write ``record.json`` into the folder ``path``.
+
+    Raises:
+        ValueError: If a value is not of its field's type.
+    """
+    values = to_json(record)
+    parse_record(values, path / "record.json")
+    write_json(path / "record.json", values)
+
+
+def to_json(value: Any) -> Any:
+    """A record, or a part of one, as JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        content: dict[str, Any] = {}
+        for f in fields(value):
+            one = getattr(value, f.name)
+            if _is_optional(f) and (one is None or one in ((), {})):
+                continue
+            inner = to_json(one)
+            content |= inner if f.metadata.get("inline") else {_key(f): inner}
+        return content
+    if isinstance(value, tuple):
+        return [to_json(one) for one in value]
+    if isinstance(value, dict):
+        return {key: to_json(one) for key, one in value.items()}
+    return value
+
+
+def _key(f: Any) -> str:
+    """The name of a field in the file; ``class`` can't be one in Python."""
+    return f.metadata.get("key", f.name)
+
+
+def _is_optional(f: Any) -> bool:
+    return f.default is not MISSING or f.default_factory is not MISSING
+
+
+def _parse(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
+    """``value`` as a ``kind``; what does not fit is added to ``faults``."""
+    if isinstance(kind, UnionType):
+        if value is None:
+            return None
+        (kind,) = (one for one in get_args(kind) if one is not NoneType)
+        return _parse(kind, value, key, faults)
+    if is_dataclass(kind):
+        return _parse_fields(kind, value, key, faults)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        inner = get_args(kind)[0]
+        return tuple(_parse(inner, one, f"{key}.{n}", faults) for n, one in enumerate(value))
+    if get_origin(kind) is dict and isinstance(value, dict):
+        inner = get_args(kind)[1]
+        return {name: _parse(inner, one, f"{key}.{name}", faults) for name, one in value.items()}
+    if not _is_scalar(kind, value):
+        faults.append(f"{key}: unexpected {type(value).__name__} {value!r}")
+    return value
+
+
+def _is_scalar(kind: Any, value: Any) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind  # True is no integer here
+
+
+def _parse_fields(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
+    if not isinstance(value, Mapping):
+        names = ", ".join(_key(f) for f in fields(kind))
+        faults.append(f"{key or 'record'}: expected keys {names}; got {value!r}")
+        return None
+    rest, types, found = dict(value), get_type_hints(kind), {}
+    before = len(faults)
+    for f in fields(kind):
+        if f.metadata.get("inline"):
+            continue
+        name = _key(f)
+        if name in rest:
+            found[f.name] = _parse(types[f.name], rest.pop(name), _join(key, name), faults)
+        elif not _is_optional(f):
+            faults.append(f"{_join(key, name)} is missing")
+    for f in fields(kind):
+        if f.metadata.get("inline") and rest:  # it takes what is left
+            found[f.name], rest = _parse(types[f.name], rest, key, faults), {}
+    faults.extend(f"{_join(key, name)} is unknown" for name in rest)
+    if len(faults) > before:
+        return None
+    try:
+        return kind(**found)
+    except ValueError as fault:
+        faults.append(f"{key}: {fault}" if key else str(fault))
+        return None
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}".lstrip(".")
