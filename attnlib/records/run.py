@@ -17,9 +17,6 @@ from attnlib.records.provenance import threads_of, write_json
 from attnlib.records.record import Record
 from attnlib.training.checkpoint import write_atomically
 
-HISTORY = ("epoch", "epochs", "lr", "train_loss", "val_loss", "val_accuracy",
-           "images_per_second", "seconds")  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Run:
@@ -120,14 +117,29 @@ def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = 
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The epochs of ``history.jsonl``; a torn last line, left by a kill, is passed over."""
+    """The epochs of ``history.jsonl``; a torn last line, left by a kill, is passed over.
+
+    Raises:
+        ValueError: If another line is damaged or an epoch is missing, naming the line.
+    """
     file = path / "history.jsonl"
-    epochs = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+    return parse_history(file.read_bytes(), file) if file.exists() else []
+
+
+def parse_history(content: bytes, path: Path) -> list[dict[str, Any]]:
+    """The epochs in the bytes of ``path``, as ``read_history`` returns them."""
+    lines = content.splitlines()
+    epochs: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
         try:
-            epochs.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            epoch = json.loads(line)
+            if not isinstance(epoch, dict) or epoch.get("epoch") != number:
+                raise ValueError(f"expected epoch {number}")
+        except (ValueError, RecursionError) as fault:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number} is damaged: {fault}") from None
+        epochs.append(epoch)
     return epochs
 
 
@@ -140,8 +152,18 @@ def append_history(path: Path, epoch: dict[str, Any]) -> None:
 
 
 def cut_history(path: Path, epochs: int) -> None:
-    """Keep the first ``epochs`` epochs; the rest, or a torn line, is to be trained again."""
-    lines = [json.dumps(epoch) + "\n" for epoch in read_history(path)[:epochs]]
+    """Keep the first ``epochs`` epochs; the rest, or a torn line, is to be trained again.
+
+    Raises:
+        ValueError: If the file has fewer, so that the run could not be told whole.
+    """
+    kept = read_history(path)[:epochs]
+    if len(kept) < epochs:
+        raise ValueError(
+            f"{path / 'history.jsonl'} has {len(kept)} whole epochs and the saved state "
+            f"{epochs}: a line is damaged or gone. Put it back, or remove {path} to start over."
+        )
+    lines = [json.dumps(epoch) + "\n" for epoch in kept]
     write_atomically(path / "history.jsonl", "".join(lines).encode())
 
 
