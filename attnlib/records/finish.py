@@ -30,7 +30,7 @@ from attnlib.records.record import (
     Sizes,
     write_record,
 )
-from attnlib.records.run import Run, read_history
+from attnlib.records.run import Run, pack_arrays, read_history
 from attnlib.records.samples import sample_attention, sample_explorer, sample_features
 from attnlib.training.checkpoint import write_atomically
 from attnlib.training.distributed import Group
@@ -76,14 +76,15 @@ def finish(
     )
     weights = save({key: value.contiguous() for key, value in training.best_weights.items()})
     write_atomically(path / "model.safetensors", weights)
-    np.savez_compressed(path / "predictions.npz", logits=logits, labels=tested.labels)
+    answers = pack_arrays({"logits": logits, "labels": tested.labels})
+    write_atomically(path / "predictions.npz", answers)
     samples = {
         "attention": sample_attention,
         "features": sample_features,
         "explorer": sample_explorer,
     }
     for name, sample in samples.items():
-        np.savez_compressed(path / f"{name}.npz", **sample(model, data.test, size))  # type: ignore[arg-type]
+        write_atomically(path / f"{name}.npz", pack_arrays(sample(model, data.test, size)))
     speeds = [epoch["images_per_second"] for epoch in read_history(path)]
     is_cuda = config.device.startswith("cuda")
     sizes = Sizes(train=len(data.train), val=len(data.val), test=len(data.test))

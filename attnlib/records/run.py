@@ -3,11 +3,14 @@
 import json
 import os
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.torch import load_file
 from torch import nn
 
@@ -114,6 +117,13 @@ def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = 
         tokens=config["tokens"],
         drop_path=config["drop_path"],
     )
+
+
+def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """The content of an npz file, compressed."""
+    file = BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
