@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save
 
@@ -60,8 +61,8 @@ def finish(
     model, size, dtype = training.model, config.img_size, amp_dtype(config)
     model.load_state_dict(training.best_weights)
     tested = predict(model, data.test, img_size=size, amp=dtype)
-    logits = tested.logits.astype(np.float16)  # metrics are those of the logits that are kept
-    tested = replace(tested, logits=logits.astype(np.float32))
+    logits = to_keep(tested.logits)
+    tested = replace(tested, logits=logits.astype(np.float32))  # metrics are of what is kept
     validated = predict(model, data.val, img_size=size, amp=dtype)
     metrics = Metrics(
         test_accuracy=Accuracy.of(tested.interval),
@@ -114,6 +115,23 @@ def finish(
         initial_checkpoint=training.initial_checkpoint,
     )
     write_record(path, record)
+
+
+def to_keep(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
+    """The test logits as a record holds them: float16, or float32 if they don't fit into it.
+
+    Raises:
+        FloatingPointError: If some are not finite: there is nothing true to record.
+    """
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise FloatingPointError(
+            f"the trained weights give logits that are not finite on {np.sum(~finite)} of "
+            f"{len(logits)} test images. Train again with a lower lr or a longer warm-up."
+        )
+    with np.errstate(over="ignore"):
+        small = logits.astype(np.float16)
+    return small if np.isfinite(small).all() else logits
 
 
 def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Accuracy]:

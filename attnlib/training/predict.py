@@ -43,8 +43,8 @@ class Predictions:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy, nats per image."""
-        logits, labels = torch.from_numpy(self.logits), torch.from_numpy(self.labels)
+        """Mean cross-entropy, nats per image; in float64, since logits may be huge."""
+        logits, labels = torch.from_numpy(self.logits).double(), torch.from_numpy(self.labels)
         return nn.functional.cross_entropy(logits, labels).item()
 
     def per_class(self) -> list[Proportion | None]:
