@@ -28,4 +28,5 @@ CATALOGUE: Mapping[str, Listing] = {
 }
 MODELS = tuple(CATALOGUE)
 TRANSFORMERS = tuple(name for name, model in CATALOGUE.items() if model.patch_size)
+RESNETS = tuple(n for n, m in CATALOGUE.items() if m.family in ("resnet", "atresnet"))
 TITLES: Mapping[str, str] = {name: model.title for name, model in CATALOGUE.items()}

@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import torch
 
-from attnlib.catalogue import CATALOGUE, MODELS, TITLES, TRANSFORMERS
+from attnlib.catalogue import CATALOGUE, MODELS, RESNETS, TITLES, TRANSFORMERS
 from attnlib.parameters import parameter, parse_params, suggest
 
+STEMS = ("imagenet", "cifar")
 INPUTS = ("reference", "faithful", "fast")
 DATASETS = ("digits", "cifar10", "npz", "folder")
 
@@ -79,6 +80,7 @@ class TrainConfig:
     img_size: int = parameter(32, "pixels of a side that the model sees", low=8, high=4096)
     patch_size: int | None = parameter(None, "pixels of a patch's side; none: the model's", low=1)
     tokens: str = parameter("channel", "of AtResNet", choices=("channel", "spatial"))
+    stem: str = parameter("imagenet", "of ResNets and AtResNet", choices=STEMS)
     augment: str = parameter("none", "of training images", choices=("thesis", "light", "none"))
     input: str = parameter("fast", "who makes the batches", choices=INPUTS)
     lr: float = parameter(5e-4, "peak learning rate; follows batch_size if not given", above=0)
@@ -170,8 +172,8 @@ class TrainConfig:
     @property
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from what the profile gives."""
-        hanging = ("model", "distillation", "batch_size", "dataset", "initial_checkpoint")
-        given = {name: getattr(self, name) for name in hanging}
+        deciding = ("model", "distillation", "batch_size", "dataset", "limit", "initial_checkpoint")
+        given = {name: getattr(self, name) for name in deciding}
         given["epochs"] = self.epochs
         usual = profile_defaults(self.profile, given)
         values = {
@@ -226,7 +228,7 @@ def complete_values(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
-    """A profile's values, following ``given`` where one parameter's default hangs on another."""
+    """A profile's values, following ``given`` where one parameter's default depends on another."""
     defaults = dict(PROFILES[profile])
     if defaults["img_size"] == 32 and given.get("model", "deit_t") in TRANSFORMERS:
         defaults["patch_size"] = SMALL_PATCH_SIZE
@@ -236,7 +238,11 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
         defaults["pretrained"] = False
     if given.get("dataset", defaults["dataset"]) == "folder":
         defaults["input"] = "reference"  # its images differ in size
-    defaults["lr"] *= given.get("batch_size", defaults["batch_size"]) / defaults["batch_size"]
+    if defaults["drop_path"] and not takes_drop_path(given.get("model", TrainConfig.model)):
+        defaults["drop_path"] = 0.0
+    usual_batch = defaults["batch_size"]
+    defaults["batch_size"] = min(usual_batch, given.get("limit") or usual_batch)
+    defaults["lr"] *= given.get("batch_size", defaults["batch_size"]) / usual_batch
     defaults["warmup_epochs"] = min(defaults["warmup_epochs"], given.get("epochs", 100) // 2)
     return defaults
 
@@ -259,6 +265,7 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
         if not timm.is_model(name):
             near = suggest(name, timm.list_models())
             faults.append(f"model: timm has no {name!r}.{near} timm.list_models() gives all names.")
+    faults += without_use(config)
     if config.dataset in ("npz", "folder") and config.data_path is None:
         faults.append(f"data_path: the data set {config.dataset!r} needs its file or folder.")
     if config.warmup_epochs >= config.epochs and config.warmup_epochs > 0:
@@ -279,10 +286,50 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
         faults.append(
             "initial_checkpoint: pretrained true starts from ImageNet weights; give one of the two."
         )
-    if config.distillation == "none" and config.teacher is not None:
-        faults.append("teacher: has no use without distillation; set distillation soft or hard.")
     if faults:
         raise ValueError("\n".join(faults))
+
+
+def without_use(config: TrainConfig) -> list[str]:
+    """Say which parameters that were set would change nothing of this run but its name."""
+    faults = []
+    model, distillation = config.model, config.distillation
+    if config.tokens != TrainConfig.tokens and not model.startswith("atresnet"):
+        faults.append(f"tokens: {model} has no class token that reads stages; leave tokens out.")
+    if config.stem != TrainConfig.stem and model not in RESNETS:
+        faults.append(f"stem: only {', '.join(RESNETS)} have one to choose; leave stem out.")
+    if config.stem != TrainConfig.stem and config.pretrained:
+        faults.append("stem: the ImageNet weights have their own; leave out stem or pretrained.")
+    if config.drop_path and not takes_drop_path(model):
+        faults.append(f"drop_path: {model} has no branches that can be dropped; leave it out.")
+    if config.dataset == "digits" and config.data_path is not None:
+        faults.append("data_path: the digits are inside scikit-learn; leave data_path out.")
+    if distillation == "none":
+        for name in ("teacher", "temperature", "alpha"):
+            if getattr(config, name) != getattr(TrainConfig, name):
+                faults.append(
+                    f"{name}: has no use without distillation; set distillation soft or hard."
+                )
+    if distillation == "hard" and config.temperature != TrainConfig.temperature:
+        faults.append("temperature: only soft distillation has one; leave temperature out.")
+    return faults
+
+
+def takes_drop_path(model: str) -> bool:
+    """Whether stochastic depth does anything in ``model``; of timm's, one is built to see."""
+    if not model.startswith("timm/"):
+        return model not in RESNETS
+    import timm
+
+    try:
+        with torch.device("meta"):  # which makes no weights
+            built = timm.create_model(model.removeprefix("timm/"), drop_path_rate=0.5)
+    except TypeError:  # it has no such argument
+        return False
+    except RuntimeError:  # unknown to timm, which is said elsewhere
+        return True
+    rates = (getattr(m, "drop_prob", 0.0) or getattr(m, "rate", 0.0) for m in built.modules())
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 def resolve_device(device: str) -> str:

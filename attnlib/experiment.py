@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnlib.catalogue import MODELS, TRANSFORMERS
-from attnlib.config import TrainConfig, complete_values
+from attnlib.catalogue import MODELS, RESNETS, TRANSFORMERS
+from attnlib.config import TrainConfig, complete_values, takes_drop_path
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
 from attnlib.models.pretrained import read_checkpoint, start_from
@@ -133,6 +133,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
     path = Path(config.runs_dir) / config.name
     start = find_checkpoint(config)
     data = load_dataset(config.dataset, config.data_path, limit=config.limit, seed=SPLIT_SEED)
+    check_batch(config, data)
     if group.share((path / "record.json").exists()):
         run = load_run(path)
         check_same_data(data.sha256, run)
@@ -422,7 +423,19 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
         alpha=TrainConfig.alpha,
         patch_size=config.patch_size if name in TRANSFORMERS else None,
         initial_checkpoint=None,
+        stem=config.stem if name in RESNETS else TrainConfig.stem,
+        tokens=config.tokens if name.startswith("atresnet") else TrainConfig.tokens,
+        drop_path=config.drop_path if takes_drop_path(name) else 0.0,
     )
+
+
+def check_batch(config: TrainConfig, data: Dataset) -> None:
+    """Refuse a batch that the training set can't fill: the learning rate follows its size."""
+    if config.batch_size > len(data.train):
+        raise ValueError(
+            f"batch_size: {config.batch_size} images asked for, but there are {len(data.train)} to "
+            f"train on, and lr follows batch_size; give at most {len(data.train)}."
+        )
 
 
 def check_same_data(sha256: str, run: Run) -> None:

@@ -75,7 +75,7 @@ def test_name_is_a_function_of_what_shapes_the_result():
         "pretrained": True, "initial_checkpoint": "a.pth",
         "distillation": "soft", "teacher": "x", "temperature": 2.0,
         "alpha": 0.1, "epochs": 11, "batch_size": 33, "img_size": 64, "patch_size": 16,
-        "tokens": "spatial", "augment": "light", "input": "other", "lr": 1.0,
+        "tokens": "spatial", "stem": "cifar", "augment": "light", "input": "other", "lr": 1.0,
         "weight_decay": 0.1, "warmup_epochs": 2, "restarts": 1, "ema": 0.9, "drop_path": 0.2,
         "mixup": 0.3, "cutmix": 0.4, "label_smoothing": 0.5, "amp": "true", "seed": 1, "limit": 50,
             "accumulate": 2, "skip_nonfinite": 1, "compile": True,

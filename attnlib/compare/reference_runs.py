@@ -152,6 +152,8 @@ def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, 
         wanted["tokens"] = row.get("tokens", TrainConfig.tokens)
     if any(config.get(name) != value for name, value in wanted.items()):
         return False
+    if config.get("stem", TrainConfig.stem) != row.get("stem", TrainConfig.stem):
+        return False
     if bool(config.get("initial_checkpoint")) != bool(row.get("initial_checkpoint")):
         return False
     if "teacher" not in row:

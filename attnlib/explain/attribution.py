@@ -159,7 +159,8 @@ def layer_grid(model: nn.Module, layer: int, img_size: tuple[int, int]) -> Token
     tokens = getattr(model, "tokens", None)
     if tokens is None:
         return token_grid(model, img_size)
-    stride = 4 * 2**layer  # AtResNet reads conv2_x to conv5_x; strided layers round up
+    strides: tuple[int, ...] = model.strides  # type: ignore[assignment]  # AtResNet's; strided layers round up
+    stride = strides[layer]
     rows, columns = (-(-side // stride) for side in img_size)
     return TokenGrid(0, rows, columns) if tokens == "spatial" else None
 

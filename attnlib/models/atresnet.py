@@ -4,7 +4,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from attnlib.models.layers import NORM_EPS, ClassAttention, ImageSize, Mlp, Normalize
+from attnlib.models.layers import (
+    NORM_EPS,
+    ClassAttention,
+    ImageSize,
+    Mlp,
+    Normalize,
+    use_cifar_stem,
+)
 
 TOKENS = ("channel", "spatial")
 EMBED_DIM, NUM_HEADS = 256, 8
@@ -44,6 +51,7 @@ class AtResNet(nn.Module):
         num_classes: Classes K.
         img_size: Pixels, a side or (rows, columns).
         tokens: "channel" or "spatial".
+        stem: "imagenet", or "cifar", which leaves every stage 16 times the positions.
         normalize: What is done to images first; ImageNet's mean and std if None.
 
     Raises:
@@ -56,6 +64,7 @@ class AtResNet(nn.Module):
         img_size: ImageSize = 224,
         tokens: str = "channel",
         *,
+        stem: str = "imagenet",
         normalize: Normalize | None = None,
     ) -> None:
         super().__init__()
@@ -68,13 +77,17 @@ class AtResNet(nn.Module):
         self.tokens = tokens
         self.normalize = normalize or Normalize()
         trunk = resnet18()
+        if stem == "cifar":
+            use_cifar_stem(trunk)
         self.conv1, self.bn1, self.relu = trunk.conv1, trunk.bn1, trunk.relu
         self.maxpool = trunk.maxpool
         self.layer1, self.layer2 = trunk.layer1, trunk.layer2
         self.layer3, self.layer4 = trunk.layer3, trunk.layer4
         self.cls_token = nn.Parameter(torch.empty(1, 1, EMBED_DIM))
         self.encoders = nn.ModuleList()
-        for channels, stride in STAGES:
+        usual = 4 if stem == "imagenet" else 1  # the stride of the stem
+        self.strides = tuple(stride // 4 * usual for _, stride in STAGES)
+        for (channels, _), stride in zip(STAGES, self.strides, strict=True):
             positions = -(-H // stride) * -(-W // stride)  # strided layers round up
             features = positions if tokens == "channel" else channels
             self.encoders.append(ClassBlock(EMBED_DIM, NUM_HEADS, features))

@@ -263,3 +263,14 @@ def _check_heads(embed_dim: int, num_heads: int) -> int:
     if num_heads < 1 or embed_dim % num_heads:
         raise ValueError(f"num_heads {num_heads} does not divide embed_dim {embed_dim}")
     return num_heads
+
+
+def use_cifar_stem(resnet: nn.Module) -> None:
+    """Begin a torchvision ResNet as on CIFAR (He et al. 2016, section 4.2).
+
+    A 3 x 3 convolution of stride 1 takes the place of the 7 x 7 one of stride 2 and of max-pooling,
+    which together leave 8 x 8 positions of 32 x 32 pixels.
+    """
+    conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision
+    resnet.conv1, resnet.maxpool = conv1, nn.Identity()

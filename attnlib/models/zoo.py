@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from attnlib.catalogue import CATALOGUE, MODELS
+from attnlib.catalogue import CATALOGUE, MODELS, RESNETS
+from attnlib.config import STEMS
 from attnlib.data import downloads
 from attnlib.models.atresnet import TOKENS, AtResNet
-from attnlib.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize, normalize_inside
+from attnlib.models.layers import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalize,
+    normalize_inside,
+    use_cifar_stem,
+)
 from attnlib.models.pretrained import (
     IMAGENET_CLASSES,
     State,
@@ -33,6 +40,7 @@ class Request(NamedTuple):
     distilled: bool
     tokens: str
     drop_path: float
+    stem: str = "imagenet"
 
 
 Build = Callable[["Variant", Request, State | None], nn.Module]
@@ -75,7 +83,7 @@ class Variant:
         return Normalize(self.mean, self.std)
 
 
-def create_model(
+def create_model(  # noqa: PLR0913  # all of a run that shapes its model
     name: str,
     num_classes: int = 10,
     img_size: int = 224,
@@ -85,6 +93,7 @@ def create_model(
     distilled: bool = True,
     tokens: str = "channel",
     drop_path: float = 0.0,
+    stem: str = "imagenet",
 ) -> nn.Module:
     """Build a model that takes images in [0, 1], (B, 3, H, W), to logits (B, K).
 
@@ -103,6 +112,8 @@ def create_model(
             ImageNet weights are those of the distilled model all the same (thesis, 8.1.1).
         tokens: For AtResNet: "channel" or "spatial". Others have no use for it.
         drop_path: Rate of stochastic depth. The ResNets have none and leave it aside.
+        stem: For ResNets and AtResNet: "imagenet", a 7 x 7 convolution and max-pooling that keep a
+            sixteenth of the positions, or "cifar", a 3 x 3 convolution that keeps all.
 
     Raises:
         ValueError: For an unknown name or a value that the model can't take.
@@ -118,6 +129,12 @@ def create_model(
         raise ValueError(f"tokens: expected {' or '.join(TOKENS)}; got {tokens!r}")
     if not 0 <= drop_path < 1:
         raise ValueError(f"drop_path: expected a number in [0, 1); got {drop_path}")
+    if stem not in STEMS:
+        raise ValueError(f"stem: expected {' or '.join(STEMS)}; got {stem!r}")
+    if stem != "imagenet" and name not in RESNETS:
+        raise ValueError(f"stem: {name} has none to choose; got {stem!r}")
+    if stem != "imagenet" and pretrained:
+        raise ValueError(f"stem: the ImageNet weights of {name} have their own; got {stem!r}")
     usual = CATALOGUE[name].patch_size if name in CATALOGUE else None
     if patch_size is not None and not usual:
         raise ValueError(f"patch_size: {name} has no patches to set; got {patch_size}")
@@ -127,7 +144,7 @@ def create_model(
             f"{usual} pixels; got {patch_size}. Leave out patch_size or pretrained"
         )
     patch_size = patch_size if patch_size is not None else usual or 0
-    request = Request(num_classes, img_size, patch_size, distilled, tokens, drop_path)
+    request = Request(num_classes, img_size, patch_size, distilled, tokens, drop_path, stem)
     model = variant.build(variant, request, variant.read(variant) if pretrained else None)
     vars(model)["img_size"] = img_size
     return model
@@ -190,6 +207,8 @@ def _build_resnet(variant: Variant, request: Request, state: State | None) -> nn
     from torchvision import models
 
     model: nn.Module = models.get_model(variant.title, num_classes=request.num_classes)
+    if request.stem == "cifar":
+        use_cifar_stem(model)
     if state is not None:
         load_weights(model, state, heads=("fc.",))
     return normalize_inside(model, variant.normalize)
@@ -197,7 +216,11 @@ def _build_resnet(variant: Variant, request: Request, state: State | None) -> nn
 
 def _build_atresnet(variant: Variant, request: Request, state: State | None) -> nn.Module:
     model = AtResNet(
-        request.num_classes, request.img_size, request.tokens, normalize=variant.normalize
+        request.num_classes,
+        request.img_size,
+        request.tokens,
+        stem=request.stem,
+        normalize=variant.normalize,
     )
     if state is not None:  # ResNet-18's: the trunk takes them, the rest starts afresh
         trunk = {key: value for key, value in state.items() if not key.startswith("fc.")}

@@ -116,6 +116,7 @@ def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = 
         distilled=config["distillation"] != "none",
         tokens=config["tokens"],
         drop_path=config["drop_path"],
+        stem=config.get("stem", "imagenet"),
     )
 
 
