@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from attnlib.data.datasets import load_dataset
 from attnlib.data.downloads import DownloadError
+from attnlib.data.open_image import read_image
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.records.find import find_folders, list_runs
 
@@ -47,8 +47,7 @@ def read_images(folder: Path, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
         if len(files) != len(places):
             raise ValueError(f"{folder / name}: expected {len(places)} pictures, got {len(files)}")
         for place, file in zip(places, files, strict=True):
-            with Image.open(file) as image:
-                images[place] = image.convert("RGB")
+            images[place] = read_image(file)
     return images
 
 

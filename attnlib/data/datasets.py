@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attnlib.config import DATASETS
 from attnlib.data.downloads import fetch
+from attnlib.data.open_image import readable
 from attnlib.data.readers import (
     CIFAR10_ARCHIVE,
     CIFAR10_CLASSES,
@@ -134,7 +135,7 @@ def content_hash(parts: Parts) -> str:
     for images, labels in (parts[1:3], parts[3:5]):
         if isinstance(images, ImageFiles):
             for path, digest in zip(images.paths, images.digests, strict=True):
-                content.update(f"{path.parent.name}/{path.name}\0".encode() + digest)
+                content.update(os.fsencode(f"{path.parent.name}/{path.name}\0") + digest)
         else:
             content.update(repr(images.shape).encode())
             for start in range(0, len(images), HASHED):
@@ -160,10 +161,12 @@ def _read(name: str, path: Path | None) -> tuple[str, Parts]:
             f"unknown data set {name!r}.{suggest(str(name), DATASETS)} Valid: {', '.join(DATASETS)}"
         )
     if path is not None and not path.exists():
-        raise ValueError(f"data_path does not exist: {path}")
+        raise ValueError(f"data_path does not exist: {readable(path)}")
     if name == "digits":
         if path is not None:
-            raise ValueError(f"'digits' is inside scikit-learn and takes no data_path: {path}")
+            raise ValueError(
+                f"'digits' is inside scikit-learn and takes no data_path: {readable(path)}"
+            )
         return "scikit-learn digits", read_digits()
     if name == "cifar10":
         path = path or fetch(CIFAR10_ARCHIVE, CIFAR10_URLS, md5=CIFAR10_MD5, folder="cifar10")
@@ -171,11 +174,11 @@ def _read(name: str, path: Path | None) -> tuple[str, Parts]:
     if path is None:
         raise ValueError(f"{name!r} needs data_path, the .npz file or the folder to read")
     if name == "folder":
-        return path.resolve().name, read_folder(path)
+        return readable(path.resolve().name), read_folder(path)
     parts = read_npz(path)
     labels = np.concatenate([parts.train_labels, parts.test_labels]).astype(np.uint8)
     if hashlib.sha256(labels.data).hexdigest() != CIFAR10_LABELS_SHA256:
-        return path.stem, parts
+        return readable(path.stem), parts
     pixels = hashlib.sha256(np.ascontiguousarray(list(parts.test_images)).data).hexdigest()
     jpeg = pixels == CIFAR10_JPEG_SHA256
     title = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 order, pixels not verified"

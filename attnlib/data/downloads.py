@@ -26,6 +26,10 @@ REPORT_SECONDS = 10.0  # between two lines where standard error is no terminal
 class DownloadError(OSError):
     """A file is neither cached nor within reach; says what was tried and what to do."""
 
+    def __init__(self, message: str) -> None:
+        # File names may hold bytes that no terminal takes.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+
 
 class _MirrorError(Exception):
     """One mirror failed: ``silent`` without a word, ``gone`` for good."""

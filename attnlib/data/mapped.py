@@ -87,8 +87,8 @@ def load_member(path: Path, name: str, folder: Path) -> NDArray[Any]:
         if member.compress_type == zipfile.ZIP_STORED:
             return map_array(path, _data_start(path, member))
         status = path.stat()
-        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {name}"
-        file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+        key = os.fsencode(f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {name}")
+        file = folder / f"{hashlib.sha256(key).hexdigest()[:16]}.npy"
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}.part")

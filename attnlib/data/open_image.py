@@ -1,21 +1,33 @@
-"""One image to look at: a file, a URL with its hash, or a photograph inside an installed package.
+"""The one opener of images, for training, evaluation and notebooks alike.
 
-Whatever comes, out goes RGB, upright, on white where it was transparent, or an error that says why
-not.
+``open_image`` takes a name: a file, a URL with its hash, or a photograph inside an installed
+package. ``read_image`` and ``decode_image`` take files and bytes. What comes out is RGB, upright,
+on white where it was transparent; what can't be had so is a ValueError that says why.
 """
 
+import io
+import os
 import re
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from attnlib.data.downloads import fetch
 
 PHOTOGRAPHS = ("china", "flower")  # inside scikit-learn, 640 x 427 pixels
 MAX_PIXELS = 50_000_000
-WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}  # by the first letter of Pillow's mode
+WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}  # by Pillow's mode; 16 bits are 65535
+UPRIGHT = {  # by the orientation in the EXIF data
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 DOG_URLS = tuple(  # the thesis's Figures 8.3 to 8.5, 680 x 452 pixels; added once, never changed
     f"https://raw.githubusercontent.com/yitu-opensource/T2T-ViT/{commit}/images/dog.png"
     for commit in ("4db23e71acdc3d80a437f91b530f632460806b6e", "0f63dc9")
@@ -65,43 +77,83 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         ValueError: If it is no image, moves, or has more than 50 million pixels.
     """
+    return decode_image(path.read_bytes(), f"image: {readable(path.name)}")
+
+
+def decode_image(data: bytes, name: str, *, small: bool = False) -> Image.Image:
+    """An upright RGB image from the bytes of its file.
+
+    Args:
+        data: Of the whole file.
+        name: Of the file, for messages.
+        small: Whether an eighth of the size is enough, which JPEG decodes faster. All else is done
+            alike: what can be read so can be read in full.
+
+    Raises:
+        ValueError: If it is no image, moves, or has more than 50 million pixels.
+    """
+    about = f"{name} ({len(data)} bytes)"
     try:
-        with _open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"image: {path.name} has {image.width} x {image.height} pixels; at most "
-                    f"{MAX_PIXELS:,} are read: make it smaller first"
-                )
-            if (frames := getattr(image, "n_frames", 1)) > 1:
-                raise ValueError(
-                    f"image: {path.name} has {frames} frames; save the one you mean by itself"
-                )
-            return to_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"image: {path.name} is too large: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of sizes and odd EXIF data
+            with Image.open(io.BytesIO(data)) as image:
+                _refuse_huge_and_moving(image, about)
+                if small:
+                    image.draft("RGB", (1, 1))
+                image.load()
+                return to_rgb(_turn_upright(image))
     except UnidentifiedImageError as error:
-        raise ValueError(f"image: {path.name} is no image that Pillow can read") from error
-    except (OSError, SyntaxError) as error:  # Pillow's, for what is torn or corrupt
-        raise ValueError(f"image: {path.name} can't be read: {error}") from error
+        raise ValueError(f"{about} is no image that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{about} is too large: {error}") from error
+    except _RefusedError:
+        raise
+    except Exception as error:  # decoders raise many kinds, struct.error and SyntaxError among them
+        raise ValueError(f"{about} is no whole image: {error}") from error
 
 
-def _open(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused
-        return Image.open(path)
+class _RefusedError(ValueError):
+    """A whole image that is not taken."""
+
+
+def _refuse_huge_and_moving(image: Image.Image, about: str) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise _RefusedError(
+            f"{about} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read: "
+            f"make it smaller first"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview behind it
+        raise _RefusedError(f"{about} has {frames} frames; save the one you mean by itself")
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """As its EXIF data say; ``ImageOps.exif_transpose`` fails where Pillow can't rewrite a tag."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # EXIF data that can't be parsed turn nothing; the pixels are whole
+        return image
+    way = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if way is None else image.transpose(way)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """RGB from any mode: white behind what is transparent, deeper grey brought to 8 bits.
 
-    Integers are taken for 16-bit, or for 8-bit if none is above 255; floats for [0, 1] or [0, 255],
-    whichever holds them. Negative values are black.
+    32-bit integers are taken for 16-bit, or for 8-bit if none is above 255; floats for [0, 1] or
+    [0, 255], whichever holds them. Negative values are black.
     """
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float64).clip(0)
-        white = next((top for top in WHITES[image.mode[0]] if values.max() <= top), values.max())
+        whites = WHITES.get(image.mode, (65535,))
+        white = next((top for top in whites if values.max() <= top), values.max())
         return Image.fromarray((values / white * 255).round().astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
+
+
+def readable(path: str | Path) -> str:
+    r"""A path as text that every terminal, JSON file and hash takes: odd bytes as ``\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

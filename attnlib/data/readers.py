@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from attnlib.data.downloads import cache_dir
 from attnlib.data.mapped import MappedImages, load_member
+from attnlib.data.open_image import decode_image, readable
 
 Array = NDArray[Any]  # as found in a file: neither shape nor type is known yet
 Labels = NDArray[np.int64]
@@ -58,9 +58,10 @@ IGNORED_FILES = ("Thumbs.db", "desktop.ini")  # and names that begin with a dot
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images of any size that stay on disk; item ``i`` is decoded to RGB, upright, when asked for.
+    """Images of any size that stay on disk, decoded when asked for as ``open_image`` does.
 
-    ``digests`` are the SHA-256 of the files' bytes at the time they were checked.
+    ``digests`` are the SHA-256 of the files' bytes at the time they were checked. A file that has
+    changed since is refused.
     """
 
     paths: tuple[Path, ...]
@@ -73,8 +74,14 @@ class ImageFiles:
         return (self[position] for position in range(len(self)))
 
     def __getitem__(self, position: int) -> NDArray[np.uint8]:
-        with Image.open(self.paths[position]) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        path = self.paths[position]
+        data = path.read_bytes()
+        if hashlib.sha256(data).digest() != self.digests[position]:
+            raise ValueError(
+                f"{readable(path)} has changed since it was checked; put it back, or start again "
+                f"with the data as they are now"
+            )
+        return np.array(decode_image(data, readable(path)))
 
     def select(self, positions: Sequence[int] | Labels) -> "ImageFiles":
         """The files at ``positions``, in that order."""
@@ -98,7 +105,7 @@ class Parts(NamedTuple):
     test_labels: Labels
 
 
-def check_classes(where: Path, parts: Parts) -> Parts:
+def check_classes(where: str, parts: Parts) -> Parts:
     """Refuse parts that can't be stratified or that lack a class; return the others as they are."""
     names = parts.class_names
     if len(names) < 2:
@@ -122,33 +129,34 @@ def read_npz(path: Path) -> Parts:
 
     Images that are large beside the machine's memory stay in the file.
     """
+    where = readable(path)
     if not path.is_file() or not zipfile.is_zipfile(path):
         kind = "a folder" if path.is_dir() else "no NumPy archive (.npz), or a truncated one"
-        raise ValueError(f"{path} is {kind}; an archive with {', '.join(NPZ_ARRAYS)} is needed")
+        raise ValueError(f"{where} is {kind}; an archive with {', '.join(NPZ_ARRAYS)} is needed")
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = ", ".join(archive.files) or "nothing"
             keys = [key for key in NPZ_KEYS if key in archive]
         arrays = {key: load_member(path, key, cache_dir() / "npz") for key in keys}
     except NPZ_FAULTS as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(f"{where} cannot be read: {error}") from error
     missing = [key for key in NPZ_ARRAYS if key not in arrays]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; found: {found}")
-    images = [_rgb(f"{path}: {key}", arrays[key]) for key in NPZ_ARRAYS[::2]]
+        raise ValueError(f"{where} lacks {', '.join(missing)}; found: {found}")
+    images = [_rgb(f"{where}: {key}", arrays[key]) for key in NPZ_ARRAYS[::2]]
     labels = [
-        _integers(f"{path}: {key}", arrays[key], len(part))
+        _integers(f"{where}: {key}", arrays[key], len(part))
         for key, part in zip(NPZ_ARRAYS[1::2], images, strict=True)
     ]
-    names = _class_names(f"{path}: class_names", arrays.get("class_names"), labels[0])
+    names = _class_names(f"{where}: class_names", arrays.get("class_names"), labels[0])
     for key, values in zip(NPZ_ARRAYS[1::2], labels, strict=True):
         outside = np.flatnonzero((values < 0) | (values >= len(names)))
         if len(outside):
             raise ValueError(
-                f"{path}: {key}[{outside[0]}] is {values[outside[0]]}, but labels must lie in "
+                f"{where}: {key}[{outside[0]}] is {values[outside[0]]}, but labels must lie in "
                 f"0 to {len(names) - 1}; {len(outside)} of {len(values)} do not"
             )
-    return check_classes(path, Parts(names, images[0], labels[0], images[1], labels[1]))
+    return check_classes(where, Parts(names, images[0], labels[0], images[1], labels[1]))
 
 
 def _rgb(where: str, array: Array) -> NDArray[np.uint8] | MappedImages:
@@ -215,7 +223,9 @@ def _cifar10_files(path: Path) -> dict[str, bytes]:
             files[file.name] = file.read_bytes()
     if not files:
         if not archive.is_file():
-            raise ValueError(f"{path} holds neither {CIFAR10_ARCHIVE} nor {CIFAR10_FOLDER}")
+            raise ValueError(
+                f"{readable(path)} holds neither {CIFAR10_ARCHIVE} nor {CIFAR10_FOLDER}"
+            )
         try:
             with tarfile.open(archive) as tar:
                 for member in tar:
@@ -224,14 +234,16 @@ def _cifar10_files(path: Path) -> dict[str, bytes]:
                         files[name] = stream.read()
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise ValueError(
-                f"{archive} ({archive.stat().st_size} bytes) is no tar archive, or a truncated "
-                f"one: {error}; remove it and fetch {CIFAR10_ARCHIVE} again"
+                f"{readable(archive)} ({archive.stat().st_size} bytes) is no tar archive, or a "
+                f"truncated one: {error}; remove it and fetch {CIFAR10_ARCHIVE} again"
             ) from error
     for name, md5 in CIFAR10_BATCHES.items():
         found = hashlib.md5(files.get(name, b""), usedforsecurity=False).hexdigest()
         if found != md5:
             state = f"has md5 {found} instead of {md5}" if name in files else "is missing"
-            raise ValueError(f"{path}: {name} {state}; remove it and fetch {CIFAR10_ARCHIVE} again")
+            raise ValueError(
+                f"{readable(path)}: {name} {state}; remove it and fetch {CIFAR10_ARCHIVE} again"
+            )
     return {name: files[name] for name in CIFAR10_BATCHES}
 
 
@@ -254,10 +266,11 @@ def _unpickle(name: str, data: bytes) -> tuple[NDArray[np.uint8], Labels]:
 
 def read_folder(root: Path) -> Parts:
     """``train/CLASS/*`` and ``test/CLASS/*``, images of any size, each decoded once as a check."""
+    where = readable(root)
     found = {part: _class_files(root, part) for part in ("train", "test")}
     if set(found["train"]) != set(found["test"]):
         only = sorted(set(found["train"]) ^ set(found["test"]))
-        raise ValueError(f"{root}: train and test must hold the same classes; not in both: {only}")
+        raise ValueError(f"{where}: train and test must hold the same classes; not in both: {only}")
     names = tuple(found["train"])  # sorted, as the files are
     parts: list[Any] = [names]
     for part in ("train", "test"):
@@ -266,22 +279,24 @@ def read_folder(root: Path) -> Parts:
             digests = tuple(pool.map(check_image, paths))
         counts = [len(found[part][name]) for name in names]
         parts += [ImageFiles(paths, digests), np.repeat(np.arange(len(names)), counts)]
-    return check_classes(root, Parts(*parts))
+    return check_classes(where, Parts(*parts))
 
 
 def _class_files(root: Path, part: str) -> dict[str, list[Path]]:
     """The images of each class, by name; anything else in these folders is refused by name."""
     if not (root / part).is_dir():
-        raise ValueError(f"{root} must be a folder with train/ and test/, and lacks {part}/")
+        raise ValueError(
+            f"{readable(root)} must be a folder with train/ and test/, and lacks {part}/"
+        )
     folders = _visible(root / part)
-    files = {folder.name: _visible(folder) for folder in folders if folder.is_dir()}
+    files = {readable(folder.name): _visible(folder) for folder in folders if folder.is_dir()}
     stray = [folder for folder in folders if not folder.is_dir()]
     for paths in files.values():
         stray += [p for p in paths if not p.is_file() or p.suffix.lower() not in IMAGE_ENDINGS]
     if stray:
         raise ValueError(
-            f"{stray[0]} is no image in a class's own folder ({len(stray)} such in "
-            f"{root / part}); images end in {' '.join(IMAGE_ENDINGS)}"
+            f"{readable(stray[0])} is no image in a class's own folder ({len(stray)} such in "
+            f"{readable(root / part)}); images end in {' '.join(IMAGE_ENDINGS)}"
         )
     return files
 
@@ -292,14 +307,11 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def check_image(path: Path) -> bytes:
-    """SHA-256 of a file that decodes to its end; JPEG is decoded at an eighth of its size."""
+    """SHA-256 of a file that can be read as an image, to its end.
+
+    Raises:
+        ValueError: If it can't be.
+    """
     data = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"{image.mode} pixels; 8 bits a channel are needed")
-            image.draft("RGB", (1, 1))
-            image.load()
-    except Exception as error:  # decoders raise many kinds, struct.error and SyntaxError among them
-        raise ValueError(f"{path} ({len(data)} bytes) is no whole image: {error}") from error
+    decode_image(data, readable(path), small=True)
     return hashlib.sha256(data).digest()

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.data.open_image import decode_image
 from attnlib.data.readers import IMAGE_ENDINGS, check_image
 from attnlib.human.decisions import CATEGORIES, Decisions, make_decisions, read_cues
 from attnlib.models.modes import evaluating
@@ -125,7 +126,7 @@ def read_stimuli(folder: Path) -> Stimuli:
 
 def prepare_image(content: bytes, protocol: Protocol, img_size: int) -> Tensor:
     """One image file as a network of ``img_size`` pixels sees it: (3, H, W) in [0, 1]."""
-    image: Image.Image = Image.open(io.BytesIO(content)).convert("RGB")
+    image = decode_image(content, "a stimulus")
     if protocol.preparation == "jpeg":
         coded = io.BytesIO()
         image.save(coded, format="JPEG", quality=JPEG_QUALITY)

@@ -218,7 +218,7 @@ def test_folders_that_are_no_stimuli_are_refused(tmp_path, names, told):
         read_stimuli(tmp_path)
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "cat1-dog1.png").write_bytes(picture(1, 2, 3)[:40])
-    with pytest.raises(ValueError, match=r"cat1-dog1.png \(40 bytes\) is no whole image"):
+    with pytest.raises(ValueError, match=r"cat1-dog1.png \(40 bytes\) is no image"):
         read_stimuli(tmp_path / "only")
     with pytest.raises(ValueError, match="expected a folder of images"):
         read_stimuli(tmp_path / "absent")
