@@ -1,7 +1,8 @@
 """Data sets: uint8 images and integer labels in three disjoint splits.
 
-Validation is a tenth of the training images, stratified and drawn by ``seed``; selection uses it
-alone. What is malformed is refused here, by file and reason, and not in the third epoch.
+Validation is the source's own, or a tenth of its training images, stratified and drawn by ``seed``;
+selection uses it alone. What is malformed is refused here, by file and reason, and not in the third
+epoch.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ CIFAR10_JPEG_SHA256 = "b7018a062865e9348a704e72416eb53c816b43cc8ac42ab43276a2b96
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, their labels, and their positions in the source's own training or test array."""
+    """Images, their labels, and their positions in the array of the source that they come from."""
 
     images: Images
     labels: Labels
@@ -85,7 +86,7 @@ def load_dataset(
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Read a data set and set a stratified tenth of its training images aside for validation.
+    """Read a data set; where it has no validation images, a tenth of training is set aside.
 
     Args:
         name: ``digits`` (inside scikit-learn: 1294 + 144 + 359 images), ``cifar10`` (downloaded
@@ -93,7 +94,8 @@ def load_dataset(
         data_path: File or folder; needed by ``npz`` and ``folder``, refused by ``digits``.
         limit: At most so many training images, stratified; a smaller limit takes a subset of
             what a larger one takes, and validation and test stay whole.
-        seed: Of the validation split and of ``limit``; the test images never depend on it.
+        seed: Of the validation split that is set aside and of ``limit``; the test images never
+            depend on it.
 
     Returns:
         The data set, each split in the order of its source.
@@ -108,15 +110,18 @@ def load_dataset(
     if limit is not None and limit < classes:
         raise ValueError(f"limit must be at least {classes}, one image a class; found {limit}")
     rng = np.random.default_rng(seed)
-    order = stratified_order(parts.train_labels, rng)
-    size = max(classes, round(VAL_FRACTION * len(order)))
-    val, train = np.sort(order[:size]), np.sort(order[size:])
+    (whole, *others), names = [_whole(*split) for split in parts.splits], parts.class_names
+    order = stratified_order(whole.labels, rng)
+    size = 0 if len(others) > 1 else max(classes, round(VAL_FRACTION * len(order)))
+    aside, train = np.sort(order[:size]), np.sort(order[size:])
     if limit is not None:
-        train = train[np.sort(stratified_order(parts.train_labels[train], rng)[:limit])]
-    whole = Split(parts.train_images, parts.train_labels, np.arange(len(order)))
-    test = Split(parts.test_images, parts.test_labels, np.arange(len(parts.test_labels)))
-    splits = whole.subset(train), whole.subset(val), test
-    return Dataset(name, title, parts.class_names, *splits, content_hash(parts))
+        train = train[np.sort(stratified_order(whole.labels[train], rng)[:limit])]
+    test, val = others if len(others) > 1 else (*others, whole.subset(aside))
+    return Dataset(name, title, names, whole.subset(train), val, test, content_hash(parts))
+
+
+def _whole(images: Images, labels: Labels) -> Split:
+    return Split(images, labels, np.arange(len(labels)))
 
 
 def stratified_order(labels: Labels, rng: np.random.Generator) -> Labels:
@@ -132,7 +137,7 @@ def stratified_order(labels: Labels, rng: np.random.Generator) -> Labels:
 def content_hash(parts: Parts) -> str:
     """SHA-256 over class names, pixels (for a folder: names and files) and labels, in order."""
     content = hashlib.sha256(repr(parts.class_names).encode())
-    for images, labels in (parts[1:3], parts[3:5]):
+    for images, labels in parts.splits:
         if isinstance(images, ImageFiles):
             for path, digest in zip(images.paths, images.digests, strict=True):
                 content.update(os.fsencode(f"{path.parent.name}/{path.name}\0") + digest)

@@ -26,7 +26,8 @@ Array = NDArray[Any]  # as found in a file: neither shape nor type is known yet
 Labels = NDArray[np.int64]
 
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-NPZ_KEYS = (*NPZ_ARRAYS, "class_names")  # the last may be missing
+NPZ_VAL = ("val_images", "val_labels")  # both or neither
+NPZ_KEYS = (*NPZ_ARRAYS, *NPZ_VAL, "class_names")  # the last may be missing
 NPZ_FAULTS = (
     *(ValueError, KeyError, OSError, EOFError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
@@ -96,13 +97,23 @@ Images = NDArray[np.uint8] | MappedImages | ImageFiles
 
 
 class Parts(NamedTuple):
-    """The two parts that every source has, in the source's own order."""
+    """The parts of a source, in its own order; only some have validation images of their own."""
 
     class_names: tuple[str, ...]
     train_images: Images
     train_labels: Labels
     test_images: Images
     test_labels: Labels
+    val_images: Images | None = None
+    val_labels: Labels | None = None
+
+    @property
+    def splits(self) -> list[tuple[Images, Labels]]:
+        """Images and labels: training, test and, where the source has it, validation."""
+        found = [(self.train_images, self.train_labels), (self.test_images, self.test_labels)]
+        if self.val_images is not None and self.val_labels is not None:
+            found.append((self.val_images, self.val_labels))
+        return found
 
 
 def check_classes(where: str, parts: Parts) -> Parts:
@@ -127,7 +138,8 @@ def check_classes(where: str, parts: Parts) -> Parts:
 def read_npz(path: Path) -> Parts:
     """Arrays of uint8 images (N, H, W, 3), or grey, and integer labels, without unpickling.
 
-    Images that are large beside the machine's memory stay in the file.
+    ``val_images`` and ``val_labels`` are optional, and so are ``class_names``. Images that are
+    large beside the machine's memory stay in the file.
     """
     where = readable(path)
     if not path.is_file() or not zipfile.is_zipfile(path):
@@ -135,28 +147,34 @@ def read_npz(path: Path) -> Parts:
         raise ValueError(f"{where} is {kind}; an archive with {', '.join(NPZ_ARRAYS)} is needed")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = ", ".join(archive.files) or "nothing"
+            names = list(archive.files)
             keys = [key for key in NPZ_KEYS if key in archive]
         arrays = {key: load_member(path, key, cache_dir() / "npz") for key in keys}
     except NPZ_FAULTS as error:
         raise ValueError(f"{where} cannot be read: {error}") from error
-    missing = [key for key in NPZ_ARRAYS if key not in arrays]
-    if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}; found: {found}")
-    images = [_rgb(f"{where}: {key}", arrays[key]) for key in NPZ_ARRAYS[::2]]
+    pairs = NPZ_ARRAYS + NPZ_VAL * any(key in arrays for key in NPZ_VAL)
+    missing = [key for key in pairs if key not in arrays]
+    unknown = [key for key in names if key.endswith(("_images", "_labels")) and key not in NPZ_KEYS]
+    if missing or unknown:
+        fault = f"lacks {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
+        raise ValueError(
+            f"{where} {fault}; found: {', '.join(names) or 'nothing'}; known: {', '.join(NPZ_KEYS)}"
+        )
+    images = [_rgb(f"{where}: {key}", arrays[key]) for key in pairs[::2]]
     labels = [
         _integers(f"{where}: {key}", arrays[key], len(part))
-        for key, part in zip(NPZ_ARRAYS[1::2], images, strict=True)
+        for key, part in zip(pairs[1::2], images, strict=True)
     ]
-    names = _class_names(f"{where}: class_names", arrays.get("class_names"), labels[0])
-    for key, values in zip(NPZ_ARRAYS[1::2], labels, strict=True):
-        outside = np.flatnonzero((values < 0) | (values >= len(names)))
+    classes = _class_names(f"{where}: class_names", arrays.get("class_names"), labels[0])
+    for key, values in zip(pairs[1::2], labels, strict=True):
+        outside = np.flatnonzero((values < 0) | (values >= len(classes)))
         if len(outside):
             raise ValueError(
                 f"{where}: {key}[{outside[0]}] is {values[outside[0]]}, but labels must lie in "
-                f"0 to {len(names) - 1}; {len(outside)} of {len(values)} do not"
+                f"0 to {len(classes) - 1}; {len(outside)} of {len(values)} do not"
             )
-    return check_classes(where, Parts(names, images[0], labels[0], images[1], labels[1]))
+    splits: list[Any] = [array for pair in zip(images, labels, strict=True) for array in pair]
+    return check_classes(where, Parts(classes, *splits))
 
 
 def _rgb(where: str, array: Array) -> NDArray[np.uint8] | MappedImages:
@@ -265,21 +283,26 @@ def _unpickle(name: str, data: bytes) -> tuple[NDArray[np.uint8], Labels]:
 
 
 def read_folder(root: Path) -> Parts:
-    """``train/CLASS/*`` and ``test/CLASS/*``, images of any size, each decoded once as a check."""
+    """``train/CLASS/*``, ``test/CLASS/*`` and perhaps ``val/CLASS/*``, images of any size.
+
+    Each is decoded once as a check.
+    """
     where = readable(root)
-    found = {part: _class_files(root, part) for part in ("train", "test")}
-    if set(found["train"]) != set(found["test"]):
-        only = sorted(set(found["train"]) ^ set(found["test"]))
-        raise ValueError(f"{where}: train and test must hold the same classes; not in both: {only}")
+    folders = ["train", "test", *(["val"] if (root / "val").is_dir() else [])]
+    found = {part: _class_files(root, part) for part in folders}
     names = tuple(found["train"])  # sorted, as the files are
-    parts: list[Any] = [names]
-    for part in ("train", "test"):
+    splits: list[Any] = []
+    for part in folders:
+        if only := sorted(set(names) ^ set(found[part])):
+            raise ValueError(
+                f"{where}: train and {part} must hold the same classes; not in both: {only}"
+            )
         paths = tuple(path for name in names for path in found[part][name])
         with ThreadPoolExecutor() as pool:
             digests = tuple(pool.map(check_image, paths))
         counts = [len(found[part][name]) for name in names]
-        parts += [ImageFiles(paths, digests), np.repeat(np.arange(len(names)), counts)]
-    return check_classes(where, Parts(*parts))
+        splits += [ImageFiles(paths, digests), np.repeat(np.arange(len(names)), counts)]
+    return check_classes(where, Parts(names, *splits))
 
 
 def _class_files(root: Path, part: str) -> dict[str, list[Path]]:

@@ -1,5 +1,6 @@
 """Data sets: splits that are disjoint and stratified, content that has a hash."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,42 @@ def test_train_and_val_are_disjoint_and_whole(tmp_path: Path, make: object) -> N
     assert len(val) == round(0.1 * (len(train) + len(val)))
     assert test == list(range(len(dataset.test)))
     assert train == sorted(train) and val == sorted(val)
+
+
+def with_validation(tmp_path: Path, kind: str) -> Path:
+    """A source that brings three validation images of each class."""
+    if kind == "folder":
+        root = folder(tmp_path)
+        shutil.copytree(root / "test", root / "val")
+        for k, name in enumerate(("cat", "dog")):
+            Image.new("RGB", (3, 3), (k, 7, 7)).save(root / "val" / name / "9.png")
+        return root
+    path = npz(tmp_path / "own.npz")
+    images = (
+        np.full((9, 4, 4, 3), 200, np.uint8) + np.arange(9, dtype=np.uint8)[:, None, None, None]
+    )
+    own = {"val_images": images, "val_labels": np.arange(9) % 3}
+    np.savez(path, **dict(np.load(path)), **own)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_a_sources_own_validation_images_are_the_validation_split(
+    tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "without").mkdir()
+    make = npz if kind == "npz" else folder
+    plain = load_dataset(kind, make(tmp_path / "without" / "own.npz"))
+    path = with_validation(tmp_path, kind)
+    first, other = (load_dataset(kind, path, seed=seed) for seed in (0, 1))
+    assert positions(first) == positions(other)
+    assert len(first.train) == len(plain.train) + len(plain.val)
+    assert len(first.val) == 3 * len(first.class_names)
+    assert first.val.indices.tolist() == list(range(len(first.val)))
+    assert count_shared(first.val, first.train) == 0
+    assert first.sha256 == other.sha256 != plain.sha256
+    few = load_dataset(kind, path, limit=6)
+    assert len(few.train) == 6 and positions(few)[1:] == positions(first)[1:]
 
 
 def test_val_is_stratified(tmp_path: Path) -> None:

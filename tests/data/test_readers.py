@@ -41,7 +41,7 @@ def npz(folder: Path, **changed: object) -> Path:
 def test_npz_gives_the_arrays_back(tmp_path: Path) -> None:
     parts = read_npz(npz(tmp_path))
     assert parts.class_names == ("0", "1", "2")
-    for key, part in zip(readers.NPZ_ARRAYS, parts[1:], strict=True):
+    for key, part in zip(readers.NPZ_ARRAYS, parts[1:5], strict=True):
         np.testing.assert_array_equal(part, arrays()[key])
     assert parts.train_labels.dtype == np.int64
 
@@ -91,6 +91,13 @@ REFUSED_ARRAYS: list[tuple[dict[str, object], str]] = [
     ({"class_names": np.array(["a", "b", "a"])}, "class_names must be a list of different"),
     ({"class_names": np.arange(3)}, "class_names must be a list of different strings"),
     ({"class_names": np.array(["a", "b", "c", "d"])}, r"2 training images; too few of 'd' \(0\)"),
+    ({"val_images": np.zeros((2, 4, 5, 3), np.uint8)}, "lacks val_labels; found: train_images"),
+    ({"val_labels": np.arange(3)}, "lacks val_images; found: train_images"),
+    ({"valid_images": np.zeros((2, 4, 5, 3), np.uint8)}, "has unknown valid_images; .*val_images"),
+    (
+        {"val_images": np.zeros((2, 4, 5, 3), np.uint8), "val_labels": np.array([0, 3])},
+        r"val_labels\[1\] is 3, .* 0 to 2",
+    ),
     (
         {"train_labels": np.zeros(12, int), "test_labels": np.zeros(6, int)},
         "two or more classes are needed, found 1",
