@@ -10,18 +10,14 @@ import re
 import shlex
 from typing import Any
 
-# What no page can hold: control characters but tab and newline; halves of a character.
-UNPRINTABLE: dict[int, str | None] = {
-    code: None for code in (*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF)
-}
-HALVES: dict[int, str | None] = {
-    code: "\N{REPLACEMENT CHARACTER}" for code in range(0xD800, 0xE000)
-}
+# What no page can hold: control characters but tab and newline, and halves of a character.
+CONTROL = (*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF)
+UNPRINTABLE = dict.fromkeys(CONTROL, "") | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 
 def printable(value: object) -> str:
     """The value as text that any file can hold."""
-    return str(value).translate(UNPRINTABLE | HALVES)
+    return str(value).translate(UNPRINTABLE)
 
 
 def shell(value: object) -> str:

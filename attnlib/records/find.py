@@ -1,12 +1,21 @@
 """Find runs by name or folder, in ``runs``, in ``results`` and in an installed attnlib."""
 
 import json
+import warnings
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from attnlib.records.record import read_record
 from attnlib.records.run import Run, read_history
 
 PACKAGE = Path(__file__).parents[1]
+
+
+class Found(NamedTuple):
+    """Finished runs by name, and the reason for each folder that is left out, as ``runs/NAME``."""
+
+    runs: list[Run]
+    left_out: dict[str, str]
 
 
 def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
@@ -20,8 +29,10 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     if path is None:
         known = ", ".join(r.name for r in list_runs(runs_dir)) or "none"
         raise ValueError(f"run: no finished run {str(run)!r}. Finished runs: {known}.")
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    return Run(path, config, read_history(path), read_record(path))
+    config, record = _read_json(path / "config.json"), read_record(path)
+    if record.name != path.absolute().name:
+        raise ValueError(f"{path}: its record is that of {record.name}")
+    return Run(path, config, read_history(path), record)
 
 
 def find_folders(*folders: str | Path) -> list[Path]:
@@ -32,10 +43,38 @@ def find_folders(*folders: str | Path) -> list[Path]:
 
 
 def list_runs(*folders: str | Path) -> list[Run]:
-    """All finished runs in ``folders`` (by default ``results`` and ``runs``), by name."""
-    found = {
-        path.parent.name: path.parent
-        for folder in folders or ("results", "runs")
-        for path in Path(folder).glob("*/record.json")
-    }
-    return [load_run(found[name]) for name in sorted(found)]
+    """All finished runs in ``folders`` (by default ``results`` and ``runs``), by name.
+
+    A folder that can't be read is left out; a warning names it and says why.
+    """
+    found = read_runs(*folders)
+    for folder, reason in found.left_out.items():
+        warnings.warn(f"left out: {folder}: {reason}", stacklevel=2)
+    return found.runs
+
+
+def read_runs(*folders: str | Path) -> Found:
+    """What ``list_runs`` lists, and the reason for each folder that is left out.
+
+    Of two runs with one name, the one in the last folder counts.
+    """
+    runs: dict[str, Run] = {}
+    left_out = {}
+    for folder in map(Path, folders or ("results", "runs")):
+        for path in sorted(record.parent for record in folder.glob("*/record.json")):
+            try:
+                runs[path.name] = load_run(path)
+            except (OSError, ValueError) as fault:
+                reason = str(fault).replace(f"{path}/", "").removeprefix(f"{path}: ")
+                left_out["/".join(path.parts[-2:])] = reason
+    return Found([runs[name] for name in sorted(runs)], left_out)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as fault:
+        raise ValueError(f"{path}: not JSON ({fault})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not an object of JSON")
+    return content

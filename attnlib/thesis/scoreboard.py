@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import pandas as pd
 
+from attnlib import escaping
 from attnlib.parameters import parameter
-from attnlib.records.find import find_folders, load_run
+from attnlib.records.find import find_folders, read_runs
 from attnlib.records.measurements import list_measurements
-from attnlib.records.run import Run
 from attnlib.thesis.counts import Values
 from attnlib.thesis.statements import KINDS, Statement, read_errata, read_thesis
 from attnlib.thesis.verdicts import VERDICTS, Evidence, Judge, Verdict
@@ -46,15 +45,9 @@ def gather(results: str | Path = "results", runs: str | Path = "runs") -> Eviden
     kept, own = (_folder(folder) for folder in (results, runs))
     costs, left_out = list_measurements("cost", kept / "measurements")
     scalings, _ = list_measurements("scaling", kept / "measurements")
-    found: dict[str, Run] = {}
-    for path in sorted(p for folder in (kept, own) for p in folder.glob("*/record.json")):
-        try:
-            run = load_run(path.parent)
-        except (ValueError, OSError, KeyError) as fault:
-            left_out[path.parent.name] = str(fault)
-            continue
-        found[run.name] = run
-    return Evidence(tuple(found.values()), tuple(costs), tuple(scalings), left_out)
+    found = read_runs(kept, own)
+    left_out |= found.left_out
+    return Evidence(tuple(found.runs), tuple(costs), tuple(scalings), left_out)
 
 
 def judge_all(evidence: Evidence) -> list[Line]:
@@ -102,12 +95,12 @@ def to_html(lines: Sequence[Line], verdict: str) -> str:
 def _cells(line: Line) -> str:
     """The four cells of a line."""
     statement, verdict = line.statement, line.verdict
-    command = f"<br><code>{escape(verdict.command)}</code>" if verdict.command else ""
+    command = f"<br><code>{escaping.html(verdict.command)}</code>" if verdict.command else ""
     cells = (
-        f"{escape(statement.what)}<br><small>{escape(statement.place)}</small>",
-        escape(f"{statement.printed} {statement.unit}".strip()),
-        escape(verdict.ours),
-        escape(verdict.why) + command,
+        f"{escaping.html(statement.what)}<br><small>{escaping.html(statement.place)}</small>",
+        escaping.html(f"{statement.printed} {statement.unit}".strip()),
+        escaping.html(verdict.ours),
+        escaping.html(verdict.why) + command,
     )
     return "".join(f"<td {LEFT}>{cell}</td>" for cell in cells)
 

@@ -81,7 +81,7 @@ def test_runs_that_did_not_are_named_with_the_reason_and_left_out(write):
         "data": "it is about other data: other digits, 000000000000...",
         "old": "schema: expected 1, got 0",
         "silent": "has no predictions.npz",
-        "torn": "not JSON",
+        "torn": "not JSON (Expecting property name",
         "labels": "its labels differ",
         "shape": "its logits have the shape (359, 9), not (359, 10)",
         "keys": "its predictions lack logits",

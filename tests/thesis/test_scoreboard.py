@@ -29,8 +29,8 @@ def test_gather_reads_what_is_there_and_names_what_is_broken(tiny_run, tmp_path)
     (tmp_path / "results" / "measurements" / "cost.json").write_text("{", encoding="utf-8")
     evidence = scoreboard.gather(tmp_path / "results", tmp_path / "runs")
     assert [run.name for run in evidence.runs] == [tiny_run.name]
-    assert set(evidence.left_out) == {"broken", "cost.json"}
-    assert "missing" in evidence.left_out["broken"]
+    assert set(evidence.left_out) == {"runs/broken", "cost.json"}
+    assert "missing" in evidence.left_out["runs/broken"]
     assert str(evidence).startswith("run records: 1, measurement files: 0\nleft out: ")
 
 
@@ -39,7 +39,7 @@ def test_folders_are_found_from_the_notebooks_folder_and_may_be_absent(tmp_path,
     (tmp_path / "results" / "x").mkdir(parents=True)
     (tmp_path / "results" / "x" / "record.json").write_text("{", encoding="utf-8")
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert set(scoreboard.gather().left_out) == {"x"}
+    assert set(scoreboard.gather().left_out) == {"results/x"}
     monkeypatch.chdir(tmp_path / "results" / "x")
     assert scoreboard.gather() == NOTHING
 

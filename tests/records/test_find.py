@@ -1,0 +1,71 @@
+"""Runs are found by name and folder; a folder that can't be read is named and hides no other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import attnlib as al
+from attnlib.records.find import read_runs
+
+
+def copy(run: al.Run, folder: Path, name: str | None = None) -> Path:
+    """A copy of a finished run without its weights; its record keeps the run's name."""
+    target = folder / (name or run.name)
+    shutil.copytree(run.path, target, ignore=shutil.ignore_patterns("state", "model*"))
+    return target
+
+
+@pytest.fixture
+def folder(tiny_run: al.Run, tmp_path: Path) -> Path:
+    """A good run, a copy that a file manager made, and torn ones."""
+    copy(tiny_run, tmp_path)
+    copy(tiny_run, tmp_path, f"{tiny_run.name} (copy)")
+    for name, file, content in (
+        ("torn", "record.json", '{"name": "to'),
+        ("listed", "record.json", "[]"),
+        ("deep", "record.json", "[" * 100_000),
+        ("torn-config", "config.json", "{"),
+    ):
+        path = copy(tiny_run, tmp_path, name)
+        record = json.loads((path / "record.json").read_text()) | {"name": name}
+        (path / "record.json").write_text(json.dumps(record))
+        (path / file).write_text(content)
+    (copy(tiny_run, tmp_path, "bare") / "config.json").unlink()
+    return tmp_path
+
+
+def test_folders_that_can_not_be_read_are_named_with_the_reason(tiny_run: al.Run, folder: Path):
+    found = read_runs(folder)
+    assert [run.name for run in found.runs] == [tiny_run.name]
+    said = {Path(path).name: reason for path, reason in found.left_out.items()}
+    assert said.pop(f"{tiny_run.name} (copy)") == f"its record is that of {tiny_run.name}"
+    assert "config.json" in said.pop("bare")
+    assert said.pop("listed") == "record.json: not an object of JSON"
+    assert said.pop("torn-config").startswith("config.json: not JSON")
+    assert said.pop("torn").startswith("record.json: not JSON")
+    assert said.pop("deep").startswith("record.json: not JSON")
+    assert said == {}
+
+
+def test_list_of_runs_warns_of_what_it_leaves_out(tiny_run: al.Run, tmp_path: Path):
+    copy(tiny_run, tmp_path)
+    copy(tiny_run, tmp_path, "torn").joinpath("record.json").write_text("{")
+    with pytest.warns(UserWarning, match=r"left out: .*torn: record\.json: not JSON"):
+        assert [run.name for run in al.list_runs(tmp_path)] == [tiny_run.name]
+
+
+def test_run_in_the_last_folder_counts_unless_it_is_torn(tiny_run: al.Run, tmp_path: Path):
+    first, last = copy(tiny_run, tmp_path / "results"), copy(tiny_run, tmp_path / "runs")
+    assert [run.path for run in al.list_runs(first.parent, last.parent)] == [last]
+    (last / "record.json").write_text("{")
+    assert [run.path for run in read_runs(first.parent, last.parent).runs] == [first]
+
+
+def test_record_of_another_folder_is_refused(tiny_run: al.Run, tmp_path: Path):
+    path = copy(tiny_run, tmp_path)
+    record = json.loads((path / "record.json").read_text())
+    (path / "record.json").write_text(json.dumps(record | {"name": "../elsewhere"}))
+    with pytest.raises(ValueError, match="its record is that of"):
+        al.load_run(path)
