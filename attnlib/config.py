@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from attnlib.catalogue import CATALOGUE, MODELS, RESNETS, TITLES, TRANSFORMERS
+from attnlib.escaping import shell
 from attnlib.parameters import parameter, parse_params, suggest
 
 STEMS = ("imagenet", "cifar")
@@ -192,7 +192,7 @@ class TrainConfig:
         words = {"model": self.model, "profile": self.profile} | self.changed
         words |= {name: self.values[name] for name in words if name in self.values}
         words.pop("runs_dir", None)
-        return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in words.items())
+        return " ".join(f"-p {name} {shell(value)}" for name, value in words.items())
 
     @property
     def command(self) -> str:

@@ -112,10 +112,11 @@ def test_markdown_shows_code_as_it_is(value: str):
 
 def test_nothing_else_in_the_project_escapes_by_itself():
     own = re.compile(
-        r"from html import|import html\b(?! as)|html\.escape|shlex\.quote|shlex\.join|from shlex"
-        r"|&(?:lt|gt|amp);\"\)|replace\(\"</|replace\('</"
+        r"from html import .*\bescape\b|\bhtml\.escape\b|\bshlex\.quote|from shlex"
+        r"|replace\(\"(?:<|</|&)\""
     )
     files = [p for f in ("attnlib", "book", "benchmarks") for p in (ROOT / f).rglob("*.py")]
+    files.remove(ROOT / "attnlib" / "escaping.py")
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in [*files, ROOT / "Snakefile"]

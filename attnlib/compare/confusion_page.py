@@ -4,8 +4,6 @@ In the book, ``book/_static/confusion.js`` makes a grid of it; elsewhere it stay
 """
 
 import base64
-import json
-from html import escape
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from attnlib import escaping
 from attnlib.compare.comparison import Comparison, Ints
 from attnlib.compare.paired_tests import count_confusions, error_sets
 from attnlib.data.datasets import Split
@@ -42,11 +41,11 @@ def linked_confusion(
     sets = error_sets(comparison.correct(first), comparison.correct(second))
     p = mcnemar(len(sets.only_a), len(sets.only_b))
     told = (
-        f"<p>Only {escape(first)} is right about {len(sets.only_a):,} images, only "
-        f"{escape(second)} about {len(sets.only_b):,}; both are wrong about "
+        f"<p>Only {escaping.html(first)} is right about {len(sets.only_a):,} images, only "
+        f"{escaping.html(second)} about {len(sets.only_b):,}; both are wrong about "
         f"{len(sets.both_wrong):,} and right about {len(sets.both_right):,}. McNemar's exact test "
         f"of the first two counts: p {'&lt; 0.001' if p < 0.001 else f'= {p:.3f}'}. "
-        f"{escape(note)}</p>"
+        f"{escaping.html(note)}</p>"
     )
     if len(names) > CLASSES:
         told += f"<p>A table of {len(names)} classes could not be read, so there is none.</p>"
@@ -60,11 +59,10 @@ def linked_confusion(
     if split is not None:
         chosen = choose_pictures(comparison, first, second)
         data |= {"places": chosen.tolist(), "columns": COLUMNS, "sheet": sheet(split, chosen)}
-    content = json.dumps(data).replace("</", "<\\/")
     shape = "confusion long" if max(map(len, names)) > LONG else "confusion"
     return (
         f'<div class="{shape}">{told}{_table(comparison, first)}'
-        f'<script type="application/json">{content}</script></div>'
+        f'<script type="application/json">{escaping.script(data)}</script></div>'
     )
 
 
@@ -102,7 +100,7 @@ def sheet(split: Split, places: npt.NDArray[Any]) -> str:
 
 
 def _table(comparison: Comparison, name: str) -> str:
-    names = [escape(each) for each in comparison.class_names]
+    names = [escaping.html(each) for each in comparison.class_names]
     head = "".join(f'<th scope="col">{each}</th>' for each in ("true class", *names))
     span = f'colspan="{len(names) + 1}" scope="colgroup"'
     over = f"<th {span}>decision</th>"
@@ -111,9 +109,9 @@ def _table(comparison: Comparison, name: str) -> str:
         for each, counts in zip(names, count_confusions(comparison, name), strict=True)
     ]
     return (
-        f'<table class="linked-confusion"><caption>Decisions of {escape(name)}: a row for each '
-        f"true class, a column for each decision, numbers of images.</caption><thead><tr>{over}"
-        f"</tr><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f'<table class="linked-confusion"><caption>Decisions of {escaping.html(name)}: a row '
+        "for each true class, a column for each decision, numbers of images.</caption>"
+        f"<thead><tr>{over}</tr><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 

@@ -102,10 +102,14 @@ def test_names_cannot_break_out_of_the_page() -> None:
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Any:
     """The browser on a page with the matrix of two invented runs."""
-    html = confusion_page.linked_confusion(compare(), pictures(), "good", "bad", "Invented images.")
+    return open_page(browser, tmp_path, compare())
+
+
+def open_page(browser: Any, folder: Path, shown: Comparison) -> Any:
+    html = confusion_page.linked_confusion(shown, pictures(), "good", "bad", "Invented images.")
     style = (STATIC / "confusion.css").read_text(encoding="utf-8")
     script = (STATIC / "confusion.js").read_text(encoding="utf-8")
-    page = tmp_path / "page.html"
+    page = folder / "page.html"
     page.write_text(
         "<!doctype html><html lang=en><meta charset=utf-8><title>t</title>"
         '<meta name="viewport" content="width=device-width">'
@@ -124,6 +128,20 @@ def matrix(browser: Any) -> np.ndarray:
 
 def choose(browser: Any, label: str) -> None:
     browser.find_element(By.XPATH, f"//label[contains(., '{label}')]").click()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["<!--<script>", "</script><script>window.pwned = 1</script>"])
+def test_class_called_like_a_script_is_a_class(browser: Any, tmp_path: Path, name: str) -> None:
+    some = compare()
+    some = Comparison(some.runs, some.logits, some.labels, (name, *some.class_names[1:]), {})
+    opened = open_page(browser, tmp_path, some)
+    assert matrix(opened).sum() == len(some.labels)
+    opened.find_elements(By.CSS_SELECTOR, ".linked-confusion td")[1].click()
+    text = opened.find_element(By.CLASS_NAME, "confusion-opened").text
+    assert f"images of the true class {name} that good takes for class 1." in text
+    assert opened.execute_script("return window.pwned ?? null") is None
+    assert console_faults(opened) == []
 
 
 @pytest.mark.slow
