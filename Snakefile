@@ -73,7 +73,7 @@ def check_name():
     """Refuse a data file under another name: what is kept would be trained again, beside it."""
     files = set()
     for path in Path("results").glob("*/config.json"):
-        with suppress(ValueError, LookupError, TypeError):  # a torn one is named where pages are made
+        with suppress(ValueError, LookupError, TypeError):  # make_pages names one that is torn
             kept = json.loads(path.read_text())
             files |= {kept["data_path"]} if kept["profile"] == REFERENCE else set()
     if DATA and files and Path(DATA).name not in files:

@@ -1,9 +1,8 @@
 """What the book's attention explorer shows: a transformer's attention, a network's Grad-CAM."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.compare.comparison import find_images
 from attnlib.compare.reference_runs import PROFILES
 from attnlib.data.datasets import Split
-from attnlib.records.find import list_runs
 from attnlib.records.run import Run
 
 Bytes = npt.NDArray[np.uint8]
@@ -46,13 +44,13 @@ class Exploration(NamedTuple):
         return cam
 
 
-def find_exploration(*folders: str | Path) -> Exploration | None:
-    """The runs to explore; None if no record in ``folders`` has attention among all tokens.
+def find_exploration(runs: Iterable[Run]) -> Exploration | None:
+    """Which of the runs to explore; None if no record has attention among all tokens.
 
     Runs whose images are here come first; of those the reference runs, on a GPU before on a CPU;
     then those with a ResNet-18 beside them, best their teacher, those taught at all, the newest.
     """
-    recorded = [run for run in list_runs(*folders) if (run.path / "explorer.npz").exists()]
+    recorded = [run for run in runs if (run.path / "explorer.npz").exists()]
     pictures: dict[str, tuple[Split | None, str]] = {}  # by the data, which may be large
     found = []
     for run in recorded:

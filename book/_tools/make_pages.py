@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from attnbook.runs import shown_runs
 from attnlib.compare.comparison import label_runs
-from attnlib.escaping import code, code_block, markdown
+from attnlib.escaping import code, code_block, markdown, printable
 from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from page_parts import ROOT, address, command, commit_words, device_words, table, write
@@ -255,7 +255,7 @@ def main() -> None:
     shown = shown_runs(options.results, options.runs)
     runs = labelled(shown.runs)
     for folder, reason in shown.left_out.items():
-        sys.stderr.write(f"left out: {folder}: {reason}\n")
+        sys.stderr.write(f"left out: {' '.join(printable(f'{folder}: {reason}').split())}\n")
     records = options.out / "records"
     records.mkdir(parents=True, exist_ok=True)
     for path in records.iterdir():

@@ -83,16 +83,16 @@ def flip_array(path: Path) -> None:
 
 # What may have become of a run's folder, and what is said of it.
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "torn-record": (edit("record.json", '{"name": "torn-'), "record.json|delimiter|Unterminated"),
-    "empty-record": (edit("record.json", ""), "Expecting value"),
-    "list-record": (edit("record.json", "[]"), "record"),
+    "torn-record": (edit("record.json", '{"name": "torn-'), "record.json: not JSON"),
+    "empty-record": (edit("record.json", ""), "record.json: not JSON"),
+    "list-record": (edit("record.json", "[]"), "record.json: not an object"),
     "other-name": (edit("record.json", name="../../escaped"), "its record is that of"),
     "wrong-type": (edit("record.json", title=["a"]), "title"),
     "no-title": (edit("record.json", title=" "), "title"),
     "infinite": (edit("record.json", versions={"a": float("inf")}), "JSON"),
-    "torn-config": (edit("config.json", "{"), "Expecting property name"),
+    "torn-config": (edit("config.json", "{"), "config.json: not JSON"),
     "no-config": (lambda path: (path / "config.json").unlink(), "config.json"),
-    "list-config": (edit("config.json", "[1]"), "config|list"),
+    "list-config": (edit("config.json", "[1]"), "config.json: not an object"),
     "nested-config": (edit("config.json", lr=[1]), "more than settings"),
     "lacking-config": (edit("config.json", "{}"), "lacks 'img_size'"),
     "numbered-teacher": (edit("config.json", teacher=7), "teacher"),
@@ -187,6 +187,14 @@ def test_hostile_text_is_shown_as_it_is(browser: Any, html: Path):
     browser.get((html / "runs" / "records" / "hostile.html").as_uri())
     shown = browser.execute_script("return document.querySelector('article').innerText")
     words = " ".join(WORDS.split())
+    for typeset, typed in {
+        "\u2013": "--",
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+    }.items():
+        shown = shown.replace(typeset, typed)
     for text in (f"Hostile {words}", f"cat {words}", f"x86_64 {words}"):
         assert text in " ".join(shown.split()), text
     browser.get((html / "runs" / "index.html").as_uri())

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from attnlib.explorer.page_payload import (
 @pytest.fixture(scope="module")
 def found(tiny_run: al.Run) -> Exploration:
     """The tiny DeiT alone."""
-    exploration = find_exploration(tiny_run.path.parent)
+    exploration = find_exploration([tiny_run])
     assert exploration is not None
     return exploration
 
@@ -88,8 +89,9 @@ def test_strong_places_are_orange_and_weak_ones_grey() -> None:
     assert np.ptp(shown[3, 3]) == 0
 
 
-def test_records_without_attention_are_passed_over(tmp_path: Path) -> None:
-    assert find_exploration(tmp_path) is None
+def test_records_without_attention_are_passed_over(tiny_run: al.Run, tmp_path: Path) -> None:
+    assert find_exploration([]) is None
+    assert find_exploration([replace(tiny_run, path=tmp_path)]) is None
 
 
 def test_names_say_what_the_models_take_the_image_for(found: Exploration) -> None:

@@ -26,6 +26,7 @@ PARTS = (
     "typed_numbers",
     # how a page reaches its readers
     "launch",
+    "theme_titles",
     "offline",
     "access",
     "lean",

@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
+from attnbook.findings import read_runs
 from attnlib import escaping
 from attnlib.explorer.page_payload import (
     Exploration,
@@ -52,7 +53,7 @@ class AttentionExplorer(SphinxDirective):
         root = Path(self.env.srcdir).parent
         for file in sorted(root.glob("r*s/*/explorer.npz")):
             self.env.note_dependency(str(file))
-        found = find_exploration(root / "results", root / "runs")
+        found = find_exploration(read_runs(root, "results", "runs"))
         figure = nodes.figure("", classes=["attention-explorer"])
         static = NOTHING if found is None else static_figure(found) + STILL
         static = f'<div class="explorer-static">{static}</div>'

@@ -10,41 +10,31 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from attnlib.compare.reference_runs import right_of
-from attnlib.records.find import load_run
+from attnlib.records.find import Found, read_runs
 from attnlib.records.run import Run
 
 # A run's name is the name of its page and of a place in it; MyST takes places of 100 characters.
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,90}", re.ASCII)
 NUMBERS = ("epoch", "train_loss", "val_loss", "val_accuracy")  # of each epoch
-# What reading and checking may meet in files that anything may have written.
-FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 SETTINGS = ("img_size", "epochs", "profile", "model")
 
 
-class Shown(NamedTuple):
-    """Runs by name, and the reason for each folder that is left out."""
-
-    runs: list[Run]
-    left_out: dict[str, str]
-
-
-def shown_runs(*folders: Path) -> Shown:
-    """The finished runs in ``folders``; of two with one name, that of the last folder."""
-    found: dict[str, Run] = {}
-    left_out = {}
-    paths = [path for folder in folders for path in sorted(folder.glob("*/record.json"))]
-    for path in (path.parent for path in paths):
+def shown_runs(*folders: Path) -> Found:
+    """The finished runs in ``folders`` that pages can be made of, and what is left out."""
+    read = read_runs(*folders)
+    shown: list[Run] = []
+    left_out = dict(read.left_out)
+    for run in sorted(read.runs, key=lambda run: run.name.swapcase()):  # small letters first
         try:
-            run = load_run(path)
-            check(run, found)
-        except FAULTS as fault:
-            left_out[f"{path.parent.name}/{path.name}"] = reason(fault, path)
+            check(run, [other.name for other in shown])
+        except (ValueError, LookupError, TypeError, OSError) as fault:
+            reason = f"it lacks {fault}" if isinstance(fault, KeyError) else str(fault)
+            left_out["/".join(run.path.parts[-2:])] = reason
         else:
-            found[run.name] = run
-    return Shown([found[name] for name in sorted(found)], left_out)
+            shown.append(run)
+    return Found(sorted(shown, key=lambda run: run.name), left_out)
 
 
 def check(run: Run, others: Iterable[str] = ()) -> None:
@@ -53,12 +43,10 @@ def check(run: Run, others: Iterable[str] = ()) -> None:
     Raises:
         ValueError: Saying what is wrong with it.
     """
-    if run.name != run.path.name:
-        raise ValueError(f"its record is that of {run.name}")
     if not NAME.fullmatch(run.name):
         raise ValueError("its name can't be that of a page")
     for other in others:
-        if other != run.name and other.lower() == run.name.lower():
+        if other.lower() == run.name.lower():
             raise ValueError(f"its name differs from {other} in capitals alone")
     if not run.title.strip():
         raise ValueError("it has no title")
@@ -69,10 +57,9 @@ def check(run: Run, others: Iterable[str] = ()) -> None:
     if not isinstance(run.config.get("teacher"), str | None):
         raise ValueError("config.json holds a teacher without a name")
     numbers = [line[key] for line in run.history for key in NUMBERS]
-    epochs = [line["epoch"] for line in run.history]
     if not all(isinstance(number, int | float) for number in numbers):
         raise ValueError("history.jsonl holds words where a number belongs")
-    if run.record.metrics.best_epoch not in epochs:
+    if run.record.metrics.best_epoch not in [line["epoch"] for line in run.history]:
         raise ValueError("history.jsonl lacks the epoch that was tested")
     check_arrays(run.path)
     if (run.path / "predictions.npz").exists():
@@ -93,10 +80,3 @@ def check_arrays(folder: Path) -> None:
             raise ValueError(f"{path.name} is torn: {fault}") from fault
         if torn is not None:
             raise ValueError(f"{path.name} is torn: {torn}")
-
-
-def reason(fault: Exception, path: Path) -> str:
-    """Why a folder is left out, in one line."""
-    words = f"it lacks {fault}" if isinstance(fault, KeyError) else str(fault)
-    words = words.replace(f"{path}/", "") or type(fault).__name__
-    return " ".join(words.split())[:300]
