@@ -11,13 +11,34 @@ import book_sample
 import pytest
 import torch
 from browsing import open_browser
+from pretended_device import T4, Machine, pretend
 
 import attnlib as al
+
+HAS_CUDA = torch.cuda.is_available()
 
 
 def pytest_configure() -> None:
     """Ctrl-C does here what it does in a terminal, even if the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Where tests marked gpu run."""
+    if HAS_CUDA:
+        return f"gpu: {torch.cuda.get_device_name()}"
+    return f"gpu: none here; tests marked gpu run on a pretended {T4.name}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests marked gpu were not on a real device."""
+    count = sum(
+        ("device", "pretended") in map(tuple, getattr(report, "user_properties", ()))
+        for outcome in ("passed", "failed", "xfailed", "xpassed")
+        for report in terminalreporter.getreports(outcome)
+    )
+    if count:
+        terminalreporter.write_line(f"gpu: {count} tests ran on a pretended {T4.name}")
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +50,23 @@ def _no_threads_fight() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(autouse=True)
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine | None]:
+    """The pretended machine of a test marked gpu; None where a real device takes its place."""
+    if HAS_CUDA or not request.node.get_closest_marker("gpu"):
+        yield None
+        return
+    request.node.user_properties.append(("device", "pretended"))
+    with pretend(T4) as machine:
+        yield machine
+
+
+CUDA = pytest.param("cuda", marks=pytest.mark.gpu, id="cuda" if HAS_CUDA else "pretended_cuda")
+
+
+@pytest.fixture(params=["cpu", CUDA])
 def device(request: pytest.FixtureRequest) -> str:
-    """The CPU always; CUDA where ``-m gpu`` finds one."""
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
+    """The CPU, and CUDA: a real device or a pretended one."""
     return request.param
 
 
