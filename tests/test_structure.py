@@ -18,7 +18,17 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # The floors, from the base up: a wing imports from lower floors only.
 FLOORS = (
-    {"catalogue", "config", "escaping", "parameters", "seeding", "losses", "stats", "plotting"},
+    {
+        "catalogue",
+        "colab",
+        "config",
+        "escaping",
+        "parameters",
+        "seeding",
+        "losses",
+        "stats",
+        "plotting",
+    },
     {"models"},
     {"augmentation", "explain"},
     {"data"},
@@ -31,7 +41,7 @@ FLOORS = (
     {"explorer"},
     {"__init__", "__main__"},
 )
-BASE = {"config": {"catalogue", "escaping", "parameters"}}  # the arrows within the base
+BASE = {"config": {"catalogue", "colab", "escaping", "parameters"}}  # the arrows within the base
 ANALYSIS = {"explain", "compare", "cost", "human", "thesis", "explorer", "plotting"}
 # What climbs, and why: weights come from the net as data do, and downloads stands on nothing of
 # ours; a run record holds small maps, drawn when the run ends.

@@ -1,0 +1,1 @@
+"""Google Colab: adding attnlib to it, and keeping runs on Google Drive."""

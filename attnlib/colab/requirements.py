@@ -1,0 +1,73 @@
+"""What attnlib needs is added to Colab, or to any other Jupyter, and nothing there is changed.
+
+The notebooks' bootstrap cell runs this file by its path, after ``pip install --no-deps attnlib``:
+nothing of attnlib can be imported yet. Every Jupyter kernel has packaging.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from email.message import Message
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what is installed, by normalised name, as pip sees them.
+
+    Of a name that is there twice the first on the path counts, whatever its spelling. Metadata
+    that can't be read are passed over.
+    """
+    versions: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        with suppress(TypeError, ValueError, KeyError):
+            facts = cast(Message, distribution.metadata)
+            versions.setdefault(
+                canonicalize_name(facts.get("Name", "")), facts.get("Version", "none")
+            )
+    return versions
+
+
+def make_pins(versions: Mapping[str, str]) -> str:
+    """A line ``name==version`` for each that pip can read; it refuses a file with any other."""
+    lines = []
+    for name, version in versions.items():
+        with suppress(InvalidRequirement):
+            lines.append(str(Requirement(f"{name}=={version}")))
+    return "\n".join(lines)
+
+
+def add_requirements() -> None:
+    """Install what attnlib needs and lacks, and change no version that is there.
+
+    Raises:
+        SystemExit: If attnlib can't live with what is there, or pip can't install the rest.
+    """
+    versions = installed_versions()
+    needed = [Requirement(line) for line in metadata.requires("attnlib") or []]
+    needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+    for requirement in needed:
+        there = versions.get(canonicalize_name(requirement.name), "none")
+        with suppress(InvalidVersion):
+            if not requirement.specifier.contains(Version(there), prereleases=True):
+                sys.exit(
+                    f"attnlib needs {requirement}. Here is {there}, which is left as it is: choose "
+                    "a newer runtime (in Colab: Runtime, Change runtime type)."
+                )
+    with TemporaryDirectory() as folder:
+        pins = Path(folder, "there.txt")
+        pins.write_text(make_pins(versions), encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "install", "-q", "-c", str(pins)]
+        done = subprocess.run([*command, *map(str, needed)])
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    add_requirements()
