@@ -18,6 +18,7 @@ def parameter(
     low: float = -math.inf,
     high: float = math.inf,
     above: float = -math.inf,
+    numeric: bool = False,
 ) -> Any:
     """A dataclass field that knows its meaning and its valid values.
 
@@ -29,9 +30,10 @@ def parameter(
         low: Least valid number.
         high: Greatest valid number.
         above: A valid number is greater.
+        numeric: A whole number is a valid text too.
     """
     limits = {"choices": choices, "prefix": prefix, "low": low, "high": high, "above": above}
-    return field(default=default, metadata={"about": about, **limits})
+    return field(default=default, metadata={"about": about, "numeric": numeric, **limits})
 
 
 def parse_params(cls: type, params: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +80,8 @@ def parse_value(f: "Field[Any]", hint: Any, value: Any) -> Any:
     is_flag = str(value).lower() in ("true", "false")
     if kind is bool and is_flag:
         return str(value).lower() == "true"
-    if kind is str and isinstance(value, str | Path | int) and not isinstance(value, bool):
-        return str(value)
+    if kind is str:
+        return parse_text(f, value)
     if kind in (int, float) and not is_flag:
         try:
             number = float(value)
@@ -90,6 +92,20 @@ def parse_value(f: "Field[Any]", hint: Any, value: Any) -> Any:
         if math.isfinite(number) and within and (kind is float or number == int(number)):
             return kind(number)
     raise ValueError(f"{f.name}: expected {describe_limits(kind, f)}; got {value!r}.")
+
+
+def parse_text(f: "Field[Any]", value: Any) -> str:
+    """Read a text; a number is none, for ``007`` and ``1e3`` would arrive as other numbers."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, str | Path) or (is_whole and f.metadata["numeric"]):
+        return str(value)
+    told = f"{f.name}: expected text; got {value!r}."
+    if isinstance(value, int | float):
+        told += (
+            f" Papermill's -p makes a number of what looks like one, and True and False of these "
+            f"words; -r {f.name} TEXT hands over the text as it stands."
+        )
+    raise ValueError(told)
 
 
 def parse_choice(f: "Field[Any]", value: Any) -> str:
@@ -114,7 +130,7 @@ def suggest(name: str, names: Iterable[str]) -> str:
 
 def describe_limits(kind: type, f: "Field[Any]") -> str:
     """The valid values of a field, in words."""
-    words = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}[kind]
+    words = {bool: "True or False", int: "a whole number", float: "a number"}[kind]
     limits = f.metadata
     bounds = [(">", limits["above"]), (">=", limits["low"]), ("<=", limits["high"])]
     told = [f"{sign} {bound:.12g}" for sign, bound in bounds if math.isfinite(bound)]

@@ -84,3 +84,21 @@ def test_help_names_every_parameter_and_choice():
     told = parameter_help(TrainConfig)
     names = (*TrainConfig.__dataclass_fields__, *MODELS, *DATASETS, *PROFILES)
     assert all(name in told for name in names)
+
+
+@pytest.mark.parametrize("given", [7, 1e5, True])  # what papermill makes of 007, 1e5 and True
+@pytest.mark.parametrize("name", ["data_path", "runs_dir", "teacher", "device"])
+def test_text_that_arrives_as_a_number_is_refused_with_the_way_to_hand_it_over(name, given):
+    told = refusal(**{name: given})
+    assert told.startswith(f"{name}: expected text; got {given}. Papermill's -p makes a number of")
+    assert f"-r {name} TEXT hands over the text as it stands" in told
+
+
+def test_a_number_is_text_where_one_is_meant():
+    from attnlib.cost.benchmark import CostConfig
+    from attnlib.explorer.showcase import View
+
+    assert View.from_params(image=5).image == "5"
+    assert CostConfig.from_params(batch_sizes=4).batches == (4,)
+    with pytest.raises(ValueError, match=r"-r image TEXT"):
+        View.from_params(image=5.0)

@@ -30,7 +30,7 @@ class CostConfig:
     """What the cost notebook measures."""
 
     models: str = parameter("deit_t,resnet18,atresnet18", "names with commas between, or all")
-    batch_sizes: str = parameter("1,4", "of the speeds, with commas between")
+    batch_sizes: str = parameter("1,4", "of the speeds, with commas between", numeric=True)
     repeats: int = parameter(10, "timed steps of a speed", low=1)
     seconds: float = parameter(3.0, "longest that one speed may take", above=0)
     num_classes: int = parameter(10, "classes", low=1)

@@ -38,7 +38,9 @@ class View:
 
     run: str | None = parameter(None, "a finished run, by name or folder")
     model: str | None = parameter(None, "in place of a run", choices=MODELS, prefix="timm/")
-    image: str | None = parameter(None, "test image number, path, URL#sha256=, china, flower, dog")
+    image: str | None = parameter(
+        None, "test image number, path, URL#sha256=, china, flower, dog", numeric=True
+    )
     data_path: str | None = parameter(None, "file or folder of the run's data, if it needs one")
     runs_dir: str = parameter("runs", "where runs are")
 
