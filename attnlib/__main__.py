@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     try:
-        return train(dict(chosen.parameters))
+        return train(single_values(chosen.parameters))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as fault:
@@ -48,6 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {fault}", file=sys.stderr, flush=True)
         return code
+
+
+def single_values(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
+    """The pairs as a dictionary.
+
+    Raises:
+        ValueError: Naming each parameter that is given more than once, and its values.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    repeated = {name: given for name, given in values.items() if len(given) > 1}
+    if repeated:
+        raise ValueError(
+            "\n".join(
+                f"{name}: given as {' and as '.join(map(repr, given))}; expected one value."
+                for name, given in repeated.items()
+            )
+        )
+    return {name: given[0] for name, given in values.items()}
 
 
 def train(params: dict[str, str]) -> int:
