@@ -229,7 +229,7 @@ def test_measured_number_typed_by_hand_is_seen(text: str):
     "text",
     ["in 2021", "16 x 16 patches", "100 epochs", "224 pixels", "section 5.6", "equation (5.2)",
      "a 95% interval", "95% Wilson intervals", "the 95% t-interval", "a temperature of 0.07",
-     "CC BY 4.0", "two points", "Figure 2.1", "10,000 images", "Python 3.11 or 3.12"],
+     "CC BY 4.0", "two points", "Figure 2.1", "10,000 images", "Python 3.11, 3.12 or 3.13"],
 )  # fmt: skip
 def test_years_settings_and_numbers_of_things_may_be_typed(text: str):
     assert typed_in(text) == []
