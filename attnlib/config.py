@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from attnlib.catalogue import CATALOGUE, MODELS, RESNETS, TITLES, TRANSFORMERS
+from attnlib.colab.drive import on_drive
 from attnlib.escaping import shell
 from attnlib.parameters import parameter, parse_params, suggest
 
@@ -43,7 +44,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 SMALL_PATCH_SIZE = 8  # 16 tokens of a 32 x 32 image; a patch of 16 would leave four
 
 # Parameters of the place and the machine, which are no part of a run's name.
-PLACES = ("runs_dir", "device")
+PLACES = ("runs_dir", "drive", "device")
 # A run's name is a hash. It takes these fields with their values, as the first names did, and any
 # later field only where it differs from its default: a new parameter renames no run.
 FIRST_FIELDS = (
@@ -102,6 +103,7 @@ class TrainConfig:
     device: str = parameter("auto", "auto, cpu, cuda, cuda:1, mps, ...")
     limit: int | None = parameter(None, "at most so many training images", low=2)
     runs_dir: str = parameter("runs", "where runs are written")
+    drive: bool = parameter(False, "in Colab: runs_dir is on your Google Drive")
 
     @classmethod
     def from_params(cls, **params: Any) -> Self:
@@ -118,6 +120,8 @@ class TrainConfig:
         defaults = profile_defaults(profile, given)
         config = cls(**defaults | given)
         config = replace(config, profile=profile, device=device)
+        if config.drive:
+            config = replace(config, runs_dir=on_drive(config.runs_dir))
         check_combinations(config, given)
         return config
 
@@ -192,6 +196,7 @@ class TrainConfig:
         words = {"model": self.model, "profile": self.profile} | self.changed
         words |= {name: self.values[name] for name in words if name in self.values}
         words.pop("runs_dir", None)
+        words.pop("drive", None)
         return " ".join(f"-p {name} {shell(value)}" for name, value in words.items())
 
     @property

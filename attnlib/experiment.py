@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from attnlib.catalogue import MODELS, RESNETS, TRANSFORMERS
+from attnlib.colab import drive
 from attnlib.config import TrainConfig, complete_values, takes_drop_path
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
@@ -43,7 +44,7 @@ from attnlib.training.failures import (
 from attnlib.training.loop import Epoch, Step, Trainer
 from attnlib.training.state import Training, amp_dtype, state_bytes
 
-SAVE_SECONDS = 300.0  # between two states saved within an epoch
+SAVE_SECONDS = 300.0  # after which a state is saved within an epoch too
 
 
 def run_experiment(
@@ -72,6 +73,8 @@ def run_experiment(
         StorageError: If the run can't be written.
         KeyboardInterrupt: After Ctrl-C, when the state is saved; after SIGTERM it is SystemExit.
     """
+    if config.drive:
+        drive.mount_drive()
     config = replace(config, device=local_device(config.device))
     with join(config.device) as group:
         listener = Listener(on_epoch, on_note, on_step) if group.is_first else Listener()
@@ -311,7 +314,10 @@ def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) 
 
 @dataclass
 class Saver:
-    """Saves the state of a run: after each epoch, every few minutes and when asked to stop."""
+    """Saves the state of a run: after each epoch, every few minutes and when asked to stop.
+
+    On Google Drive less often: every half hour, at the end, and when asked to stop.
+    """
 
     trainer: Trainer
     path: Path
@@ -322,6 +328,7 @@ class Saver:
     def __post_init__(self) -> None:
         self.began = self.saved = time.perf_counter()
         config, data = self.trainer.config, self.trainer.data
+        self.pause = drive.SAVE_SECONDS if config.drive else 0.0
         self.origin = {"data": data.sha256, "config": config_values(config)}
 
     def spent(self) -> Times:
@@ -329,9 +336,13 @@ class Saver:
         seconds = self.times.wall_seconds + time.perf_counter() - self.began
         return Times(self.times.started, round(seconds, 2))
 
+    def is_older_than(self, seconds: float) -> bool:
+        """Whether the last state, or the start of this sitting, is."""
+        return time.perf_counter() - self.saved >= seconds
+
     def due(self) -> bool:
         """Whether the last state is old enough for another within the epoch."""
-        return time.perf_counter() - self.saved > SAVE_SECONDS
+        return self.is_older_than(max(SAVE_SECONDS, self.pause))
 
     def save(self) -> None:
         """Save the state, if it is one to go back to; the first process of a group does."""
@@ -367,9 +378,14 @@ class Saver:
         if self.trainer.group.is_first:
             with storage_faults(self.path):
                 append_history(self.path, epoch.values())
-        self.save()
+        is_last = epoch.epoch == self.trainer.config.epochs
+        is_due = is_last or self.is_older_than(self.pause)
+        if is_due:
+            self.save()
         self.listener.epoch(epoch)
         if self.stopping():
+            if not is_due:
+                self.save()
             self.listener.note(f"stopping: saved after epoch {epoch.epoch}")
             self.stop.raise_as_exit()
 

@@ -69,7 +69,7 @@ def test_fast_makes_the_batches_but_for_files_of_any_size():
 def test_name_is_a_function_of_what_shapes_the_result():
     config = TrainConfig.from_params(model="deit_t")
     assert config.name == TrainConfig.from_params(model="deit_t").name
-    assert replace(config, runs_dir="elsewhere", device="cuda").name == config.name
+    assert replace(config, runs_dir="elsewhere", drive=True, device="cuda").name == config.name
     other = {
         "model": "deit_s", "dataset": "npz", "data_path": "a.npz", "profile": "colab",
         "pretrained": True, "initial_checkpoint": "a.pth",
@@ -80,7 +80,7 @@ def test_name_is_a_function_of_what_shapes_the_result():
         "mixup": 0.3, "cutmix": 0.4, "label_smoothing": 0.5, "amp": "true", "seed": 1, "limit": 50,
             "accumulate": 2, "skip_nonfinite": 1, "compile": True,
     }  # fmt: skip
-    assert set(other) == {f.name for f in fields(config)} - {"runs_dir", "device"}
+    assert set(other) == {f.name for f in fields(config)} - {"runs_dir", "drive", "device"}
     for name, value in other.items():
         assert replace(config, **{name: value}).name != config.name, name
 

@@ -1,0 +1,34 @@
+"""Google Drive in Colab, where runs outlast the machine that is lent."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+DRIVE = Path("/content/drive")  # where Colab's own button mounts it too
+SAVE_SECONDS = 1800.0  # least time between two states on Drive, whose trash keeps replaced ones
+
+
+def on_drive(runs_dir: str) -> str:
+    """``runs_dir`` as a folder of Google Drive.
+
+    Raises:
+        ValueError: Outside Colab's notebooks, or if ``runs_dir`` lies elsewhere.
+    """
+    if "google.colab" not in sys.modules:  # Colab's kernel has loaded it; its terminal has not
+        raise ValueError(
+            "drive: Google Drive can be mounted in a notebook of Colab alone. Elsewhere leave "
+            "drive out; runs_dir says where runs are written."
+        )
+    home = DRIVE / "MyDrive" / "attnlib"
+    path = Path(os.path.normpath(home / runs_dir))
+    if not path.is_relative_to(DRIVE / "MyDrive"):
+        raise ValueError(
+            f"runs_dir: with drive expected a folder below {home}, as 'runs' is; got {runs_dir!r}."
+        )
+    return str(path)
+
+
+def mount_drive() -> None:
+    """Mount Google Drive, if it is not yet; Colab asks its user for leave."""
+    importlib.import_module("google.colab.drive").mount(str(DRIVE))
