@@ -1,5 +1,8 @@
 """The documented calls, as a stranger types them: papermill, the command line, Colab."""
 
+import ast
+import dataclasses
+import importlib
 import json
 import os
 import re
@@ -10,10 +13,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from papermill.inspection import inspect_notebook
 
 import attnlib as al
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TRAIN = str(ROOT / "notebooks" / "train.ipynb")
 SMALL = ["-p", "profile", "quick", "-p", "limit", "60", "-p", "epochs", "1"]
 PAPERMILL = str(Path(sys.executable).parent / "papermill")
@@ -37,6 +42,49 @@ def outputs(notebook: Path) -> str:
     shown = [output for cell in cells for output in cell.get("outputs", [])]
     texts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in shown]
     return "\n".join("".join(text) for text in texts)
+
+
+def parameters_of(notebook: Path) -> dict[str, object]:
+    """What the parameters cell of ``notebook`` assigns."""
+    cells = json.loads(notebook.read_text())["cells"]
+    (cell,) = (c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    body = ast.parse("".join(cell["source"])).body
+    return {node.targets[0].id: node.value.value for node in body}
+
+
+def reader_of(notebook: Path) -> dict[str, dataclasses.Field]:
+    """The fields that ``notebook`` reads its parameters into, by name."""
+    cells = json.loads(notebook.read_text())["cells"]
+    source = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    found = re.search(r"(\w+)\.(\w+)\.from_params\(|parse_params\((\w+)\.(\w+),", source)
+    module, name = (word for word in found.groups() if word)
+    wing = re.search(rf"^from (attnlib[\w.]*) import .*\b{module}\b", source, re.M)
+    place = importlib.import_module(f"{wing[1]}.{module}") if wing else al
+    return {f.name: f for f in dataclasses.fields(getattr(place, name))}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_papermill_lists_every_parameter_with_its_default_and_meaning(notebook, caplog):
+    """``papermill --help-notebook`` reads the lines; one with a second ``=`` it leaves out."""
+    listed = inspect_notebook(notebook)
+    assert not caplog.records
+    found = {name: ast.literal_eval(told["default"]) for name, told in listed.items()}
+    assert found == parameters_of(notebook)
+    assert [name for name, told in listed.items() if len(told["help"]) < 6] == []
+    assert {told["inferred_type_name"] for told in listed.values()} == {"None"}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_of_a_notebook_are_those_it_reads_with_the_same_defaults_and_choices(notebook):
+    known, told = reader_of(notebook), inspect_notebook(notebook)
+    given = parameters_of(notebook)
+    assert given.keys() <= known.keys()
+    assert notebook.stem == "data" or given.keys() == known.keys()  # data's are some of train's
+    for name, value in given.items():
+        assert value is None or value == known[name].default, name
+        choices = known[name].metadata["choices"]
+        for choice in choices if len(choices) <= 8 else ():
+            assert choice in told[name]["help"], f"{name} may be {choice}"
 
 
 def test_papermill_trains_and_shows_what_a_reader_needs(tmp_path):
@@ -79,6 +127,8 @@ def test_out_may_be_a_template_in_the_runs_folder_of_a_fresh_clone(tmp_path):
         (["model", "deit_x"], "model: unknown value 'deit_x'. Did you mean 'deit_t'? Valid:"),
         (["epochs", "ten"], "epochs: expected a whole number >= 1; got 'ten'"),
         (["patch_size", "15"], "patch_size: 15 does not divide img_size 32. Valid: 1, 2, 4, 8"),
+        (["data_path", "007"], "data_path: expected text; got 7. Papermill's -p makes a number of"),
+        (["drive", "true"], "drive: Google Drive can be mounted in a notebook of Colab alone."),
     ],
 )
 def test_wrong_parameter_stops_papermill_before_any_work(tmp_path, words, told):
@@ -86,6 +136,26 @@ def test_wrong_parameter_stops_papermill_before_any_work(tmp_path, words, told):
     assert done.returncode != 0
     assert told in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_papermills_r_hands_over_digits_as_they_stand(tmp_path):
+    words = ["-r", "data_path", "007", "-p", "dataset", "npz", "-p", "profile", "quick"]
+    done = call(PAPERMILL, TRAIN, "OUT.ipynb", *words, cwd=tmp_path)
+    assert done.returncode != 0 and "data_path does not exist: 007" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-p", "epochs", "5", "-p", "epochs", "10"], "epochs: given as '5' and as '10'"),
+        (["-p", "lr", "1", "-p", "seed", "3", "-p", "lr", "1"], "lr: given as '1' and as '1'"),
+    ],
+)
+def test_a_parameter_given_twice_is_refused_with_both_values(tmp_path, words, told):
+    done = call(sys.executable, "-m", "attnlib", "train", *words, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == f"error: {told}; expected one value.\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [["epohcs", "5"], ["model", "deit_x"]])
@@ -138,26 +208,56 @@ def distributions_of(*names: str) -> set[metadata.Distribution]:
     return set(found.values())
 
 
+# What Colab says its packages are; their code is that of the packages here.
+COLAB = {
+    "torch": "2.11.0+cu126", "torchvision": "0.26.0+cu126", "timm": "1.0.28", "numpy": "2.1.3",
+    "pandas": "2.2.3",
+}  # fmt: skip
+
+
+def write_metadata(site: Path, name: str, version: str, distribution: metadata.Distribution):
+    """The metadata of ``distribution`` under another name and version, needing any versions."""
+    from packaging.requirements import Requirement
+
+    folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    for line in distribution.requires or []:
+        need = Requirement(line)
+        marker = f"; {need.marker}" if need.marker else ""
+        lines.append(f"Requires-Dist: {need.name}{marker}")
+    (folder / "METADATA").write_text("\n".join([*lines, ""]))
+    if (points := distribution.read_text("entry_points.txt")) is not None:
+        (folder / "entry_points.txt").write_text(points)
+
+
 @pytest.fixture(scope="module")
 def colab(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """An environment with torch, torchvision, timm and ipykernel, and no attnlib; its versions.
+    """An environment like Colab's, which has no attnlib, and its versions.
 
-    The packages are links to the ones installed here, so nothing is downloaded for it.
+    The packages are links to the ones installed here, so nothing is downloaded for it. Each has an
+    older namesake behind it on the path, spelt otherwise, as Debian's stand behind Colab's.
     """
     folder = tmp_path_factory.mktemp("colab")
     call(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"), cwd=folder)
-    there = folder / "site"
+    there, system = folder / "site", folder / "system"
     there.mkdir()
     versions = {}
-    for distribution in distributions_of("torch", "torchvision", "timm", "ipykernel", "pip"):
-        versions[distribution.metadata["Name"]] = distribution.version
+    for distribution in distributions_of(
+        "torch", "torchvision", "timm", "pandas", "ipykernel", "pip"
+    ):
+        name = distribution.metadata["Name"]
+        versions[name] = COLAB.get(name, distribution.version)
+        write_metadata(there, name, versions[name], distribution)
+        write_metadata(system, name.upper(), "0.1", distribution)
         for file in distribution.files or []:
             top = there / file.parts[0]
-            if file.parts[0] not in ("..", "__pycache__") and not top.exists():
+            is_code = file.parts[0] not in ("..", "__pycache__") and top.suffix != ".dist-info"
+            if is_code and not top.exists():
                 top.symlink_to(Path(str(distribution.locate_file(file.parts[0]))).resolve())
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     site = folder / "venv" / "lib" / version / "site-packages"
-    (site / "there.pth").write_text(f"{there}\n")
+    (site / "there.pth").write_text(f"{there}\n{system}\n")
     kernel = folder / "kernels" / "colab"
     kernel.mkdir(parents=True)
     command = [str(folder / "venv/bin/python"), "-m", "ipykernel_launcher", "-f",
@@ -176,10 +276,10 @@ def test_on_colab_the_bootstrap_cell_adds_attnlib_and_changes_no_version(colab, 
     folder, before = colab
     assert "attnlib" not in before and "papermill" not in before
     python = str(folder / "venv" / "bin" / "python")
-    missing = call(python, "-c", "import attnlib", cwd=tmp_path)
+    missing = call(python, "-c", "import attnlib", cwd=tmp_path, PYTHONPATH="")
     assert "No module named 'attnlib'" in missing.stderr
     (wheel,) = folder.glob("attnlib-*.whl")
-    environment = {"JUPYTER_PATH": str(folder), "ATTNLIB_SOURCE": str(wheel)}
+    environment = {"JUPYTER_PATH": str(folder), "ATTNLIB_SOURCE": str(wheel), "PYTHONPATH": ""}
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         given = SMALL if notebook.stem == "train" else []
         done = call(
@@ -187,9 +287,10 @@ def test_on_colab_the_bootstrap_cell_adds_attnlib_and_changes_no_version(colab, 
             cwd=tmp_path, **environment,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    script = "import json; from importlib import metadata as m;"
-    script += "print(json.dumps({d.name: d.version for d in m.distributions()}))"
-    after = json.loads(call(python, "-c", script, cwd=tmp_path).stdout)
+    script = "import json; from importlib import metadata as m; found = {};"
+    script += "[found.setdefault(d.name, d.version) for d in m.distributions()];"
+    script += "print(json.dumps(found))"
+    after = json.loads(call(python, "-c", script, cwd=tmp_path, PYTHONPATH="").stdout)
     assert after["attnlib"] == al.__version__
     assert {name: after[name] for name in before} == before
     runs = al.list_runs(tmp_path / "runs")
