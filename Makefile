@@ -1,5 +1,5 @@
 # make book: train the thesis's five rows small, execute the notebooks, build the book
-# make test: lint, types, the book, and all tests
+# make test: lint, types, the book, and all tests, on two WORKERS=; make test WING=human: one folder of them
 # make serve: the book at http://127.0.0.1:8000/, or at another PORT=
 # make pdf, make epub: the whole book in one file
 # make archive: what a release carries, with checksums
@@ -10,6 +10,7 @@ PYTHON ?= python3
 CORES ?= all
 PROFILE ?= quick
 PORT ?= 8000
+WORKERS ?= 2
 BIN := .venv/bin
 # Waiting threads sleep instead of spinning: where something else holds one of two cores, spinning
 # made a ResNet-18 step sixteen times slower (9.7 against 156 images a second).
@@ -58,8 +59,14 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One folder of tests, in seconds or a minute: make test WING=human
+ifdef WING
+test: lint .venv/axe
+	$(BIN)/pytest tests/$(WING)
+else
 test: lint book .venv/axe
-	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" $(BIN)/pytest --nbval-lax tests notebooks
+	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --nbval-lax tests notebooks
+endif
 
 clean:
 	rm -rf _build book/runs .snakemake

@@ -15,12 +15,23 @@ from pretended_device import T4, Machine, pretend
 
 import attnlib as al
 
+TESTS = Path(__file__).parent
 HAS_CUDA = torch.cuda.is_available()
 
 
 def pytest_configure() -> None:
     """Ctrl-C does here what it does in a terminal, even if the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers a file stays on one of them, and all that looks at the book on one.
+
+    What a file's tests share is made once, and the book is built and opened once.
+    """
+    for item in items:
+        in_book = TESTS / "book" in item.path.parents
+        item.add_marker(pytest.mark.xdist_group("book" if in_book else str(item.path)))
 
 
 def pytest_report_header() -> str:
