@@ -154,6 +154,7 @@ def run_page(label: str, run: Run, address: str, there: Collection[str] = ()) ->
         if "value" in row
     ]
     settings = [(code(key), code(value)) for key, value in sorted(run.config.items())]
+    side, epochs, profile = (markdown(run.config[key]) for key in ("img_size", "epochs", "profile"))
     colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
     return f"""(run-{run.name})=
 # {markdown(label)}
@@ -161,8 +162,7 @@ def run_page(label: str, run: Run, address: str, there: Collection[str] = ()) ->
 The model, with {cost["parameters"]:,} parameters, recognises {interval(accuracy)} of the
 {accuracy["n"]:,} test images of {markdown(data["title"])}; the brackets hold the interval
 ({markdown(accuracy["method"].replace(" %", "%"))}). Trained at
-{markdown(run.config["img_size"])} pixels for {markdown(run.config["epochs"])} epochs (profile
-{markdown(run.config["profile"])})
+{side} pixels for {epochs} epochs (profile {profile})
 in {cost["wall_seconds"]:,.0f} seconds on {device_words(record["device"])}.{taught(run, there)}
 
 {command(record["command"])}

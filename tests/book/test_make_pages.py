@@ -8,6 +8,8 @@ from pathlib import Path
 import book_sample
 import pytest
 
+from attnlib.escaping import markdown
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,7 +45,7 @@ def test_page_tells_all_of_its_record(sources: Path):
     record = book_sample.invented_record("deit_t-b", "")
     assert "90.0% [87.0, 92.0]" in page
     assert record["command"] in re.sub(r" \\\n +", " ", page)
-    facts = (record["git"]["commit"], record["dataset"]["sha256"], "uncommitted", "x86_64", "360")
+    facts = (record["git"]["commit"], record["dataset"]["sha256"], "uncommitted", "x86\\_64", "360")
     assert all(fact in page for fact in facts)
     assert "rises from 46.5% after epoch 1 to 88.4% after epoch 5" in page
     assert "distillation = 'hard'\n" in page and "\nseed = 0\n" in page  # for Colab's first cell
@@ -108,14 +110,14 @@ def test_each_measurement_file_has_a_page_with_its_rows_and_where_they_come_from
     content = json.loads(files["cost-cpu"].read_text(encoding="utf-8"))
     page = (folder / "cost-cpu.md").read_text(encoding="utf-8")
     for fact in (content["git"]["commit"], content["device"]["name"], content["date"][:10]):
-        assert fact in page
+        assert markdown(fact) in page
     assert content["command"] in re.sub(r" \\\n +", " ", page)
     rows = content["rows"]
     assert re.findall(r'id="row-(\d+)"', page) == [str(n) for n in range(len(rows))]
     n = next(n for n, row in enumerate(rows) if row["quantity"] == "images_per_second")
     line = next(line for line in page.splitlines() if f'"row-{n}"' in line)
     row = rows[n]
-    assert row["model"] in line and "the same in all 140 rows" not in line
+    assert markdown(row["model"]) in line and "the same in all 140 rows" not in line
     shown = f"{row['value']:.5g} [{row['low']:.5g}, {row['high']:.5g}]"
     assert shown in line.replace("\N{NO-BREAK SPACE}", " ")
 
