@@ -95,14 +95,18 @@ def invented_epoch(epoch: int, *, mixed: bool) -> dict[str, Any]:
     }
 
 
+def invented_history(*, mixed: bool = False) -> str:
+    """The six epochs of an invented run."""
+    return "".join(json.dumps(invented_epoch(n, mixed=mixed)) + "\n" for n in range(1, 7))
+
+
 def write_run(folder: Path, name: str, title: str, *, mixed: bool = False) -> None:
     """Write an invented run to ``folder/name``."""
     path = folder / name
     path.mkdir(parents=True)
     (path / "record.json").write_text(json.dumps(invented_record(name, title)))
     (path / "config.json").write_text(json.dumps(CONFIG))
-    epochs = [json.dumps(invented_epoch(epoch, mixed=mixed)) for epoch in range(1, 7)]
-    (path / "history.jsonl").write_text("\n".join(epochs) + "\n")
+    (path / "history.jsonl").write_text(invented_history(mixed=mixed))
 
 
 def write_runs(folder: Path) -> None:

@@ -21,8 +21,8 @@ RECORD = '{"dataset": {"title": "Some photographs", "sha256": "0123456789abcdef0
 @pytest.fixture
 def executed(tmp_path: Path) -> Path:
     """A project with a notebook and its stamped copy, which read a file and another run."""
-    (tmp_path / "attnlib").mkdir()
-    (tmp_path / "attnlib" / "vit.py").write_text("depth = 12\n")
+    (tmp_path / "attnlib" / "models").mkdir(parents=True)
+    (tmp_path / "attnlib" / "models" / "vit.py").write_text("depth = 12\n")
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "record.json").write_text(RECORD)
     (tmp_path / "runs" / "a" / "predictions.npz").write_bytes(b"1")
@@ -126,9 +126,10 @@ def test_figure_names_its_command_time_device_and_notebook(executed: Path):
 def test_figure_of_a_run_names_the_command_that_makes_the_run_first(executed: Path):
     notebook = read(executed / "book" / "runs" / "train.ipynb")
     notebook["metadata"]["papermill"]["parameters"] = {"run": "a"}
-    (executed / "runs" / "a" / "record.json").write_text('{"command": "papermill it"}')
+    book_sample.write_run(executed / "results", "a", "A run that is kept")
     html = reproduce_this.details(notebook, "fig-train", "notebooks/x.ipynb", "", executed)
-    assert "<pre>papermill it\npapermill notebooks/x.ipynb OUT.ipynb -p run a</pre>" in html
+    train = book_sample.invented_record("a", "")["command"]
+    assert f"<pre>{train}\npapermill notebooks/x.ipynb OUT.ipynb -p run a</pre>" in html
     assert "the first command has made the run" in html
 
 

@@ -43,7 +43,7 @@ def write_reference_run(
     path.mkdir(parents=True)
     (path / "record.json").write_text(json.dumps(record))
     (path / "config.json").write_text(json.dumps(config_values(config)))
-    (path / "history.jsonl").write_text(json.dumps(book_sample.invented_epoch(1, mixed=False)))
+    (path / "history.jsonl").write_text(book_sample.invented_history())
     np.savez(path / "predictions.npz", logits=logits(accuracy), labels=LABELS)
     return config.name
 

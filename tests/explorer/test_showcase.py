@@ -250,6 +250,7 @@ def test_beside_a_run_stands_one_of_the_same_data(
     text = (tiny_run.path / "record.json").read_text()
     text = text.replace(tiny_run.record.dataset.sha256, "0" * 64)
     text = text.replace(tiny_run.record.finished, "2999-01-01T00:00:00+00:00")
+    text = text.replace(f'"{tiny_run.name}"', '"other"')
     (newer / "record.json").write_text(text)
     older = tmp_path / tiny_run.name
     older.symlink_to(tiny_run.path)
