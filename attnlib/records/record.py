@@ -175,7 +175,7 @@ def read_record(path: Path) -> Record:
     file = path / "record.json"
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or nested too deep
+    except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or too deep
         raise ValueError(f"{file}: not JSON ({fault})") from None
     return parse_record(values, file)
 

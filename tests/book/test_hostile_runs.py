@@ -44,7 +44,6 @@ def write_hostile(folder: Path, name: str) -> Path:
     record = json.loads((path / "record.json").read_text())
     hostile = change(record) | {"name": name, "status": record["status"]}
     hostile["versions"] |= {WORDS: WORDS}
-    hostile["seeds"] |= {WORDS: WORDS}
     (path / "record.json").write_text(json.dumps(hostile))
     config = json.loads((path / "config.json").read_text())
     settings = change(config) | {WORDS: WORDS, "teacher": WORDS}
@@ -85,11 +84,11 @@ def flip_array(path: Path) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "torn-record": (edit("record.json", '{"name": "torn-'), "record.json: not JSON"),
     "empty-record": (edit("record.json", ""), "record.json: not JSON"),
-    "list-record": (edit("record.json", "[]"), "record.json: not an object"),
+    "list-record": (edit("record.json", "[]"), "record.json: record: expected keys"),
     "other-name": (edit("record.json", name="../../escaped"), "its record is that of"),
     "wrong-type": (edit("record.json", title=["a"]), "title"),
     "no-title": (edit("record.json", title=" "), "title"),
-    "infinite": (edit("record.json", versions={"a": float("inf")}), "JSON"),
+    "infinite": (edit("record.json", versions={"a": float("inf")}), "unexpected float inf"),
     "torn-config": (edit("config.json", "{"), "config.json: not JSON"),
     "no-config": (lambda path: (path / "config.json").unlink(), "config.json"),
     "list-config": (edit("config.json", "[1]"), "config.json: not an object"),
@@ -97,7 +96,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "lacking-config": (edit("config.json", "{}"), "lacks 'img_size'"),
     "numbered-teacher": (edit("config.json", teacher=7), "teacher"),
     "no-history": (lambda path: (path / "history.jsonl").unlink(), "lacks the epoch"),
-    "word-history": (edit("history.jsonl", '{"epoch": 5, "train_loss": "a", "val_loss": 1, '
+    "word-history": (edit("history.jsonl", '{"epoch": 1, "train_loss": "a", "val_loss": 1, '
                                            '"val_accuracy": 1}\n'), "words where a number"),
     "list-history": (edit("history.jsonl", "[1]\n"), "."),
     "torn-array": (tear_array, "features.npz is torn"),
