@@ -39,6 +39,11 @@ from attnlib.training.predict import predict
 from attnlib.training.state import Training, amp_dtype
 
 SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other
+PICTURES = {
+    "attention": sample_attention,
+    "features": sample_features,
+    "explorer": sample_explorer,
+}  # by the file that keeps them
 
 
 class Times(NamedTuple):
@@ -79,13 +84,14 @@ def finish(
     write_atomically(path / "model.safetensors", weights)
     answers = pack_arrays({"logits": logits, "labels": tested.labels})
     write_atomically(path / "predictions.npz", answers)
-    samples = {
-        "attention": sample_attention,
-        "features": sample_features,
-        "explorer": sample_explorer,
-    }
-    for name, sample in samples.items():
-        write_atomically(path / f"{name}.npz", pack_arrays(sample(model, data.test, size)))
+    not_drawn: dict[str, str] = {}
+    for name, sample in PICTURES.items():
+        try:
+            content = pack_arrays(sample(model, data.test, size))
+        except Exception as fault:  # of any kind: a picture is not worth a trained run
+            not_drawn[name] = " ".join(str(fault).split()) or type(fault).__name__
+            content = pack_arrays({})
+        write_atomically(path / f"{name}.npz", content)
     speeds = [epoch["images_per_second"] for epoch in read_history(path)]
     is_cuda = config.device.startswith("cuda")
     sizes = Sizes(train=len(data.train), val=len(data.val), test=len(data.test))
@@ -113,6 +119,7 @@ def finish(
         started=times.started,
         finished=now(),
         initial_checkpoint=training.initial_checkpoint,
+        not_drawn=not_drawn,
     )
     write_record(path, record)
 

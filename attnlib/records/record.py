@@ -144,6 +144,7 @@ class Record:
     started: str
     finished: str
     initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of what it started from
+    not_drawn: dict[str, str] = field(default_factory=dict)  # arrays that are empty, and why
 
     def __post_init__(self) -> None:
         if self.status != "finished":

@@ -31,22 +31,21 @@ CAM_POSITIONS = 16  # Grad-CAM is taken from the last stage that has so many
 
 
 def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
-    """Attention of the prefix tokens on the first test images, as bytes; empty if it has none.
+    """Attention of the prefix tokens on the first test images, as bytes.
 
     Returns:
         ``indices`` (S,) of the images; per block ``block_L`` (S, h, P, N) uint8, each row divided
         by its largest weight, and ``peak_L`` (S, h, P) float32, that weight. Of a transformer
         also ``grid`` (2,), rows and columns of its patches, and, likewise, ``rollout``
         (S, 1, P, N) with ``rollout_peak``.
+
+    Raises:
+        NothingToRecordError: If the model attends to nothing, or within windows of the image.
     """
     chosen = split.subset(np.arange(min(SAMPLES, len(split))))
-    try:
-        with record_attention(model) as maps:
-            _forward(model, chosen, img_size)
-    except NothingToRecordError:  # a convolutional network
-        return {}
-    if any(len(weights) != len(chosen) for weights in maps):  # within windows of the image
-        return {}
+    with record_attention(model) as maps:
+        _forward(model, chosen, img_size)
+    _refuse_windows(maps, chosen)
     arrays: Arrays = {"indices": chosen.indices}
     for layer, weights in enumerate(maps):
         rows = prefix_rows(model, weights)
@@ -71,19 +70,21 @@ def sample_explorer(model: nn.Module, split: Split, img_size: int) -> Arrays:
         (S, L, h, N, N) uint8, each row divided by its largest weight, ``peak`` (S, L, h, N)
         float16, that weight, ``rollout`` (S, N, N) uint8 and ``rollout_peak`` likewise, ``grid``
         (2,). Of a convolutional network ``grad_cam`` (S, R, C) uint8 for its decision, each map
-        divided by its maximum, and ``layer``, the stage it is of. Empty for other models.
+        divided by its maximum, and ``layer``, the stage it is of.
+
+    Raises:
+        NothingToRecordError: If the model is of another kind.
     """
     chosen = split.subset(np.arange(min(SAMPLES, len(split))))
     try:
         with record_attention(model) as maps:
             _forward(model, chosen, img_size)
+        _refuse_windows(maps, chosen)
         grid = token_grid(model, (img_size, img_size))
         for weights in maps:
             patches_to_grid(weights[:, :, 0], grid)
     except NothingToRecordError:
         return _sample_grad_cam(model, chosen, img_size)
-    if any(len(weights) != len(chosen) for weights in maps):
-        return {}
     whole = torch.stack(list(maps), dim=1)
     count = max(1, WHOLE_BYTES // whole[0].numel())
     attention, peak = _to_bytes_and_peak(whole[:count])
@@ -99,16 +100,15 @@ def sample_explorer(model: nn.Module, split: Split, img_size: int) -> Arrays:
 
 
 def _sample_grad_cam(model: nn.Module, chosen: Split, img_size: int) -> Arrays:
-    try:
-        with record_features(model) as features:
-            images = _forward(model, chosen, img_size)
-        planes = {name: f for name, f in features.items() if f.ndim == 4}
-        sizes = {name: (f.shape[-2], f.shape[-1]) for name, f in planes.items()}
-        large = [n for n in feature_names(model) if np.prod(sizes.get(n, 0)) >= CAM_POSITIONS]
-        layer = (large or list(sizes))[-1]
-        cam = grad_cam(model, images, layer=layer).float().cpu()
-    except (NothingToRecordError, ImportError, IndexError):  # another family; no captum; no planes
-        return {}
+    with record_features(model) as features:
+        images = _forward(model, chosen, img_size)
+    planes = {name: f for name, f in features.items() if f.ndim == 4}
+    sizes = {name: (f.shape[-2], f.shape[-1]) for name, f in planes.items()}
+    large = [n for n in feature_names(model) if np.prod(sizes.get(n, 0)) >= CAM_POSITIONS]
+    if not sizes:
+        raise NothingToRecordError(f"{type(model).__name__} has no stage with planes")
+    layer = (large or list(sizes))[-1]
+    cam = grad_cam(model, images, layer=layer).float().cpu()
     cam = torch.nn.functional.adaptive_avg_pool2d(cam, sizes[layer])
     cam = cam / cam.amax(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
     return {"indices": chosen.indices, "grad_cam": _to_bytes(cam), "layer": np.array(layer)}
@@ -119,15 +119,15 @@ def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:
 
     Returns:
         ``indices`` (S,) of the images; per stage (S, CHANNELS, rows, columns) uint8, each map
-        stretched from its minimum to its maximum. Empty if the model has no stages known by name.
+        stretched from its minimum to its maximum.
+
+    Raises:
+        NothingToRecordError: If the model has no stages known by name.
     """
     chosen = split.subset(np.arange(min(SAMPLES, len(split))))
-    try:
-        with record_features(model) as features:
-            _forward(model, chosen, img_size)
-        planes = {k: features_on_plane(model, f, (img_size,) * 2) for k, f in features.items()}
-    except NothingToRecordError:  # a model of another family
-        return {}
+    with record_features(model) as features:
+        _forward(model, chosen, img_size)
+    planes = {k: features_on_plane(model, f, (img_size,) * 2) for k, f in features.items()}
     arrays: Arrays = {"indices": chosen.indices}
     for name, plane in planes.items():
         maps = plane[:, :CHANNELS].float().cpu()
@@ -184,6 +184,11 @@ def recorded_planes(arrays: Arrays, img_size: int, name: str, token: int = 0) ->
     return tokens_to_plane(rows[:, token], grid, (img_size, img_size))
 
 
+def _refuse_windows(maps: list[Tensor], chosen: Split) -> None:
+    if any(len(weights) != len(chosen) for weights in maps):
+        raise NothingToRecordError("its attention is within windows of the image")
+
+
 def _forward(model: nn.Module, split: Split, img_size: int) -> Tensor:
     """One pass over all images of ``split``; returns them as the model saw them."""
     device = next(model.parameters()).device
@@ -198,9 +203,13 @@ def _forward(model: nn.Module, split: Split, img_size: int) -> Tensor:
 def _to_bytes_and_peak(weights: Tensor) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Rows (..., N) as bytes of their largest weight, and that weight (...)."""
     weights = weights.float().cpu()
+    if (weights < 0).any():
+        raise NothingToRecordError("attention with negative weights has no share to show")
     peak = weights.amax(dim=-1, keepdim=True)
     return _to_bytes(weights / peak), peak[..., 0].numpy()
 
 
 def _to_bytes(shares: Tensor) -> npt.NDArray[np.uint8]:
+    if not shares.isfinite().all():
+        raise NothingToRecordError("there are values that are not finite")
     return (shares * 255).round().to(torch.uint8).numpy()

@@ -10,6 +10,7 @@ from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.data.datasets import Split
 from attnlib.explain.attribution import trace
 from attnlib.models.atresnet import AtResNet
+from attnlib.models.hooks import NothingToRecordError
 from attnlib.models.vit import DeiT, EncoderSize
 from attnlib.records.samples import (
     read_rows,
@@ -92,16 +93,18 @@ def test_a_convolutional_network_has_features_and_no_attention(split: Split) -> 
     from torchvision.models import resnet18
 
     model = resnet18()
-    assert sample_attention(model, split, 32) == {}
+    with pytest.raises(NothingToRecordError, match="no attention layer"):
+        sample_attention(model, split, 32)
     assert list(sample_features(model, split, 32)) == [
         "indices", "conv1", "layer1", "layer2", "layer3", "layer4",
     ]  # fmt: skip
 
 
-def test_a_model_of_no_known_family_leaves_an_empty_record(split: Split) -> None:
+def test_a_model_of_no_known_family_has_nothing_to_record(split: Split) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    assert sample_attention(model, split, 32) == {} == sample_features(model, split, 32)
-    assert sample_explorer(model, split, 32) == {}
+    for sample in (sample_attention, sample_features, sample_explorer):
+        with pytest.raises(NothingToRecordError):
+            sample(model, split, 32)
 
 
 def test_any_other_error_is_not_taken_for_a_model_without_attention(split: Split) -> None:
@@ -117,7 +120,8 @@ def test_windows_are_left_out_for_they_are_not_over_the_image(split: Split) -> N
     model = SwinTransformer(
         img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(2,), num_heads=(3,)
     )
-    assert sample_attention(model, split, 32) == {}
+    with pytest.raises(NothingToRecordError, match="within windows"):
+        sample_attention(model, split, 32)
 
 
 @pytest.mark.parametrize("tokens", ["channel", "spatial"])
