@@ -1,12 +1,11 @@
 """Find runs by name or folder, in ``runs``, in ``results`` and in an installed attnlib."""
 
-import json
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from attnlib.records.record import read_record
-from attnlib.records.run import Run, read_history
+from attnlib.records.record import parse_object, read_checked, read_record
+from attnlib.records.run import Run, parse_history
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -22,17 +21,26 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     """Read a finished run by its folder, or by its name in ``runs_dir`` or ``results``.
 
     Raises:
-        ValueError: If there is none, it is not finished, or its record is not of the schema.
+        ValueError: If there is none, it is not finished, or a file of it is damaged.
     """
     places = [Path(run), Path(runs_dir) / run, *(f / run for f in find_folders("results")[::-1])]
     path = next((p for p in places if (p / "record.json").exists()), None)
     if path is None:
         known = ", ".join(r.name for r in list_runs(runs_dir)) or "none"
         raise ValueError(f"run: no finished run {str(run)!r}. Finished runs: {known}.")
-    config, record = _read_json(path / "config.json"), read_record(path)
+    record = read_record(path)
     if record.name != path.absolute().name:
         raise ValueError(f"{path}: its record is that of {record.name}")
-    return Run(path, config, read_history(path), record)
+    config = read_checked(path, "config.json", record.files)
+    history = b""
+    if "history.jsonl" in record.files or (path / "history.jsonl").exists():
+        history = read_checked(path, "history.jsonl", record.files)
+    return Run(
+        path,
+        parse_object(config, path / "config.json"),
+        parse_history(history, path / "history.jsonl"),
+        record,
+    )
 
 
 def find_folders(*folders: str | Path) -> list[Path]:
@@ -68,13 +76,3 @@ def read_runs(*folders: str | Path) -> Found:
                 reason = str(fault).replace(f"{path}/", "").removeprefix(f"{path}: ")
                 left_out["/".join(path.parts[-2:])] = reason
     return Found([runs[name] for name in sorted(runs)], left_out)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as fault:
-        raise ValueError(f"{path}: not JSON ({fault})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: not an object of JSON")
-    return content

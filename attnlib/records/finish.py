@@ -29,6 +29,7 @@ from attnlib.records.record import (
     RecordedDevice,
     Seeds,
     Sizes,
+    hash_files,
     write_record,
 )
 from attnlib.records.run import Run, pack_arrays, read_history
@@ -120,6 +121,7 @@ def finish(
         finished=now(),
         initial_checkpoint=training.initial_checkpoint,
         not_drawn=not_drawn,
+        files=hash_files(path),
     )
     write_record(path, record)
 

@@ -21,10 +21,15 @@ def threads_of(threads: int) -> str:
     return f"{threads} thread{'s' * (threads != 1)}"
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, for people to read too."""
+def json_bytes(content: Any) -> bytes:
+    """JSON for people to read too."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
+    return (text + "\n").encode()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically."""
+    write_atomically(path, json_bytes(content))
 
 
 def now() -> str:

@@ -1,17 +1,20 @@
 """The typed record of a run: what ``record.json`` holds, and how it is read, checked, written."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from attnlib.records.provenance import write_json
+from attnlib.records.provenance import json_bytes
 from attnlib.stats.intervals import Proportion
+from attnlib.training.checkpoint import write_atomically
 
 RECORD_SCHEMA = 1
+BLANK = "0" * 64  # stands for the seal while it is made
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class Record:
     finished: str
     initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of what it started from
     not_drawn: dict[str, str] = field(default_factory=dict)  # arrays that are empty, and why
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256 of every other file of the run
 
     def __post_init__(self) -> None:
         if self.status != "finished":
@@ -171,25 +175,89 @@ def read_record(path: Path) -> Record:
     """Read ``record.json`` in the folder ``path``.
 
     Raises:
-        ValueError: If it is not JSON, or not a record.
+        ValueError: If it is damaged, not JSON, or not a record.
     """
     file = path / "record.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as fault:  # not JSON, not UTF-8, or too deep
-        raise ValueError(f"{file}: not JSON ({fault})") from None
+    content = file.read_bytes()
+    values = parse_object(content, file)
+    seal = values.pop("seal", None)  # records of version 0.1.0 have none
+    if seal is not None and seal != _seal(content):
+        raise ValueError(f"{file} is damaged: it is not what its seal was made of")
     return parse_record(values, file)
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write ``record.json`` into the folder ``path``.
+    """Write ``record.json`` into the folder ``path``, with a seal: its own SHA-256.
 
     Raises:
         ValueError: If a value is not of its field's type.
     """
     values = to_json(record)
     parse_record(values, path / "record.json")
-    write_json(path / "record.json", values)
+    content = json_bytes(values | {"seal": BLANK})
+    head, tail = content.rsplit(BLANK.encode(), 1)
+    write_atomically(path / "record.json", head + _seal(content).encode() + tail)
+
+
+def _seal(content: bytes) -> str:
+    """SHA-256 of the bytes of a record in which the last 64 digits, the seal, are zeros."""
+    end = content.rfind(b'"')
+    blank = content[: end - len(BLANK)] + BLANK.encode() + content[end:]
+    return hashlib.sha256(blank).hexdigest()
+
+
+def hash_files(path: Path) -> dict[str, str]:
+    """SHA-256 of each file in a run's folder, however deep, but of its record."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    hashes = {}
+    for file in files:
+        if file != path / "record.json" and file.suffix != ".tmp":
+            with file.open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            hashes[file.relative_to(path).as_posix()] = digest
+    return hashes
+
+
+def refresh_hashes(path: Path) -> None:
+    """Put the hashes of the folder's files as they are now into its record.
+
+    For files that were changed on purpose, such as weights that are kept in float16.
+    """
+    write_record(path, replace(read_record(path), files=hash_files(path)))
+
+
+def read_checked(path: Path, name: str, files: Mapping[str, str]) -> bytes:
+    """The bytes of a file in the folder ``path``, checked against the hashes in its record.
+
+    Raises:
+        ValueError: If they are not those that the record was written for.
+    """
+    file = path / name
+    if not file.exists():
+        raise ValueError(f"{file} is missing")
+    content = file.read_bytes()
+    if files and name not in files:
+        raise ValueError(f"{file} is not among the files of its record")
+    found = hashlib.sha256(content).hexdigest()
+    if files and found != files[name]:
+        told = f"its SHA-256 is {found[:12]}..., in the record {files[name][:12]}..."
+        raise ValueError(f"{file} is damaged: {told}")
+    return content
+
+
+def parse_object(content: bytes, path: Path) -> dict[str, Any]:
+    """The JSON object in the bytes of ``path``.
+
+    Raises:
+        ValueError: If there is none, naming the file.
+    """
+    try:
+        values = json.loads(content.decode())
+    except (ValueError, RecursionError) as fault:
+        raise ValueError(f"{path}: not JSON ({fault})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected an object of JSON, got {type(values).__name__}")
+    return values
 
 
 def to_json(value: Any) -> Any:

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import nn
 
 from attnlib.config import TrainConfig
 from attnlib.models.zoo import create_model
 from attnlib.records.provenance import threads_of, write_json
-from attnlib.records.record import Record
+from attnlib.records.record import Record, read_checked
 from attnlib.training.checkpoint import write_atomically
 
 
@@ -49,20 +50,24 @@ class Run:
         """The arrays of ``predictions``, ``attention`` or ``features``.
 
         Raises:
-            ValueError: If the run has no such file.
+            ValueError: If the run has no such file, or it is damaged.
         """
         path = self.path / f"{name}.npz"
         if not path.exists():
             valid = ", ".join(sorted(p.stem for p in self.path.glob("*.npz")))
             raise ValueError(f"{self.name} has no {name}.npz. It has: {valid or 'none'}.")
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        content = self.read(path.name)
+        try:
+            with np.load(BytesIO(content), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as fault:  # zipfile, zlib and numpy each raise their own
+            raise ValueError(f"{path} can't be read: {fault}") from None
 
     def load_model(self) -> nn.Module:
         """The trained model, in evaluation mode.
 
         Raises:
-            ValueError: If the weights are not here.
+            ValueError: If the weights are not here, or damaged.
         """
         if not self.has_weights:
             raise ValueError(
@@ -70,8 +75,32 @@ class Run:
                 f"{self.record.command}"
             )
         model = build_model(self.config, num_classes=len(self.record.dataset.classes))
-        model.load_state_dict(load_file(self.path / "model.safetensors"))
+        content = self.read("model.safetensors")
+        try:
+            weights = load(content)
+        except SafetensorError as fault:
+            raise ValueError(f"{self.path / 'model.safetensors'} can't be read: {fault}") from None
+        model.load_state_dict(weights)
         return model.eval()
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file of the run, as they were when its record was written.
+
+        Raises:
+            ValueError: If the file is missing or damaged.
+        """
+        return read_checked(self.path, name, self.record.files)
+
+    def find_damage(self) -> dict[str, str]:
+        """What is wrong with the files that are here, by name; committed runs lack some."""
+        faults = {}
+        for name in self.record.files:
+            if (self.path / name).exists():
+                try:
+                    self.read(name)
+                except ValueError as fault:
+                    faults[name] = str(fault)
+        return faults
 
     def summary(self) -> str:
         """Where the numbers come from, a fact a line."""

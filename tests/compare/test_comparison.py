@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from forged_runs import forge, record_values
 
 import attnlib as al
 from attnlib.compare import comparison
@@ -21,10 +22,10 @@ def write(tiny_run, tmp_path):
     def write_run(name, *, decisions=None, config=None, dataset=None, **record):
         folder = tmp_path / "runs" / name
         shutil.copytree(tiny_run.path, folder, ignore=shutil.ignore_patterns("state", "model*"))
-        known = json.loads((folder / "record.json").read_text())
+        known = record_values(folder)
         known |= {"name": name, "title": name, **record}
         known["dataset"] |= dataset or {}
-        (folder / "record.json").write_text(json.dumps(known))
+        forge(folder, known)
         settings = json.loads((folder / "config.json").read_text()) | (config or {})
         (folder / "config.json").write_text(json.dumps(settings))
         if decisions is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forged_runs import forge, record_values
 
 from attnlib.compare import figures
 from attnlib.compare.reference_runs import (
@@ -25,7 +26,6 @@ from attnlib.compare.reference_runs import (
 )
 from attnlib.config import PROFILES, TrainConfig
 from attnlib.records.find import load_run
-from attnlib.records.record import to_json
 from attnlib.stats.intervals import wilson_interval
 from attnlib.thesis.statements import read_thesis
 from attnlib.thesis.verdicts import estimate_words
@@ -51,12 +51,12 @@ def write(tiny_run, tmp_path):
         values = {**tiny_run.config, **vars(config)}
         (folder / "config.json").write_text(json.dumps(values))
         (folder / "history.jsonl").write_text(json.dumps(tiny_run.history[0]) + "\n")
-        record = to_json(tiny_run.record)
+        record = record_values(tiny_run.path)
         record |= {"name": config.name, "title": config.title, "teacher": teacher}
         record["seeds"]["run"] = seed
         share = wilson_interval(right, N)
         record["metrics"]["test_accuracy"] = {**share._asdict(), "method": "Wilson, 95%"}
-        (folder / "record.json").write_text(json.dumps(record))
+        forge(folder, record)
         answers = np.where(np.arange(N) < right, LABELS, (LABELS + 1) % 10)
         logits = np.eye(10, dtype=np.float16)[answers]
         np.savez_compressed(folder / "predictions.npz", logits=logits, labels=LABELS)

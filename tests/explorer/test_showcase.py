@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forged_runs import forge, record_values
 from PIL import Image
 
 import attnlib as al
@@ -110,7 +111,7 @@ def test_a_run_without_weights_counts_only_where_none_are_needed(
 ) -> None:
     kept = tmp_path / tiny_run.name
     kept.mkdir()
-    for name in ("config.json", "record.json", "attention.npz"):
+    for name in ("config.json", "history.jsonl", "record.json", "attention.npz"):
         (kept / name).write_bytes((tiny_run.path / name).read_bytes())
     assert find_run(tmp_path, model="deit_t") is None
     found = find_run(tmp_path, weights=False, model="deit_t")
@@ -247,11 +248,9 @@ def test_beside_a_run_stands_one_of_the_same_data(
     newer.mkdir()
     for name in ("config.json", "model.safetensors"):
         (newer / name).write_bytes((tiny_run.path / name).read_bytes())
-    text = (tiny_run.path / "record.json").read_text()
-    text = text.replace(tiny_run.record.dataset.sha256, "0" * 64)
-    text = text.replace(tiny_run.record.finished, "2999-01-01T00:00:00+00:00")
-    text = text.replace(f'"{tiny_run.name}"', '"other"')
-    (newer / "record.json").write_text(text)
+    values = record_values(tiny_run.path)
+    values["dataset"]["sha256"] = "0" * 64
+    forge(newer, values | {"name": newer.name, "finished": "2999-01-01T00:00:00+00:00"})
     older = tmp_path / tiny_run.name
     older.symlink_to(tiny_run.path)
     newest = find_run(tmp_path, model="deit_t")

@@ -1,11 +1,18 @@
 """A run's folder: its history, its arrays and its weights are read whole or not at all."""
 
 import json
+import random
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from forged_runs import forge, record_values
+from small_runs import small_config
 
 import attnlib as al
+from attnlib.records.record import refresh_hashes
 from attnlib.records.run import append_history, cut_history, read_history
 
 
@@ -66,3 +73,133 @@ def test_a_run_does_not_go_on_from_a_damaged_history(tiny, tmp_path, damaged):
 def test_every_line_of_a_history_is_the_json_of_one_epoch(tiny_run):
     text = (tiny_run.path / "history.jsonl").read_text()
     assert [json.loads(line) for line in text.splitlines()] == tiny_run.history
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A finished run of some hundred kilobytes."""
+    return al.run_experiment(small_config(tmp_path_factory.mktemp("runs"), epochs=2))
+
+
+@pytest.fixture
+def copied(small_run, tmp_path):
+    """A copy of a finished run that a test may damage."""
+    return Path(shutil.copytree(small_run.path, tmp_path / small_run.name))
+
+
+def read_whole(path):
+    """All that can be read of a run, through the calls that read it."""
+    run = al.load_run(path)
+    for file in path.glob("*.npz"):
+        run.arrays(file.stem)
+    if run.has_weights:
+        run.load_model()
+    faults = run.find_damage()
+    if faults:
+        raise ValueError("; ".join(faults.values()))
+
+
+def flip(path, random_bits):
+    """Flip one bit of the file; what puts it back."""
+    place, bit = random_bits.randrange(path.stat().st_size), random_bits.randrange(8)
+
+    def turn():
+        with path.open("r+b") as file:
+            file.seek(place)
+            value = file.read(1)[0]
+            file.seek(place)
+            file.write(bytes([value ^ 1 << bit]))
+
+    turn()
+    return turn
+
+
+def test_of_300_flipped_bits_each_is_found_and_its_file_named(copied):
+    read_whole(copied)
+    files = sorted(path for path in copied.rglob("*") if path.is_file())
+    assert len(files) >= 10
+    random_bits = random.Random(0)
+    for number in range(300):
+        path = files[number % len(files)]
+        put_back = flip(path, random_bits)
+        with pytest.raises(ValueError) as raised:
+            read_whole(copied)
+        assert path.name in str(raised.value), (number, path.name, str(raised.value))
+        put_back()
+    read_whole(copied)
+
+
+def test_every_bit_of_the_record_itself_counts(copied):
+    file = copied / "record.json"
+    whole = file.read_bytes()
+    random_bits = random.Random(1)
+    for _ in range(1000):
+        put_back = flip(file, random_bits)
+        with pytest.raises(ValueError, match=r"record\.json"):
+            al.load_run(copied)
+        put_back()
+    assert file.read_bytes() == whole
+    al.load_run(copied)
+
+
+def test_one_flipped_bit_in_the_weights_is_found_before_they_are_used(copied):
+    run = al.load_run(copied)
+    flip(copied / "model.safetensors", random.Random(2))
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        run.load_model()
+
+
+def test_a_file_that_the_record_does_not_know_is_not_read(copied):
+    (copied / "attention.npz").replace(copied / "more.npz")
+    with pytest.raises(ValueError, match=r"more\.npz is not among the files"):
+        al.load_run(copied).arrays("more")
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.jsonl"])
+def test_a_file_that_every_run_needs_is_missed_by_name(copied, name):
+    (copied / name).unlink()
+    with pytest.raises(ValueError, match=f"{name} is missing"):
+        al.load_run(copied)
+
+
+def test_a_run_without_weights_or_arrays_is_still_a_run(copied):
+    for name in ("model.safetensors", "explorer.npz"):
+        (copied / name).unlink()
+    shutil.rmtree(copied / "state")
+    run = al.load_run(copied)
+    assert run.find_damage() == {} and not run.has_weights
+
+
+def test_files_changed_on_purpose_get_new_hashes(copied):
+    np.savez(copied / "attention.npz", indices=np.arange(3))
+    with pytest.raises(ValueError, match=r"attention\.npz is damaged"):
+        al.load_run(copied).arrays("attention")
+    refresh_hashes(copied)
+    assert al.load_run(copied).arrays("attention")["indices"].tolist() == [0, 1, 2]
+    read_whole(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"PK\3\4" + bytes(40)])
+def test_torn_arrays_of_a_run_without_hashes_are_named(copied, content):
+    forge(copied, record_values(copied))
+    (copied / "features.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"features\.npz can't be read"):
+        al.load_run(copied).arrays("features")
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", bytes(64)])
+def test_torn_weights_of_a_run_without_hashes_are_named(copied, content):
+    forge(copied, record_values(copied))
+    (copied / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors can't be read"):
+        al.load_run(copied).load_model()
+
+
+KEPT = sorted((Path(__file__).parents[2] / "results").glob("*/record.json"))
+
+
+@pytest.mark.parametrize("record", KEPT, ids=lambda path: path.parent.name)
+def test_every_kept_run_has_hashes_of_all_its_files(record):
+    run = al.load_run(record.parent)
+    assert {p.name for p in record.parent.iterdir()} - {"record.json"} <= set(run.record.files)
+    read_whole(record.parent)
