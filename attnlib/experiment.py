@@ -20,7 +20,13 @@ from attnlib.models.pretrained import read_checkpoint, start_from
 from attnlib.records.find import load_run
 from attnlib.records.finish import SPLIT_SEED, Times, finish
 from attnlib.records.locks import lock_run
-from attnlib.records.provenance import now, write_json
+from attnlib.records.provenance import (
+    describe_device,
+    describe_git,
+    describe_versions,
+    now,
+    write_json,
+)
 from attnlib.records.run import (
     Run,
     append_history,
@@ -42,7 +48,7 @@ from attnlib.training.failures import (
     storage_faults,
 )
 from attnlib.training.loop import Epoch, Step, Trainer
-from attnlib.training.state import Training, amp_dtype, state_bytes
+from attnlib.training.state import Training, amp_dtype, precision_name, state_bytes
 
 SAVE_SECONDS = 300.0  # after which a state is saved within an epoch too
 
@@ -291,6 +297,13 @@ def resume(
         progress = training.progress
         middle = f", step {progress.step} of epoch {progress.epoch + 1}" if progress.step else ""
         listener.note(f"resuming after epoch {progress.epoch}{middle}")
+        now_here = circumstances(config, group)
+        before = {**now_here, **state.values.get("circumstances", {})}
+        if changed := differences(before, now_here):
+            listener.note(
+                f"since the last sitting: {'; '.join(changed)}. The result may differ in its last "
+                "digits from that of a run which was not interrupted."
+            )
     if group.is_first:
         with storage_faults(path):
             cut_history(path, training.progress.epoch)
@@ -300,16 +313,33 @@ def resume(
 
 def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) -> None:
     """Refuse a state that another configuration has left, naming what differs."""
-    differing = [
-        f"{name} was {theirs.get(name)!r}, now {ours.get(name)!r}"
-        for name in sorted({*theirs, *ours})
-        if theirs.get(name) != ours.get(name)
-    ]
-    if differing:
+    if differing := differences(theirs, ours):
         raise ValueError(
             f"{path / 'state'} was saved by another configuration: {'; '.join(differing)}. "
             "Choose another runs_dir, or remove that folder."
         )
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """What differs between two sets of values, in words."""
+    return [
+        f"{name} was {theirs.get(name)!s}, now {ours.get(name)!s}"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
+    ]
+
+
+def circumstances(config: TrainConfig, group: Group) -> dict[str, Any]:
+    """What may change the last digits of a result, though it is no part of the configuration."""
+    git, device = describe_git(), describe_device(config.device)
+    return {
+        "code": f"{git['commit']}{' with changes' if git['dirty'] else ''}",
+        "device": device["name"],
+        "precision": precision_name(config),
+        "processes": group.size,
+        "threads": device["threads"],
+        **describe_versions(),
+    }
 
 
 @dataclass
@@ -329,7 +359,11 @@ class Saver:
         self.began = self.saved = time.perf_counter()
         config, data = self.trainer.config, self.trainer.data
         self.pause = drive.SAVE_SECONDS if config.drive else 0.0
-        self.origin = {"data": data.sha256, "config": config_values(config)}
+        self.origin = {
+            "data": data.sha256,
+            "config": config_values(config),
+            "circumstances": circumstances(config, self.trainer.group),
+        }
 
     def spent(self) -> Times:
         """When the run was begun and how long it took, all its sittings together."""

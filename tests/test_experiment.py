@@ -313,3 +313,42 @@ def test_a_state_from_before_later_parameters_goes_on(tiny, tmp_path):
     notes = []
     al.run_experiment(config, on_note=notes.append)
     assert notes[0].startswith("resuming after epoch 1")
+
+
+@pytest.mark.parametrize("order", [("bfloat16", "float16"), ("float16", "bfloat16")])
+def test_run_goes_on_in_another_precision_and_says_so(tiny, tmp_path, monkeypatch, order):
+    def compute_in(name):
+        for module in ("training.state", "training.loop", "records.finish"):
+            path = f"attnlib.{module}.amp_dtype"
+            monkeypatch.setattr(path, lambda config: getattr(torch, name))
+
+    def stop(epoch):
+        raise StoppedError
+
+    first, second = order
+    compute_in(first)
+    with pytest.raises(StoppedError):
+        al.run_experiment(params(tiny, tmp_path), on_epoch=stop)
+    compute_in(second)
+    notes = []
+    run = al.run_experiment(params(tiny, tmp_path), on_note=notes.append)
+    assert f"precision was {first} autocast, now {second} autocast" in notes[1]
+    assert [line["precision"] for line in run.history] == [f"{name} autocast" for name in order]
+    assert run.record["precision"] == f"{first} autocast, then {second} autocast"
+
+
+def test_resuming_says_that_code_or_threads_have_changed(tiny, tmp_path, monkeypatch):
+    def stop(epoch):
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        al.run_experiment(params(tiny, tmp_path, epochs=3), on_epoch=stop)
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 5)
+    monkeypatch.setattr(experiment, "describe_git", lambda: {"commit": "0123abc", "dirty": True})
+    notes = []
+    with pytest.raises(StoppedError):
+        al.run_experiment(params(tiny, tmp_path, epochs=3), on_epoch=stop, on_note=notes.append)
+    assert notes[0] == "resuming after epoch 1"
+    assert f"threads was {threads}, now {threads + 5}" in notes[1]
+    assert "now 0123abc with changes" in notes[1] and "last digits" in notes[1]

@@ -37,7 +37,7 @@ from attnlib.records.samples import sample_attention, sample_explorer, sample_fe
 from attnlib.training.checkpoint import write_atomically
 from attnlib.training.distributed import Group
 from attnlib.training.predict import predict
-from attnlib.training.state import Training, amp_dtype
+from attnlib.training.state import Training, amp_dtype, precision_name
 
 SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other
 PICTURES = {
@@ -93,7 +93,9 @@ def finish(
             not_drawn[name] = " ".join(str(fault).split()) or type(fault).__name__
             content = pack_arrays({})
         write_atomically(path / f"{name}.npz", content)
-    speeds = [epoch["images_per_second"] for epoch in read_history(path)]
+    history = read_history(path)
+    speeds = [epoch["images_per_second"] for epoch in history]
+    precisions = [epoch.get("precision") or precision_name(config) for epoch in history]
     is_cuda = config.device.startswith("cuda")
     sizes = Sizes(train=len(data.train), val=len(data.val), test=len(data.test))
     record = Record(
@@ -116,7 +118,7 @@ def finish(
         git=GitState(**describe_git()),
         versions=describe_versions(),
         device=RecordedDevice(**describe_device(config.device), processes=group.size),
-        precision=f"{dtype} autocast".removeprefix("torch.") if dtype else "float32",
+        precision=", then ".join(dict.fromkeys(precisions)),
         started=times.started,
         finished=now(),
         initial_checkpoint=training.initial_checkpoint,

@@ -32,7 +32,7 @@ from attnlib.training.failures import (
 from attnlib.training.optim import update_average
 from attnlib.training.predict import Predictions, predict
 from attnlib.training.schedule import PlannedStep, count_steps, plan_epoch, rate_at
-from attnlib.training.state import Training, amp_dtype, autocast
+from attnlib.training.state import Training, amp_dtype, autocast, precision_name
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Epoch:
     images_per_second: float  # training only
     seconds: float  # training and validation
     skipped: int = 0  # steps that were left out, since loss or gradients were not finite
+    precision: str = ""  # that it was computed in; runs may go on in another
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds
@@ -233,6 +234,7 @@ class Trainer:
             min(self.steps * self.config.batch_size, len(self.data.train)) / progress.seconds,
             progress.seconds + seconds,
             faults + overflows,
+            precision_name(self.config),
         )
         if validated.accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = validated.accuracy, epoch.epoch

@@ -105,7 +105,8 @@ class Training:
         for name, value in part("epoch.").items():
             getattr(self, name).copy_(value)
         values: dict[str, Any] = dict(state.values)
-        self.scaler.load_state_dict(values["scaler"])
+        if values["scaler"]:  # empty if the run has changed from a precision without one
+            self.scaler.load_state_dict(values["scaler"])
         self.initial_checkpoint = values.get("initial_checkpoint")
         self.progress = Progress(**{name: values[name] for name in vars(self.progress)})
 
@@ -148,6 +149,12 @@ def resolve_precision(config: TrainConfig, device: str) -> torch.dtype | None:
 def amp_dtype(config: TrainConfig) -> torch.dtype | None:
     """Dtype of mixed precision on the run's own device; None: off."""
     return resolve_precision(config, config.device)
+
+
+def precision_name(config: TrainConfig) -> str:
+    """The precision of the run in words: ``float32`` or, for instance, ``bfloat16 autocast``."""
+    dtype = amp_dtype(config)
+    return f"{dtype} autocast".removeprefix("torch.") if dtype else "float32"
 
 
 def autocast(config: TrainConfig) -> torch.autocast:
