@@ -36,8 +36,10 @@ def learning_rate(
     start, floor = min(WARMUP_LR, peak), min(MIN_LR, peak)
     if epoch < warmup_epochs:
         return start + (peak - start) * epoch / warmup_epochs
-    cycle = epochs / (restarts + 1)
-    progress = (epoch % cycle) / cycle if epoch < epochs else 1.0
+    cycles = epoch * (restarts + 1) / epochs  # done
+    if math.isclose(cycles, round(cycles), rel_tol=0, abs_tol=1e-9):
+        cycles = round(cycles)  # a restart is not missed by rounding
+    progress = cycles % 1 if epoch < epochs else 1.0
     return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
 
 

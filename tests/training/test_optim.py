@@ -1,5 +1,7 @@
 """What decays, and the learning rate at moments that are known."""
 
+import itertools
+
 import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
@@ -33,6 +35,20 @@ def test_restarts_return_to_the_peak():
     peaks = [place / 10 for place, rate in enumerate(rates) if rate == 1e-3]
     assert peaks == [0, 4, 8]
     assert min(rates[:40]) == rates[39] and rates[-1] < 3e-5
+
+
+def test_every_restart_is_at_the_peak_however_epochs_and_steps_divide():
+    late = []
+    for epochs, restarts, steps in itertools.product(range(2, 14), range(1, 9), range(1, 8)):
+        if restarts >= epochs:
+            continue
+        for place in range(epochs * steps):
+            turns = place * (restarts + 1)
+            if turns % (epochs * steps) == 0:
+                time = place // steps + place % steps / steps
+                if learning_rate(time, peak=1e-3, epochs=epochs, restarts=restarts) != 1e-3:
+                    late.append((epochs, restarts, steps, place))
+    assert not late
 
 
 def test_norms_biases_and_tokens_do_not_decay_and_matrices_do():
