@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from attnlib.data.loading import Batch, Source, make_source
 from attnlib.losses import Objective
 from attnlib.models.layers import drop_paths, set_drop_path_draws
 from attnlib.seeding import derive_seed, sample_uniforms
-from attnlib.training.distributed import Group, Positions, make_learner, part_of_split
+from attnlib.training.distributed import Group, make_learner, part_of_split
 from attnlib.training.failures import (
     LEAST_SCALE,
     NonFiniteLossError,
@@ -182,12 +182,15 @@ class Trainer:
     def backward(self, planned: PlannedStep, batches: Iterator[Batch]) -> torch.Tensor:
         """Gradients of one step, part by part; this process's share of the batch's mean loss."""
         loss = torch.zeros((), device=self.config.device)
-        for place, part in enumerate(planned.parts):
-            self.seed_layers(planned.step, part)
-            images, targets = next(batches)
+        for place, (images, targets) in zip(range(len(planned.parts)), batches, strict=False):
             is_last = place == len(planned.parts) - 1
-            with nullcontext() if is_last else self.without_sync(), autocast(self.config):
-                part_loss = self.learner(images, targets) * (len(part) / planned.size)
+            with (
+                self.layers_seeded(planned, place),
+                nullcontext() if is_last else self.without_sync(),
+                autocast(self.config),
+            ):
+                share = len(planned.parts[place]) / planned.size
+                part_loss = self.learner(images, targets) * share
                 self.training.scaler.scale(part_loss * self.group.size).backward()
             loss += part_loss.detach()
         return loss
@@ -197,15 +200,23 @@ class Trainer:
         no_sync = getattr(self.learner, "no_sync", None)
         return no_sync() if no_sync else nullcontext()
 
-    def seed_layers(self, step: int, part: Positions) -> None:
-        """Set what layers draw from: drop-path by sample, others by (seed, epoch, step, rank)."""
+    @contextmanager
+    def layers_seeded(self, planned: PlannedStep, place: int) -> Iterator[None]:
+        """Inside, layers draw for one part of a step: drop-path by sample, others by the part.
+
+        PyTorch's generators are put back after.
+        """
         seed, epoch, model = self.config.seed, self.training.progress.epoch, self.training.model
-        torch.manual_seed(derive_seed(seed, "step", epoch, step, self.group.rank))
         if branches := len(drop_paths(model)):
-            draws = sample_uniforms(seed, "drop_path", epoch, part, branches)
+            draws = sample_uniforms(seed, "drop_path", epoch, planned.parts[place], branches)
             set_drop_path_draws(
                 model, torch.from_numpy(draws).to(self.config.device, torch.float32)
             )
+        is_cuda = self.config.device.startswith("cuda") and torch.cuda.is_initialized()
+        with torch.random.fork_rng([self.config.device] if is_cuda else []):
+            keys = ("step", epoch, planned.step, self.group.rank, place)
+            torch.manual_seed(derive_seed(seed, *keys))
+            yield
 
     def evaluate(self) -> Predictions:
         """Answers on the validation set: each process takes a part and hears of all."""
