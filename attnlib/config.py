@@ -278,7 +278,7 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
             f"warmup_epochs: expected fewer than epochs ({config.epochs}); "
             f"got {config.warmup_epochs}."
         )
-    if config.accumulate > (config.batch_size + 1) // 2:
+    if config.accumulate > config.batch_size // 2:
         faults.append(
             f"accumulate: expected at most half of batch_size ({config.batch_size}); "
             f"got {config.accumulate}."

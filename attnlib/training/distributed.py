@@ -131,11 +131,14 @@ def part_of_batch(batch_size: int, part: int, parts: int) -> Positions:
     A position and its mirror (mixing's partner) are always in the same part, at mirrored places of
     it, so a part mixes exactly as the whole batch would.
 
+    The middle of an odd batch is its own mirror; it joins a pair, so no part is a single image, of
+    which BatchNorm could learn nothing.
+
     Raises:
         ValueError: If there are more parts than pairs.
     """
     pairs = (batch_size + 1) // 2
-    if parts > pairs:
+    if parts > max(batch_size // 2, 1):
         raise ValueError(f"a batch of {batch_size} images can't be cut into {parts} parts of pairs")
     first = np.arange(part, pairs, parts, dtype=np.int64)
     return np.unique(np.concatenate([first, batch_size - 1 - first]))

@@ -127,7 +127,12 @@ SUMS = ("total", "faults", "first_fault", "overflows")
 
 
 def is_convolutional(model: nn.Module) -> bool:
-    """Whether convolutions do the work: they run faster with channels last."""
+    """Whether convolutions of images do the work: they run faster with channels last.
+
+    Weights of five dimensions have no such layout, and networks with some are left as they are.
+    """
+    if any(parameter.ndim > 4 for parameter in model.parameters()):
+        return False
     patches = {id(m.proj) for m in model.modules() if isinstance(m, PatchEmbed)}
     return any(isinstance(m, nn.Conv2d) and id(m) not in patches for m in model.modules())
 

@@ -10,6 +10,7 @@ from timm.models import register_model
 
 import attnlib as al
 from attnlib import experiment
+from attnlib.training.distributed import part_of_batch
 from attnlib.training.loop import Trainer
 from attnlib.training.state import Training
 
@@ -68,3 +69,40 @@ def test_training_leaves_the_global_generators_as_they_were(masked):
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(state, before) for state in drawn)
     assert (np.random.get_state()[1] == numpy).all()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("batch_size", [5, 7, 31, 33])
+def test_no_part_of_an_odd_batch_is_a_single_image(batch_size):
+    for parts in range(1, batch_size // 2 + 1):
+        sizes = [len(part_of_batch(batch_size, part, parts)) for part in range(parts)]
+        assert min(sizes) >= 2 and sum(sizes) == batch_size
+    with pytest.raises(ValueError, match="can't be cut into"):
+        part_of_batch(batch_size, 0, batch_size // 2 + 1)
+
+
+def test_too_many_parts_for_an_odd_batch_are_a_wrong_parameter():
+    with pytest.raises(ValueError, match=r"accumulate: expected at most half of batch_size \(5\)"):
+        al.TrainConfig.from_params(batch_size=5, accumulate=3)
+
+
+@register_model
+def volume_net(num_classes=10, **options):
+    layers = torch.nn.Conv2d(3, 8, 4, 4), torch.nn.Unflatten(1, (1, 8)), torch.nn.Conv3d(1, 2, 3)
+    return torch.nn.Sequential(
+        *layers, torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(2, num_classes)
+    )
+
+
+def test_network_with_weights_of_five_dimensions_trains(masked):
+    trainer = make_trainer(replace(masked, model="timm/volume_net", ema=0.0))
+    (epoch,) = trainer.train()
+    assert epoch.train_loss == pytest.approx(2.3, abs=0.5)
+
+
+def test_only_convolutional_networks_have_their_channels_last(masked):
+    def first_weight(name):
+        trainer = make_trainer(replace(masked, model=name, patch_size=None))
+        return next(p for p in trainer.training.model.parameters() if p.ndim == 4)
+
+    assert first_weight("resnet18").is_contiguous(memory_format=torch.channels_last)
+    assert first_weight("timm/volume_net").is_contiguous()
