@@ -52,7 +52,8 @@ plan: .venv/ready
 
 reference: .venv/ready
 	@test -f "$$DATA" || { echo "make reference needs DATA=FILE.npz, the data set's file; got '$$DATA'"; exit 2; }
-	$(SNAKEMAKE) reference --keep-going --config data="$$DATA"
+	$(SNAKEMAKE) reference --keep-going --config data="$$DATA" \
+		reference_profile=$$($(BIN)/python -c 'import torch; print("reference" if torch.cuda.is_available() else "cpu-reference")')
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 # train -> analyse -> book. On a laptop: snakemake --cores all (make book does it).
-# Elsewhere: snakemake --executor slurm --jobs 5 --config profile=thesis
+# On a cluster: snakemake --executor slurm --jobs 5 --config profile=thesis
+# Every job reads this file again on its own machine. So nothing here may depend on the machine, or
+# the node that plans and the node that computes would speak of different runs.
 
 import json
 import re
@@ -7,14 +9,16 @@ import tomllib
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from attnlib.config import TrainConfig
 from attnlib.escaping import shell
 from attnlib.experiment import teacher_config
 
 PROFILE = config.get("profile", "quick")
 # Of the reference runs: their profile, and the data set's file, FILE.npz.
-REFERENCE = "reference" if torch.cuda.is_available() else "cpu-reference"
+REFERENCE = config.get("reference_profile", "cpu-reference")
+if "auto" in (PROFILE, REFERENCE):
+    raise WorkflowError("the profile auto depends on the machine; give one by its name")
+ON_GPU = ("colab", "thesis", "reference")  # profiles made for one
 DATA = config.get("data")
 NAME = r"[\w.-]+"  # of a run
 ANALYSIS = {"explain", "compare", "cost", "human", "thesis", "explorer"}  # the core imports none
@@ -114,6 +118,11 @@ def threads_of(wildcards):
     return 1 if profile in ("quick", "cpu-reference") else workflow.cores
 
 
+def gpus_of(wildcards):
+    """What a scheduler is asked for: one GPU where the profile wants one."""
+    return int(PARAMETERS[wildcards.name]["profile"] in ON_GPU)
+
+
 def options(wildcards):
     values = PARAMETERS[wildcards.name].items()
     return " ".join(f"-p {name} {shell(value)}" for name, value in values)
@@ -139,6 +148,8 @@ rule train:
     log:
         "runs/{name}/train.log",
     threads: threads_of
+    resources:
+        gpu=gpus_of,
     shell:
         "(papermill --no-progress-bar {input.notebook:q} {output:q} {params.options} < /dev/null"
         " && python book/_tools/stamp.py --source {input.notebook:q} {output:q} {input:q}"

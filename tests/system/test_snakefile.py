@@ -1,0 +1,55 @@
+"""The plan of the pipeline: the same on every machine, and what it asks a scheduler for."""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WITH_GPU = "import torch\ntorch.cuda.is_available = lambda: True\n"
+
+
+@functools.cache  # reading the Snakefile takes seconds
+def plan(folder: Path, *config: str, gpu: bool = False, target: str = "book") -> str:
+    """What ``snakemake --dry-run`` says, on a machine that has CUDA or has none."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    if gpu:
+        (folder / "sitecustomize.py").write_text(WITH_GPU)
+        paths.insert(0, str(folder))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "snakemake", target, "--dry-run", "--forceall", "--cores", "4"]
+    done = subprocess.run(
+        [*command, "--config", *config], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    return done.stdout + done.stderr
+
+
+def runs(said: str) -> list[str]:
+    return sorted(set(re.findall(r"output: runs/(\S+)/train\.ipynb", said)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+def test_login_node_and_compute_node_speak_of_the_same_runs(folder):
+    login, compute = (plan(folder, "profile=thesis", gpu=gpu) for gpu in (False, True))
+    assert len(runs(login)) == 5 and runs(login) == runs(compute)
+
+
+def test_each_run_of_a_profile_for_a_gpu_asks_for_one_and_no_other_does(folder):
+    for profile, count in (("thesis", 5), ("quick", 0)):
+        jobs = re.findall(
+            r"rule train:.*?resources: ([^\n]*)", plan(folder, f"profile={profile}"), re.S
+        )
+        assert len(jobs) == 5
+        assert sum("gpu=1" in resources for resources in jobs) == count, jobs
+
+
+def test_a_profile_that_depends_on_the_machine_is_refused(folder):
+    assert "the profile auto depends on the machine" in plan(folder, "profile=auto")
