@@ -10,6 +10,7 @@ import torch
 
 from attnlib.catalogue import CATALOGUE, MODELS, RESNETS, TITLES, TRANSFORMERS
 from attnlib.colab.drive import on_drive
+from attnlib.devices import resolve_device, why_no_cuda
 from attnlib.escaping import shell
 from attnlib.parameters import parameter, parse_params, suggest
 
@@ -120,6 +121,8 @@ class TrainConfig:
         defaults = profile_defaults(profile, given)
         config = cls(**defaults | given)
         config = replace(config, profile=profile, device=device)
+        if given.get("device", "auto") == "auto" and lacks_float64(config):
+            config = replace(config, device="cpu")
         if config.drive:
             config = replace(config, runs_dir=on_drive(config.runs_dir))
         check_combinations(config, given)
@@ -206,7 +209,11 @@ class TrainConfig:
 
     def describe(self) -> str:
         """What was resolved: one line a parameter, with what differs from the profile marked."""
+        why = ""
+        if self.device == "cpu":
+            why = FLOAT64 if torch.backends.mps.is_available() else why_no_cuda()
         lines = [f"run      {self.name}", f"profile  {self.profile} on {self.device}"]
+        lines[-1] += f" ({why})" if why else ""
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name not in ("profile", "device"):
@@ -271,6 +278,10 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
             near = suggest(name, timm.list_models())
             faults.append(f"model: timm has no {name!r}.{near} timm.list_models() gives all names.")
     faults += without_use(config)
+    if lacks_float64(config):
+        faults.append(
+            f"device: {FLOAT64}; set augment light or none, input reference, or device cpu."
+        )
     if config.dataset in ("npz", "folder") and config.data_path is None:
         faults.append(f"data_path: the data set {config.dataset!r} needs its file or folder.")
     if config.warmup_epochs >= config.epochs and config.warmup_epochs > 0:
@@ -293,6 +304,15 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
         )
     if faults:
         raise ValueError("\n".join(faults))
+
+
+FLOAT64 = "augment thesis computes in float64, which mps has not"
+
+
+def lacks_float64(config: TrainConfig) -> bool:
+    """Whether the run computes on the device in float64, and Apple's devices have none."""
+    on_device = config.augment == "thesis" and config.input != "reference"
+    return config.device.startswith("mps") and on_device
 
 
 def without_use(config: TrainConfig) -> list[str]:
@@ -335,16 +355,3 @@ def takes_drop_path(model: str) -> bool:
         return True
     rates = (getattr(m, "drop_prob", 0.0) or getattr(m, "rate", 0.0) for m in built.modules())
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
-
-
-def resolve_device(device: str) -> str:
-    """The device's name; ``auto`` takes CUDA where there is one, else the CPU."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N; got {device!r}.") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {device!r} asked for, but PyTorch sees no CUDA device here.")
-    return device

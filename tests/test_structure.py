@@ -22,6 +22,7 @@ FLOORS = (
         "catalogue",
         "colab",
         "config",
+        "devices",
         "escaping",
         "parameters",
         "seeding",
@@ -41,7 +42,9 @@ FLOORS = (
     {"explorer"},
     {"__init__", "__main__"},
 )
-BASE = {"config": {"catalogue", "colab", "escaping", "parameters"}}  # the arrows within the base
+BASE = {
+    "config": {"catalogue", "colab", "devices", "escaping", "parameters"}
+}  # the arrows within the base
 ANALYSIS = {"explain", "compare", "cost", "human", "thesis", "explorer", "plotting"}
 # What climbs, and why: weights come from the net as data do, and downloads stands on nothing of
 # ours; a run record holds small maps, drawn when the run ends.

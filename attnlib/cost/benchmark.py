@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from attnlib.catalogue import MODELS, TITLES
-from attnlib.config import resolve_device
 from attnlib.cost import measure
 from attnlib.cost.memory_replay import ATTENTION
+from attnlib.devices import resolve_device
 from attnlib.models.zoo import create_model
 from attnlib.parameters import parameter, parse_params, suggest
 from attnlib.records.measurements import Row, select

@@ -96,7 +96,7 @@ def _probability(model: nn.Module, images: Tensor, classes: Tensor) -> npt.NDArr
     with evaluating(model), torch.inference_mode():
         logits = torch.cat([model(batch) for batch in images.split(BATCH)])
     chosen = logits.float().softmax(dim=1).gather(1, classes[:, None])[:, 0]
-    return chosen.double().cpu().numpy()
+    return chosen.cpu().double().numpy()  # Apple's devices have no float64
 
 
 def random_maps(images: Tensor, grid: TokenGrid, generator: torch.Generator) -> Tensor:
