@@ -140,7 +140,9 @@ class TrainConfig:
         if self.data_path:
             values["data_path"] = Path(self.data_path).name  # its content is checked on resuming
         if self.initial_checkpoint:  # and so is its
-            values["initial_checkpoint"] = checkpoint_name(self.initial_checkpoint)
+            values["initial_checkpoint"] = source_name(self.initial_checkpoint)
+        if self.teacher:
+            values["teacher"] = source_name(self.teacher)
         return values
 
     @property
@@ -168,12 +170,13 @@ class TrainConfig:
         title += f" ({self.tokens} tokens)" if self.model.startswith("atresnet") else ""
         title += ", from ImageNet weights" if self.pretrained else ""
         if self.initial_checkpoint:
-            start = checkpoint_name(self.initial_checkpoint)
+            start = source_name(self.initial_checkpoint)
             model = TITLES.get(start.split("-")[0])
             title += f", from a trained {model}" if model else f", from {start}"
         if self.distillation != "none":
-            model = str(self.teacher).split("-")[0]  # a run's name begins with its model's
-            title += f", {self.distillation} distillation from {TITLES.get(model, self.teacher)}"
+            name = source_name(str(self.teacher))
+            model = name.split("-")[0]  # a run's name begins with its model's
+            title += f", {self.distillation} distillation from {TITLES.get(model, name)}"
         return title
 
     @property
@@ -222,9 +225,11 @@ class TrainConfig:
         return "\n".join(lines)
 
 
-def checkpoint_name(checkpoint: str) -> str:
-    """What a name and a record say of a checkpoint: the run's name, or the file's."""
-    path = Path(checkpoint)
+def source_name(source: str) -> str:
+    """What a name and a record say of a run or file that was given, perhaps by its path."""
+    if source in MODELS or source.startswith("timm/"):
+        return source
+    path = Path(source)
     if path.name == "model.safetensors" and path.parent.name:
         path = path.parent  # all runs' weights are called so
     return path.resolve().name if path.is_dir() else path.name

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import Field, field, fields
 from pathlib import Path
@@ -98,7 +99,7 @@ def parse_text(f: "Field[Any]", value: Any) -> str:
     """Read a text; a number is none, for ``007`` and ``1e3`` would arrive as other numbers."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if isinstance(value, str | Path) or (is_whole and f.metadata["numeric"]):
-        return str(value)
+        return os.path.expanduser(str(value))  # only paths begin with ~
     told = f"{f.name}: expected text; got {value!r}."
     if isinstance(value, int | float):
         told += (

@@ -165,3 +165,17 @@ def test_a_run_has_the_same_name_and_command_on_a_machine_without_a_gpu(monkeypa
     here = TrainConfig.from_params(**told_by(there.command))
     assert (here.name, here.command) == (there.name, there.command)
     assert ("amp" in told_by(here.command)) == ("amp" in params)
+
+
+def test_a_teacher_by_its_folder_is_the_teacher_by_its_name(tmp_path, monkeypatch):
+    name = "resnet18-digits-quick-s0-01234567"
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    by_name = TrainConfig.from_params(distillation="hard", teacher=name)
+    for folder in (tmp_path / name, f"{tmp_path / name}/", f"../{name}", "."):
+        config = TrainConfig.from_params(distillation="hard", teacher=str(folder))
+        assert (config.name, config.command) == (by_name.name, by_name.command)
+        assert (config.title, config.values) == (by_name.title, by_name.values)
+    assert by_name.title == "DeiT-T, hard distillation from ResNet-18"
+    model = TrainConfig.from_params(distillation="hard", teacher="timm/resnet26")
+    assert model.values["teacher"] == "timm/resnet26"

@@ -102,3 +102,11 @@ def test_a_number_is_text_where_one_is_meant():
     assert CostConfig.from_params(batch_sizes=4).batches == (4,)
     with pytest.raises(ValueError, match=r"-r image TEXT"):
         View.from_params(image=5.0)
+
+
+@pytest.mark.parametrize("name", ["runs_dir", "data_path", "teacher", "initial_checkpoint"])
+def test_a_path_may_begin_with_the_home_folder(monkeypatch, name):
+    monkeypatch.setenv("HOME", "/home/reader")
+    monkeypatch.setenv("USERPROFILE", "/home/reader")
+    params = {"dataset": "npz", "data_path": "x", "distillation": "hard"} | {name: "~/x"}
+    assert getattr(TrainConfig.from_params(**params), name) == "/home/reader/x"
