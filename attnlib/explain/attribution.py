@@ -137,7 +137,8 @@ def trace(model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Tr
     weights = [m.detach() for m in maps]
     grids = [layer_grid(model, layer, img_size) for layer in range(len(maps))]
     for layer, (grid, m) in enumerate(zip(grids, weights, strict=True)):
-        if len(m) != len(images) or (grid is not None and m.shape[-1] != sum_tokens(grid)):
+        whole = m.ndim == 4 and len(m) == len(images)
+        if not whole or (grid is not None and m.shape[-1] != sum_tokens(grid)):
             raise NothingToRecordError(
                 f"{type(model).__name__}: the attention of layer {layer}, {tuple(m.shape)}, is "
                 "not over the patches of the whole image"

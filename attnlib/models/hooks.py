@@ -1,7 +1,7 @@
 """What a model attends to and computes, taken through hooks: its forward pass stays as it is."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ FEATURES = (
     ("stem", "s1", "s2", "s3", "s4"),  # RegNets
     ("blocks",),  # ViT, DeiT and EfficientNets: each block of the list
     ("stages",),  # ConvNeXt
+    ("layers",),  # Swin
 )
 """Modules whose outputs are features worth seeing, by the first that a model has all of."""
 SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
@@ -43,7 +44,8 @@ def record_attention(model: nn.Module, *, gradients: bool = False) -> Iterator[l
 
     Yields:
         A list that every pass extends by one tensor a block, first block first: (B, h, N, N), or
-        (B, h, 1, N) for AtResNet, whose class token alone asks. Rows sum to 1; float32 at least.
+        (B, h, 1, N) for AtResNet, whose class token alone asks. Where attention stays within
+        windows of the image, each of them counts as an image. Rows sum to 1; float32 at least.
 
     Raises:
         NothingToRecordError: If the model has no such layer.
@@ -89,22 +91,34 @@ class _Recorder(TorchFunctionMode):
         if self.depth and function is F.scaled_dot_product_attention:
             return self.attend(args, kwargs)
         result = function(*args, **kwargs)
-        if self.depth and function in SOFTMAX and result.ndim == 4:
+        if self.depth and function in SOFTMAX and result.ndim >= 4:
             if self.gradients and not result.requires_grad:
                 result.requires_grad_()
-            self.maps.append(result if self.gradients else result.detach())
+            self.note(result)
         return result
+
+    def note(self, weights: Tensor) -> None:
+        """Record weights (B, h, ..., M, N); windows of an image count as images of their own.
+
+        With gradients as they are, for they must stay those that the pass goes through.
+        """
+        if not self.gradients:
+            weights = weights.detach()
+            if weights.ndim == 3:  # images and heads share an axis, as in Segment Anything
+                weights = weights[:, None]
+            weights = weights.movedim(1, -3).flatten(0, -4)
+        self.maps.append(weights)
 
     def attend(self, args: Any, kwargs: Any) -> Tensor:
         """The fused kernel's answer, with its weights noted."""
         if not self.gradients:
             with torch.no_grad():
-                self.maps.append(fused_weights(*args, **kwargs))
+                self.note(fused_weights(*args, **kwargs))
             return F.scaled_dot_product_attention(*args, **kwargs)
         weights = fused_weights(*args, **kwargs)
         if not weights.requires_grad:
             weights.requires_grad_()
-        self.maps.append(weights)
+        self.note(weights)
         value = args[2] if len(args) > 2 else kwargs["value"]
         if len(value[0]) != weights.shape[1]:  # grouped queries: h of them share fewer values
             value = value.repeat_interleave(weights.shape[1] // value.shape[1], dim=1)
@@ -127,7 +141,7 @@ def fused_weights(
     (B, h, M, N).
     """
     exact = torch.promote_types(query.dtype, torch.float32)
-    with torch.autocast(query.device.type, enabled=False):
+    with _without_autocast(query.device.type):
         if enable_gqa:
             key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
         scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -141,33 +155,96 @@ def fused_weights(
         return scores.softmax(dim=-1)
 
 
+def _without_autocast(kind: str) -> AbstractContextManager[object]:
+    """Autocast switched off on a kind of device, where it exists: not on meta."""
+    available = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if available else nullcontext()
+
+
 @contextmanager
-def record_features(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def record_features(
+    model: nn.Module, names: Sequence[str] | None = None
+) -> Iterator[dict[str, Tensor]]:
     """Record the output of each block or stage in the last forward pass of the ``with`` block.
+
+    Some of timm's modules hand on more than one tensor (MViTv2 the size of its grid beside the
+    tokens, EfficientViM three maps). Of these the tensors with an axis for the images are taken,
+    as "stages.0[0]", "stages.0[1]" if there are several.
 
     Args:
         model: A ViT, DeiT, ResNet or AtResNet, or one of timm's with stages or blocks.
+        names: Modules whose outputs are taken; those of ``feature_names`` if None.
 
     Yields:
         A dictionary that a pass fills, in order, from module names to outputs: (B, N, C) from
-        "blocks.0" on, or (B, C, H, W) of "conv1" and "layer1" to "layer4". No gradients.
+        "blocks.0" on, or (B, C, H, W) of "conv1" and "layer1" to "layer4", channels first
+        whatever the model computes with. No gradients.
 
     Raises:
         NothingToRecordError: If the model has none of these modules.
     """
     features: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        stages = _Stages(model, features)
+        handle = model.register_forward_pre_hook(stages.note_images, with_kwargs=True)
+        hooks.callback(handle.remove)
+        for name in feature_names(model) if names is None else names:
+            handle = model.get_submodule(name).register_forward_hook(stages.recorder(name))
+            hooks.callback(handle.remove)
+        yield features
 
-    def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            features[name] = output.detach().clone()  # a ReLU in place may follow
+
+class _Stages:
+    """Takes what modules hand on, in one layout, during a pass over images whose size it notes."""
+
+    def __init__(self, model: nn.Module, features: dict[str, Tensor]) -> None:
+        self.channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"  # as timm says it
+        self.features = features
+        self.count, self.img_size = 0, (1, 1)
+
+    def note_images(self, model: nn.Module, args: Any, kwargs: Any) -> None:
+        images = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+        self.count, self.img_size = len(images), (images.shape[-2], images.shape[-1])
+
+    def recorder(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def record(module: nn.Module, args: Any, output: Any) -> None:
+            found = [t for t in output_tensors(output) if len(t) == self.count]
+            for place, tensor in enumerate(found):
+                taken = tensor.detach().clone()  # a ReLU in place may follow
+                if is_channels_last(taken, self.img_size, self.channels_last):
+                    taken = taken.permute(0, 3, 1, 2)
+                self.features[f"{name}[{place}]" if len(found) > 1 else name] = taken
 
         return record
 
-    with ExitStack() as hooks:
-        for name in feature_names(model):
-            handle = model.get_submodule(name).register_forward_hook(recorder(name))
-            hooks.callback(handle.remove)
-        yield features
+
+def output_tensors(output: Any) -> list[Tensor]:
+    """The maps and tokens, with three or four axes, in what a module hands on."""
+    if isinstance(output, Tensor):
+        return [output] if output.ndim in (3, 4) and output.is_floating_point() else []
+    if isinstance(output, dict):
+        output = list(output.values())
+    if isinstance(output, list | tuple):
+        return [tensor for part in output for tensor in output_tensors(part)]
+    return []
+
+
+def is_channels_last(feature: Tensor, img_size: tuple[int, int], usual: bool) -> bool:
+    """Whether a stage's output with four axes is (B, H, W, C), and not (B, C, H, W).
+
+    A map has the shape of the image, if smaller. Where both readings have it, or neither, what is
+    ``usual`` in the model decides.
+    """
+    if feature.ndim != 4:
+        return False
+    _, first, middle, last = feature.shape
+    H, W = img_size
+
+    def has_shape(rows: int, columns: int) -> bool:
+        return abs(rows * W - columns * H) < max(H, W)  # sides are rounded to whole cells
+
+    fits_last, fits_first = has_shape(first, middle), has_shape(middle, last)
+    return usual if fits_last == fits_first else fits_last
 
 
 def feature_names(model: nn.Module) -> list[str]:
@@ -181,11 +258,32 @@ def feature_names(model: nn.Module) -> list[str]:
         if all(name in children for name in names):
             if len(names) > 1:
                 return list(names)
-            return [f"{names[0]}.{name}" for name, _ in children[names[0]].named_children()]
+            return _called_within(names[0], children[names[0]])
     raise NothingToRecordError(
         f"{type(model).__name__} has no stages known by name; expected one of "
         f"{', '.join(' '.join(names) for names in FEATURES)}"
     )
+
+
+def _called_within(name: str, parent: nn.Module) -> list[str]:
+    """Names of the modules right inside one; of what is in a list, which is never called itself."""
+    found = []
+    for place, child in parent.named_children():
+        inside = f"{name}.{place}"
+        found += _called_within(inside, child) if isinstance(child, nn.ModuleList) else [inside]
+    return found
+
+
+def prefix_names(model: nn.Module) -> tuple[str, ...]:
+    """What a transformer's tokens before the patches are: class, distillation or register.
+
+    The class token comes first, then that of distillation, then registers (Darcet et al. 2024,
+    arXiv:2309.16588), as in timm; a model that averages its patches may have registers alone.
+    """
+    tokens = {"class": "cls_token", "distillation": "dist_token"}
+    count = int(getattr(model, "num_prefix_tokens", 0))
+    names = [name for name, token in tokens.items() if getattr(model, token, None) is not None]
+    return tuple([*names, *["register"] * count][:count])
 
 
 class TokenGrid(NamedTuple):
@@ -240,17 +338,18 @@ def attention_rollout(maps: Sequence[Tensor]) -> Tensor:
         (B, N, N), rows summing to 1.
 
     Raises:
-        ValueError: If there is no map, or they are not square and of one size.
+        NothingToRecordError: If there is no map, or they are not square and of one size.
     """
     shapes = {(m.shape[0], *m.shape[-2:]) for m in maps}
     if len(shapes) != 1 or any(m.ndim != 4 or m.shape[-1] != m.shape[-2] for m in maps):
-        raise ValueError(
+        raise NothingToRecordError(
             "expected one or more maps (B, h, N, N) of one size; "
             f"got {[tuple(m.shape) for m in maps]}"
         )
-    identity = torch.eye(maps[0].shape[-1], device=maps[0].device)
+    exact = torch.promote_types(maps[0].dtype, torch.float32)
+    identity = torch.eye(maps[0].shape[-1], device=maps[0].device, dtype=exact)
     rollout = identity
     for weights in maps:
-        mixed = weights.float().mean(dim=1) + identity  # (B, N, N)
+        mixed = weights.to(exact).mean(dim=1) + identity  # (B, N, N)
         rollout = mixed / mixed.sum(dim=-1, keepdim=True) @ rollout
     return rollout

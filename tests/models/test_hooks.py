@@ -226,6 +226,6 @@ def test_recorded_features_do_not_change_when_an_activation_in_place_follows() -
     model = nn.Sequential()
     model.add_module("blocks", nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)))
     with record_features(model) as features:
-        model(torch.tensor([-1.0, 2.0]).clone())
+        model(torch.tensor([-1.0, 2.0]).view(1, 1, 1, 2).clone())
     assert feature_names(model) == ["blocks.0", "blocks.1"]
-    assert features["blocks.0"].tolist() == [-1, 2]
+    assert features["blocks.0"].flatten().tolist() == [-1, 2]
