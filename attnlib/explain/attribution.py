@@ -13,6 +13,7 @@ from attnlib.models.hooks import (
     attention_rollout,
     feature_names,
     patches_to_grid,
+    prefix_names,
     record_attention,
     token_grid,
 )
@@ -24,7 +25,7 @@ KINDS = {
     "max": "maximum over heads of the class token's row in one layer",
     "distillation": "mean over heads of the distillation token's row in one layer",
     "rollout": "the class token's row of the rollout, from the first layer through one layer",
-    "gradient": "the class token's row of the gradient-weighted rollout, for one class",
+    "gradient": "rows of the tokens that are classified, of the gradient-weighted rollout",
 }
 """Maps that attention gives, each named for what it is."""
 
@@ -40,6 +41,8 @@ class Trace:
         gradients: Of the classes' logits with respect to ``weights``, of the same shapes.
         grids: Where the tokens of each layer's keys are; None where they are no positions.
         img_size: Rows and columns of the images, pixels.
+        prefix: What the tokens before the patches are; empty if the answer comes from the mean
+            over the patches, whatever stands before them.
     """
 
     logits: Tensor
@@ -48,16 +51,27 @@ class Trace:
     gradients: list[Tensor]
     grids: list[TokenGrid | None]
     img_size: tuple[int, int]
+    prefix: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of map that this model has."""
-        grid = self.grids[0]
-        if grid is None:
+        if self.grids[0] is None:
             return ()
-        if self.weights[0].shape[-2] == 1:  # AtResNet: each stage has tokens of its own
-            return ("mean", "head", "max")
-        return tuple(kind for kind in KINDS if kind != "distillation" or grid.prefix == 2)
+        shapes = {(m.shape[-2], m.shape[-1]) for m in self.weights}
+        if any(asking != asked for asking, asked in shapes) or len(shapes) > 1:
+            return ("mean", "head", "max")  # a class token alone asks, or layers differ in tokens
+        return tuple(k for k in KINDS if k != "distillation" or "distillation" in self.prefix)
+
+    def asking(self, kind: str) -> tuple[int, ...]:
+        """Places of the tokens whose rows a map is of; none: the patches, whose mean it is.
+
+        The class token's, but of a map of gradients those of all heads that were averaged into
+        the logit: of DeiT's distillation token too.
+        """
+        names = {"distillation": ("distillation",), "gradient": ("class", "distillation")}
+        wanted = names.get(kind, ("class",))
+        return tuple(place for place, name in enumerate(self.prefix) if name in wanted)
 
     def place(self, layer: int | None, head: int) -> dict[str, int]:
         """``layer`` (None for the last) and ``head`` counted from 1, as ``row`` takes them, from 0.
@@ -92,16 +106,16 @@ class Trace:
             raise ValueError(f"layer: expected {-depth} to {depth - 1}; got {layer}.")
         if not -heads <= head < heads:
             raise ValueError(f"head: expected {-heads} to {heads - 1}; got {head}.")
-        prefix = self.grids[layer].prefix  # type: ignore[union-attr]  # kinds is empty otherwise
-        token = 1 if kind == "distillation" else 0
         if kind == "rollout":
             weights = attention_rollout(self.weights[: layer % depth + 1])[:, None]
         elif kind == "gradient":
             weights = gradient_rollout(self.weights, self.gradients)[:, None]
         else:
             weights = self.weights[layer]
-        if self.weights[0].shape[-2] > 1:
-            weights = weights[:, :, token] if prefix else weights.mean(dim=2)
+        if weights.shape[-2] > 1:
+            before = self.grids[layer].prefix  # type: ignore[union-attr]  # else kinds is empty
+            places = self.asking(kind) or range(before, weights.shape[-2])
+            weights = weights[:, :, list(places)].mean(dim=2)
         else:
             weights = weights[:, :, 0]
         if kind == "head":
@@ -143,7 +157,9 @@ def trace(model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Tr
                 f"{type(model).__name__}: the attention of layer {layer}, {tuple(m.shape)}, is "
                 "not over the patches of the whole image"
             )
-    return Trace(logits.detach(), classes, weights, list(gradients), grids, img_size)
+    averaged = str(getattr(model, "global_pool", "token")).startswith("avg")  # in timm's terms
+    prefix = () if averaged else prefix_names(model)
+    return Trace(logits.detach(), classes, weights, list(gradients), grids, img_size, prefix)
 
 
 def sum_tokens(grid: TokenGrid) -> int:
@@ -188,7 +204,7 @@ def gradient_rollout(maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> Ten
             f"expected as many gradients as maps (B, h, N, N); got {len(maps)} maps and "
             f"{len(gradients)} gradients of {sorted(shapes)}"
         )
-    rollout = torch.eye(maps[0].shape[-1], device=maps[0].device)
+    rollout = torch.eye(maps[0].shape[-1], device=maps[0].device, dtype=maps[0].dtype)
     for weights, gradient in zip(maps, gradients, strict=True):
         rollout = rollout + (weights * gradient).clamp_min(0).mean(dim=1) @ rollout
     return rollout

@@ -125,4 +125,7 @@ def features_on_plane(model: nn.Module, output: Tensor, img_size: tuple[int, int
     """Features over the image: tokens (B, N, C) lose their prefix and become (B, C, H, W)."""
     if output.ndim == 4:
         return output
-    return patches_to_grid(output.transpose(1, 2), token_grid(model, img_size))
+    grid = token_grid(model, img_size)
+    if output.shape[1] == grid.rows * grid.columns:  # the class token joins later, as in CaiT
+        grid = grid._replace(prefix=0)
+    return patches_to_grid(output.transpose(1, 2), grid)

@@ -1,6 +1,7 @@
 """Maps over the image: each is what its name says, in its place, and as others compute it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from attnlib.explain.attribution import (
     tokens_to_plane,
     trace,
 )
+from attnlib.explain.feature_maps import real_features
 from attnlib.models.atresnet import AtResNet
 from attnlib.models.hooks import (
     NothingToRecordError,
@@ -152,6 +154,57 @@ def test_a_model_without_prefix_gives_the_mean_over_its_patches() -> None:
     traced = trace(shaken(model), WIDE)
     torch.testing.assert_close(traced.row("mean"), traced.weights[-1].mean(dim=(1, 2)))
     assert "distillation" not in traced.kinds
+
+
+@pytest.mark.parametrize("average", ["logits", "softmax"])
+def test_gradient_maps_of_two_heads_read_the_tokens_of_both(average: str) -> None:
+    """Each head's logit counts half, so a map is the mean of the two heads' own maps."""
+    model = shaken(DeiT(5, (16, 24), 8, MINI, average=average))
+    traced = trace(model, WIDE)
+    rows = gradient_rollout(traced.weights, traced.gradients)
+    torch.testing.assert_close(traced.row("gradient"), rows[:, :2].mean(dim=1))
+    assert (rows[:, 0] - rows[:, 1]).abs().max() > 1e-3
+    torch.nn.init.zeros_(model.head.weight)  # type: ignore[arg-type, union-attr]
+    torch.nn.init.zeros_(model.head.bias)  # type: ignore[arg-type, union-attr]
+    deaf = trace(model, WIDE)  # to its class head: what the distillation token reads must show
+    last = gradient_rollout(deaf.weights[-1:], deaf.gradients[-1:])
+    assert last[:, 1, 2:].abs().max() > 0 and last[:, 0, 2:].abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds_of_tokens", "asked"),
+    [
+        ({"reg_tokens": 4}, ("class", *["register"] * 4), [0]),
+        ({"reg_tokens": 4, "class_token": False, "global_pool": "avg"}, (), range(4, 10)),
+        ({"reg_tokens": 4, "global_pool": "avg"}, (), range(5, 11)),
+    ],
+)
+def test_registers_are_not_shown_as_the_class_token(
+    options: dict[str, Any], kinds_of_tokens: tuple[str, ...], asked: Sequence[int]
+) -> None:
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = VisionTransformer(
+        img_size=(16, 24), patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5,
+        **options,
+    )  # fmt: skip
+    traced = trace(shaken(model), WIDE)
+    assert traced.prefix == kinds_of_tokens
+    expected = traced.weights[-1][:, :, list(asked)].mean(dim=(1, 2))
+    torch.testing.assert_close(traced.row("mean"), expected)
+    assert traced.plane("mean").shape == (2, 16, 24)
+    assert "distillation" not in traced.kinds
+
+
+def test_attention_of_class_blocks_alone_has_maps_and_no_rollout() -> None:
+    import timm
+
+    model = timm.create_model("cait_xxs24_224", img_size=32, num_classes=5)
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    traced = trace(model, images)
+    assert traced.kinds == ("mean", "head", "max")
+    assert traced.plane("mean").shape == (1, 32, 32)
+    assert real_features(model, images)["blocks.23"].shape == (1, 192, 2, 2)
 
 
 @pytest.mark.parametrize(
