@@ -23,7 +23,7 @@ def told_by(command: str) -> dict[str, str]:
 
 
 @pytest.fixture(params=[False, True], ids=["without a GPU", "with a GPU"])
-def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def has_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """A machine without and one with CUDA, as far as a configuration can see."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: request.param)
     return request.param
@@ -125,7 +125,7 @@ def test_names_of_kept_records_stay_known(folder):
     assert TrainConfig(**values).name == TrainConfig.from_values(values).name == folder.name
 
 
-def test_a_kept_record_is_what_its_command_makes_without_a_gpu_and_with_one(machine):
+def test_a_kept_record_is_what_its_command_makes_without_a_gpu_and_with_one(has_gpu):
     assert KEPT
     for folder in KEPT:
         command = json.loads((folder / "record.json").read_text())["command"]
@@ -149,7 +149,7 @@ def test_old_records_said_true_or_false_of_mixed_precision():
     assert TrainConfig.from_values(values | {"amp": True}).amp == "true"
 
 
-def test_each_value_of_amp_has_a_name_of_its_own_the_same_on_every_machine(machine):
+def test_each_value_of_amp_has_a_name_of_its_own_the_same_on_every_machine(has_gpu):
     names = {amp: TrainConfig.from_params(profile="thesis", amp=amp).name
              for amp in (None, "auto", "true", "false", True, False)}  # fmt: skip
     assert names[None] == names["auto"] and names["true"] == names[True]

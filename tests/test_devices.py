@@ -9,7 +9,7 @@ from attnlib.devices import resolve_device
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch):
+def pretend(monkeypatch: pytest.MonkeyPatch):
     """Makes a machine of so many CUDA cards, with mps or not, as PyTorch would report it."""
 
     def make(cards: int = 0, *, mps: bool = False, capability: tuple[int, int] = (7, 5)) -> None:
@@ -39,21 +39,21 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         (2, "mps", "cpu, cuda, cuda:0, cuda:1"),
     ],
 )
-def test_a_device_that_is_not_there_is_a_wrong_parameter(machine, cards, asked, there):
-    machine(cards)
+def test_a_device_that_is_not_there_is_a_wrong_parameter(pretend, cards, asked, there):
+    pretend(cards)
     with pytest.raises(ValueError, match=f"device: no '{asked}' here.* There are: {there}\\."):
         TrainConfig.from_params(device=asked)
 
 
-def test_what_is_no_device_is_refused_with_those_that_are(machine):
-    machine(1)
+def test_what_is_no_device_is_refused_with_those_that_are(pretend):
+    pretend(1)
     with pytest.raises(ValueError, match=r"device: expected auto, .*got 'gpu'\. Here: cpu, cuda"):
         resolve_device("gpu")
 
 
 @pytest.mark.parametrize("asked", ["cpu", "cpu:0", "cuda", "cuda:1", "mps", "mps:0"])
-def test_a_device_that_is_there_is_taken(machine, asked):
-    machine(2, mps=True)
+def test_a_device_that_is_there_is_taken(pretend, asked):
+    pretend(2, mps=True)
     assert resolve_device(asked) == asked
 
 
@@ -68,13 +68,13 @@ def test_a_device_that_is_there_is_taken(machine, asked):
         (0, False, (0, 0), "cpu"),
     ],
 )
-def test_auto_takes_what_can_compute(machine, cards, mps, capability, taken):
-    machine(cards, mps=mps, capability=capability)
+def test_auto_takes_what_can_compute(pretend, cards, mps, capability, taken):
+    pretend(cards, mps=mps, capability=capability)
     assert TrainConfig.from_params().device == taken
 
 
-def test_auto_says_that_pytorch_is_not_built_for_the_card(machine):
-    machine(1, capability=(3, 5))
+def test_auto_says_that_pytorch_is_not_built_for_the_card(pretend):
+    pretend(1, capability=(3, 5))
     config = TrainConfig.from_params()
     assert "quick on cpu (Card has compute capability 3.5, which PyTorch" in config.describe()
 
@@ -87,8 +87,8 @@ def test_auto_says_that_pytorch_is_not_built_for_the_card(machine):
          "is too old (found version 11040))"),
     ],
 )  # fmt: skip
-def test_auto_says_what_is_wrong_with_the_driver(machine, monkeypatch, fault, told):
-    machine(0)
+def test_auto_says_what_is_wrong_with_the_driver(pretend, monkeypatch, fault, told):
+    pretend(0)
 
     def init() -> None:
         raise RuntimeError(fault)
@@ -98,13 +98,13 @@ def test_auto_says_what_is_wrong_with_the_driver(machine, monkeypatch, fault, to
     assert "quick on cpu (" in shown and told in shown and "Please" not in shown
 
 
-def test_a_cuda_device_says_nothing(machine):
-    machine(1)
+def test_a_cuda_device_says_nothing(pretend):
+    pretend(1)
     assert devices.why_no_cuda() == "" and "on cuda\n" in TrainConfig.from_params().describe()
 
 
-def test_apples_device_runs_what_needs_no_float64_and_says_what_does(machine):
-    machine(0, mps=True)
+def test_apples_device_runs_what_needs_no_float64_and_says_what_does(pretend):
+    pretend(0, mps=True)
     for params in ({}, {"augment": "light"}, {"augment": "thesis", "input": "reference"}):
         assert TrainConfig.from_params(**params).device == "mps"
     config = TrainConfig.from_params(profile="thesis")
