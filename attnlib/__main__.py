@@ -1,6 +1,7 @@
 """The command line: ``python -m attnlib train -p model deit_t``, names as in the notebooks."""
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters"
     )
     chosen = parser.parse_args(arguments)
+    print_anything()
     try:
         return train(single_values(chosen.parameters))
     except KeyboardInterrupt:
@@ -48,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {fault}", file=sys.stderr, flush=True)
         return code
+
+
+def print_anything() -> None:
+    """Escape what a terminal has no character for: no run is lost to a print."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def single_values(pairs: Sequence[Sequence[str]]) -> dict[str, str]:

@@ -99,7 +99,10 @@ def child_environment() -> dict[str, str]:
 
 
 def run_command(
-    runs_dir: Path, options: str, before: Callable[[], None] | None = None
+    runs_dir: Path,
+    options: str,
+    before: Callable[[], None] | None = None,
+    encoding: str | None = None,
 ) -> subprocess.Popen[str]:
     """``python -m attnlib train`` with the tiny ViT known; ``before`` runs in the new process."""
     script = "import sys, small_runs; from attnlib.__main__ import main; sys.exit(main())"
@@ -107,5 +110,5 @@ def run_command(
     words += options.split()
     return subprocess.Popen(
         words, env=child_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=before,
+        preexec_fn=before, encoding=encoding,
     )  # fmt: skip
