@@ -1,10 +1,10 @@
 """Runs are found by name and folder; a folder that can't be read is named and hides no other."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+from forged_runs import forge, record_values
 
 import attnlib as al
 from attnlib.records.find import read_runs
@@ -29,8 +29,7 @@ def folder(tiny_run: al.Run, tmp_path: Path) -> Path:
         ("torn-config", "config.json", "{"),
     ):
         path = copy(tiny_run, tmp_path, name)
-        record = json.loads((path / "record.json").read_text()) | {"name": name}
-        (path / "record.json").write_text(json.dumps(record))
+        forge(path, record_values(path) | {"name": name})
         (path / file).write_text(content)
     (copy(tiny_run, tmp_path, "bare") / "config.json").unlink()
     return tmp_path
@@ -42,7 +41,7 @@ def test_folders_that_can_not_be_read_are_named_with_the_reason(tiny_run: al.Run
     said = {Path(path).name: reason for path, reason in found.left_out.items()}
     assert said.pop(f"{tiny_run.name} (copy)") == f"its record is that of {tiny_run.name}"
     assert "config.json" in said.pop("bare")
-    assert said.pop("listed").startswith("record.json: record: expected keys")
+    assert said.pop("listed").startswith("record.json: expected an object of JSON")
     assert said.pop("torn-config").startswith("config.json: not JSON")
     assert said.pop("torn").startswith("record.json: not JSON")
     assert said.pop("deep").startswith("record.json: not JSON")
@@ -65,7 +64,6 @@ def test_run_in_the_last_folder_counts_unless_it_is_torn(tiny_run: al.Run, tmp_p
 
 def test_record_of_another_folder_is_refused(tiny_run: al.Run, tmp_path: Path):
     path = copy(tiny_run, tmp_path)
-    record = json.loads((path / "record.json").read_text())
-    (path / "record.json").write_text(json.dumps(record | {"name": "../elsewhere"}))
+    forge(path, record_values(path) | {"name": "../elsewhere"})
     with pytest.raises(ValueError, match="its record is that of"):
         al.load_run(path)
