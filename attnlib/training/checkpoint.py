@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 SCHEMA = 2
 KEEP = 2  # states kept: the newest and the one to fall back to
+NAME = re.compile(r"epoch-\d{5,}-step-\d{7,}\.(json|safetensors)")
 
 
 class State(NamedTuple):
@@ -63,7 +65,7 @@ def save_state(folder: Path, epoch: int, step: int, state: State) -> None:
 
 def has_state(folder: Path) -> bool:
     """Whether a state was ever saved whole in ``folder``, readable or not."""
-    return any(folder.glob("epoch-*.json"))
+    return bool(_stems(folder))
 
 
 def load_state(folder: Path, *, clean: bool = True) -> State | None:
@@ -83,10 +85,11 @@ def load_state(folder: Path, *, clean: bool = True) -> State | None:
     if clean:
         _clean(folder)
     faults = []
-    for path in sorted(folder.glob("epoch-*.json"), reverse=True):
+    for stem in reversed(_stems(folder)):
+        path = folder / f"{stem}.json"
         try:
             state = _read(path)
-        except (ValueError, KeyError, OSError) as fault:
+        except (ValueError, OSError) as fault:
             faults.append(f"{path}: {fault}")
             continue
         for damage in faults:
@@ -99,10 +102,18 @@ def load_state(folder: Path, *, clean: bool = True) -> State | None:
     return None
 
 
+def _stems(folder: Path) -> list[str]:
+    """The names of states with a manifest, readable or not, from the oldest to the newest."""
+    found = [path for path in folder.glob("epoch-*.json") if NAME.fullmatch(path.name)]
+    return sorted((path.stem for path in found), key=_order)
+
+
+def _order(stem: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", stem))
+
+
 def _read(path: Path) -> State:
     manifest = _unsealed(path.read_bytes())
-    if manifest["schema"] != SCHEMA:
-        raise ValueError(f"schema {manifest['schema']} is not {SCHEMA}, which this version reads")
     tensors = path.with_suffix(".safetensors")
     found = hashlib.sha256(tensors.read_bytes()).hexdigest()
     if found != manifest["sha256"]:
@@ -117,17 +128,46 @@ def _sealed(manifest: Mapping[str, Any]) -> bytes:
 
 
 def _unsealed(content: bytes) -> dict[str, Any]:
-    seal, text = json.loads(content)
-    if hashlib.sha256(text.encode()).hexdigest() != seal:
-        raise ValueError("the manifest is damaged")
-    return json.loads(text)
+    """The manifest in ``content``.
+
+    Raises:
+        ValueError: If it is anything else than what ``_sealed`` makes.
+    """
+    try:
+        seal, text = json.loads(content)
+        if hashlib.sha256(text.encode()).hexdigest() != seal:
+            raise ValueError("its seal does not fit")
+        manifest: dict[str, Any] = json.loads(text)
+        if manifest["schema"] != SCHEMA:
+            raise ValueError(f"schema {manifest['schema']} is not {SCHEMA}")
+        if not isinstance(manifest["sha256"], str) or not isinstance(manifest["values"], dict):
+            raise ValueError("its values are of another type")
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as fault:
+        raise ValueError(f"the manifest is damaged, or of another version: {fault}") from None
+    return manifest
+
+
+def _is_whole(folder: Path, stem: str) -> bool:
+    """Whether a state has a readable manifest and its tensors; these are not read."""
+    try:
+        _unsealed((folder / f"{stem}.json").read_bytes())
+    except (ValueError, OSError):
+        return False
+    return (folder / f"{stem}.safetensors").is_file()
 
 
 def _clean(folder: Path) -> None:
-    """Remove what an interrupted save left, and states older than the newest ``KEEP``."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
-    stems = sorted(path.stem for path in folder.glob("epoch-*.json"))
+    """Remove what an interrupted save left, and states older than the newest ``KEEP``.
+
+    What is not named like a state, or is newer and can't be read, was put there by others: it is
+    let alone and does not count.
+    """
+    stems = _stems(folder)
+    kept = [stem for stem in stems if _is_whole(folder, stem)][-KEEP:]
+    old = [stem for stem in stems if kept and _order(stem) < _order(kept[0])]
     for path in folder.glob("epoch-*"):
-        if path.stem not in stems[-KEEP:]:
-            path.unlink(missing_ok=True)
+        name = path.name.removesuffix(".tmp")
+        if NAME.fullmatch(name) and path.is_file():
+            stem = name.partition(".")[0]
+            if path.suffix == ".tmp" or stem in old or stem not in stems:
+                path.unlink(missing_ok=True)

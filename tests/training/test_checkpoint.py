@@ -157,3 +157,54 @@ def test_pickle_in_place_of_a_state_is_never_run(tmp_path):
     with pytest.raises(ValueError, match="no saved state can be read"):
         load_state(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+ODD = [
+    b"", b"5", b"null", b"[]", b"{}", b'{"a": 1, "b": 2}', b"[1, 2]", b'["x", null]', b'"text"',
+    b'["x", "y", "z"]', b"\xff\xfe", b"[" * 100_000, b"NaN", b"[[], {}]", b'[true, "{}"]',
+]  # fmt: skip
+
+
+def sealed(values: object) -> bytes:
+    return checkpoint._sealed(values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*ODD, sealed([]), sealed(None), sealed({}), sealed({"schema": 2}),
+     sealed({"schema": 2, "sha256": 3, "values": {}}),
+     sealed({"schema": 2, "sha256": "0", "values": []}), sealed({"schema": [2]})],
+    ids=lambda content: content[:20],
+)  # fmt: skip
+def test_manifest_of_odd_json_falls_back_like_a_damaged_one(tmp_path, content):
+    save_state(tmp_path, 1, 0, state(1))
+    save_state(tmp_path, 2, 0, state(2))
+    (tmp_path / "epoch-00002-step-0000000.json").write_bytes(content)
+    with pytest.warns(UserWarning, match="falling back to epoch-00001"):
+        found = load_state(tmp_path)
+    assert found is not None and found.values["epoch"] == 1
+
+
+JUNK = [
+    "epoch-99999-junk.json", "epoch-.json", "epoch-zzz.json", "epoch-00009-step-0000000 (1).json",
+    "epoch-00009-step-0000000.json.bak", "._epoch-00009-step-0000000.json", "notes.json",
+    *(f"epoch-000{epoch}-step-0000000.json" for epoch in ("09", "10", "11")),
+]  # fmt: skip
+
+
+def test_junk_beside_states_deletes_none_of_them_and_is_let_alone(tmp_path):
+    save_state(tmp_path, 1, 0, state(1))
+    save_state(tmp_path, 2, 0, state(2))
+    good = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in JUNK:
+        (tmp_path / name).write_bytes(b"junk")
+    (tmp_path / "epoch-00012-folder.json").mkdir()
+    with pytest.warns(UserWarning, match="falling back to epoch-00002"):
+        found = load_state(tmp_path)
+    assert found is not None and found.values["epoch"] == 2
+    assert {name: (tmp_path / name).read_bytes() for name in good} == good
+    save_state(tmp_path, 3, 0, state(3))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert set(JUNK) <= names
+    states = {name for name in names - set(JUNK) if name.endswith(".safetensors")}
+    assert states == {f"epoch-0000{epoch}-step-0000000.safetensors" for epoch in (2, 3)}
