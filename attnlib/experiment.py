@@ -1,9 +1,10 @@
 """One run from its configuration to its record: the only place that composes one."""
 
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from attnlib.training.failures import (
     SPARE_BYTES,
     NonFiniteLossError,
     StopRequest,
+    StorageError,
     check_storage,
     stop_on_signals,
     storage_faults,
@@ -162,7 +164,8 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
         if group.is_first:
             needed = (KEEP + 1) * state_bytes(model, config.ema > 0) + SPARE_BYTES
             check_storage(path, needed)
-            write_config(path, config)
+            with storage_faults(path):
+                write_config(path, config)
         training = Training.start(model, config, origin)
         group.wait()
         times = resume(training, path, data, config, group, listener)
@@ -378,10 +381,25 @@ class Saver:
         """Whether the last state is old enough for another within the epoch."""
         return self.is_older_than(max(SAVE_SECONDS, self.pause))
 
+    def check_folder(self) -> None:
+        """Stop if the run's folder was removed: what follows could not be read as a run.
+
+        Raises:
+            StorageError: If its configuration is gone.
+        """
+        config = self.path / "config.json"
+        if not config.exists():
+            raise StorageError(
+                errno.ENOENT,
+                f"{config} was removed while the run was training, perhaps with its folder; no "
+                "more is written. The same command goes on from what is left, or begins anew",
+            )
+
     def save(self) -> None:
         """Save the state, if it is one to go back to; the first process of a group does."""
         training = self.trainer.training
         if self.trainer.group.is_first and not self.trainer.has_failed():
+            self.check_folder()
             state = training.state()
             values = {**state.values, **self.spent()._asdict(), **self.origin}
             with storage_faults(self.path):
@@ -410,6 +428,7 @@ class Saver:
     def after_epoch(self, epoch: Epoch) -> None:
         """Write the epoch's line and save; stop here if asked to."""
         if self.trainer.group.is_first:
+            self.check_folder()
             with storage_faults(self.path):
                 append_history(self.path, epoch.values())
         is_last = epoch.epoch == self.trainer.config.epochs
@@ -432,9 +451,11 @@ def train_and_save(trainer: Trainer, path: Path, times: Times, listener: Listene
             for epoch in trainer.train(saver.after_step):
                 saver.after_epoch(epoch)
     except NonFiniteLossError as fault:
-        write_json(path / "fault.json", fault.report)
+        with suppress(OSError):  # the fault itself is worth more than its file
+            write_json(path / "fault.json", fault.report)
         raise
     (path / "fault.json").unlink(missing_ok=True)
+    saver.check_folder()
     return saver.spent()
 
 

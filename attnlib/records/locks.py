@@ -30,21 +30,22 @@ def lock_run(path: Path, note: Callable[[str], object] = lambda _: None) -> Iter
         StorageError: If there is no place for a lock.
     """
     folder = path.parent / ".locks"
+    lock, holder = FileLock(folder / f"{path.name}.lock"), folder / f"{path.name}.json"
     with storage_faults(path.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    lock, holder = FileLock(folder / f"{path.name}.lock"), folder / f"{path.name}.json"
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise RunLockedError(
-            f"{path} is being trained by {_describe(holder)}. Wait for it, stop it, or choose "
-            "another runs_dir."
-        ) from None
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise RunLockedError(
+                f"{path} is being trained by {_describe(holder)}. Wait for it, stop it, or choose "
+                "another runs_dir."
+            ) from None
     try:
         if holder.exists():
             note(f"taking over from {_describe(holder)}, which ended without saying so")
         me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        holder.write_text(json.dumps(me), encoding="utf-8")
+        with storage_faults(path.parent):
+            holder.write_text(json.dumps(me), encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def save_state(folder: Path, epoch: int, step: int, state: State) -> None:
 
     The manifest is written last, so a state without one was never finished.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # a run's folder that was removed is not made again
     content = save({name: tensor.contiguous() for name, tensor in state.tensors.items()})
     stem = f"epoch-{epoch:05d}-step-{step:07d}"
     write_atomically(folder / f"{stem}.safetensors", content)

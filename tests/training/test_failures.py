@@ -1,5 +1,7 @@
 """Training that can't go on says why, loses nothing, and ends with a code of its own."""
 
+import errno
+import io
 import itertools
 import json
 import os
@@ -367,3 +369,70 @@ def test_epoch_in_which_no_step_could_be_taken_is_none(fragile, monkeypatch, all
     monkeypatch.setattr(Fragile, "steps", range(100))
     with pytest.raises(failures.NonFiniteLossError, match="none of the 3 steps"):
         al.run_experiment(replace(fragile, skip_nonfinite=allowed))
+
+
+def test_disk_that_is_full_at_any_write_before_the_first_epoch_is_a_storage_error(
+    tmp_path, monkeypatch
+):
+    """Every file that a run opens for writing, one after the other, finds no space."""
+    real_open, real_descriptor = io.open, os.open
+
+    def count_down(file, is_writing):
+        nonlocal left
+        if str(tmp_path) in str(file) and is_writing:
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    def open_file(file, mode="r", *arguments, **options):
+        count_down(file, set(mode) & set("wax+"))
+        return real_open(file, mode, *arguments, **options)
+
+    def open_descriptor(file, flags, *arguments, **options):
+        count_down(file, flags & os.O_CREAT)
+        return real_descriptor(file, flags, *arguments, **options)
+
+    class BegunError(Exception):
+        """The first epoch is done."""
+
+    def begun(step):
+        raise BegunError
+
+    monkeypatch.setattr(io, "open", open_file)
+    monkeypatch.setattr(os, "open", open_descriptor)
+    for count in range(100):
+        left = count
+        try:
+            al.run_experiment(
+                small_config(tmp_path / str(count), epochs=2, limit=32), on_step=begun
+            )
+        except failures.StorageError as fault:
+            assert "free some space" in str(fault)
+        except BegunError:
+            break
+    assert 5 <= count < 99
+
+
+@pytest.mark.parametrize("moment", ["step", "epoch"])
+def test_folder_removed_while_training_ends_with_a_message(tmp_path, monkeypatch, moment):
+    monkeypatch.setattr(experiment, "SAVE_SECONDS", 0.0)
+    config = small_config(tmp_path, epochs=2)
+    path = tmp_path / config.name
+
+    def remove(event):
+        if event.epoch == 1 and getattr(event, "step", 3) == 3:
+            shutil.rmtree(path)
+
+    with pytest.raises(failures.StorageError, match="was removed while the run was training"):
+        al.run_experiment(config, **{f"on_{moment}": remove})
+    assert not path.exists()
+
+
+def test_configuration_removed_while_training_ends_with_a_message(tmp_path):
+    config = small_config(tmp_path, epochs=2)
+
+    def remove(epoch):
+        (tmp_path / config.name / "config.json").unlink(missing_ok=True)
+
+    with pytest.raises(failures.StorageError, match=r"config\.json was removed"):
+        al.run_experiment(config, on_epoch=remove)
