@@ -31,7 +31,9 @@ def folder(tiny_run: al.Run, tmp_path: Path) -> Path:
         path = copy(tiny_run, tmp_path, name)
         forge(path, record_values(path) | {"name": name})
         (path / file).write_text(content)
-    (copy(tiny_run, tmp_path, "bare") / "config.json").unlink()
+    bare = copy(tiny_run, tmp_path, "bare")
+    forge(bare, record_values(bare) | {"name": "bare"})
+    (bare / "config.json").unlink()
     return tmp_path
 
 
