@@ -107,7 +107,7 @@ def distillation_objective(
         raise ValueError(f"distillation: unknown kind {kind!r}. Valid: soft, hard.")
 
     def objective(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        teacher.eval()  # here, not once: whoever holds the teacher may have called train()
+        teacher.eval()  # at each call: the caller may have switched it to train() in between
         with torch.no_grad():
             teacher_logits = teacher(images)
         heads = getattr(model, "forward_heads", None)

@@ -13,7 +13,7 @@ REDRAW_SECONDS = 2.0  # a figure takes about 0.2 s to draw
 
 
 class TerminalBar:
-    """A bar over all steps with images a second and time left; lines stay above it.
+    """A bar over all steps with images per second and time left; lines stay above it.
 
     Where the output is no terminal, a pipe or a log, there is no bar and lines come at once.
 

@@ -59,7 +59,7 @@ def splitmix64(seeds: NDArray[np.uint64], places: NDArray[np.uint64]) -> NDArray
 def sample_uniforms(
     seed: int, key: str, epoch: int, indices: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
-    """Numbers in [0, 1) (B, count): row i hangs on (seed, key, epoch, indices[i]) alone."""
+    """Numbers in [0, 1) (B, count): row i depends only on (seed, key, epoch, indices[i])."""
     root = np.array([derive_seed(seed, key, epoch)], np.uint64)
     seeds = splitmix64(root, np.asarray(indices).astype(np.uint64))
     words = splitmix64(seeds[:, None], np.arange(count, dtype=np.uint64))

@@ -109,7 +109,7 @@ class Run:
             "command": record.command,
             "data": f"{record.dataset.title}, SHA-256 {record.dataset.sha256[:16]}...",
             "parameters": f"{record.cost.parameters:,}",
-            "speed": f"{record.cost.train_images_per_second:.0f} training images a second",
+            "speed": f"{record.cost.train_images_per_second:.0f} training images per second",
             "time": f"{record.cost.wall_seconds:.0f} s",
             "device": f"{device.name}, {threads_of(device.threads)}, {record.precision}",
             "commit": f"{git.commit}{' with changes' if git.dirty else ''}",

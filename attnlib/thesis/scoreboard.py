@@ -38,7 +38,7 @@ class Line:
 
 
 def gather(results: str | Path = "results", runs: str | Path = "runs") -> Evidence:
-    """Read the run records and cost measurements that are at hand, here or one folder up.
+    """Read the run records and cost measurements found here or one folder up.
 
     What can't be read is left out and named with its reason.
     """

@@ -55,7 +55,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is at hand: run records, measurements, and what was left out, with the reason."""
+    """The available evidence: run records, measurements, and what was left out, with the reason."""
 
     runs: tuple[Run, ...]
     costs: tuple[Measurements, ...]
@@ -72,7 +72,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges statements by the numbers that are known and the evidence at hand."""
+    """Judges statements by the numbers that are known and the available evidence."""
 
     values: Values
     evidence: Evidence

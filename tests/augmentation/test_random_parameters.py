@@ -1,4 +1,4 @@
-"""Draws: numbers hang on (seed, epoch, index) alone, and are distributed as the reference's."""
+"""Draws: numbers depend only on (seed, epoch, index), and are distributed as the reference's."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Batches: what a sample looks like hangs on (seed, epoch, index) alone."""
+"""Batches: what a sample looks like depends only on (seed, epoch, index)."""
 
 import torch
 

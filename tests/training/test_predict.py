@@ -12,7 +12,7 @@ DATA = al.load_dataset("digits")
 
 
 class Brightness(nn.Module):
-    """Logits (B, 10) that only hang on an image's mean."""
+    """Logits (B, 10) that depend only on an image's mean."""
 
     def __init__(self) -> None:
         super().__init__()
