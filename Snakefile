@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from attnlib.config import TrainConfig
-from attnlib.escaping import shell
+from attnlib import escaping
 from attnlib.experiment import teacher_config
 
 PROFILE = config.get("profile", "quick")
@@ -125,7 +125,7 @@ def gpus_of(wildcards):
 
 def options(wildcards):
     values = PARAMETERS[wildcards.name].items()
-    return " ".join(f"-p {name} {shell(value)}" for name, value in values)
+    return " ".join(f"-p {name} {escaping.shell(value)}" for name, value in values)
 
 
 wildcard_constraints:
@@ -167,7 +167,7 @@ rule chapter:
 
 def given(wildcards):
     """The run that attention and features look into: not whichever in runs/ is the newest."""
-    return f"-p run {shell(CHAPTER.split('/')[1])}" if wildcards.notebook in ("attention", "features") else ""
+    return f"-p run {escaping.shell(CHAPTER.split('/')[1])}" if wildcards.notebook in ("attention", "features") else ""
 
 
 # Some notebooks ask what the runs have left; the others need none.

@@ -23,10 +23,10 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     Raises:
         ValueError: If there is none, it is not finished, or a file of it is damaged.
     """
-    places = [Path(run), Path(runs_dir) / run, *(f / run for f in find_folders("results")[::-1])]
+    places = [Path(run), *(f / run for f in find_folders("results", runs_dir)[::-1])]
     path = next((p for p in places if (p / "record.json").exists()), None)
     if path is None:
-        known = ", ".join(r.name for r in list_runs(runs_dir)) or "none"
+        known = ", ".join(r.name for r in read_runs(*find_folders(runs_dir)).runs) or "none"
         raise ValueError(f"run: no finished run {str(run)!r}. Finished runs: {known}.")
     record = read_record(path)
     if record.name != path.absolute().name:
@@ -51,9 +51,10 @@ def find_folders(*folders: str | Path) -> list[Path]:
 
 
 def list_runs(*folders: str | Path) -> list[Run]:
-    """All finished runs in ``folders`` (by default ``results`` and ``runs``), by name.
+    """All finished runs in ``folders``, by name; by default in ``results`` and ``runs``.
 
-    A folder that can't be read is left out; a warning names it and says why.
+    In the folder of the notebooks, those are the project's. A run that can't be read is left out; a
+    warning names its folder and says why.
     """
     found = read_runs(*folders)
     for folder, reason in found.left_out.items():
@@ -68,7 +69,7 @@ def read_runs(*folders: str | Path) -> Found:
     """
     runs: dict[str, Run] = {}
     left_out = {}
-    for folder in map(Path, folders or ("results", "runs")):
+    for folder in map(Path, folders or find_folders("results", "runs")):
         for path in sorted(record.parent for record in folder.glob("*/record.json")):
             try:
                 runs[path.name] = load_run(path)

@@ -256,7 +256,7 @@ def parse_object(content: bytes, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as fault:
         raise ValueError(f"{path}: not JSON ({fault})") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected an object of JSON, got {type(values).__name__}")
+        raise ValueError(f"{path}: not an object of JSON")
     return values
 
 

@@ -8,6 +8,7 @@ from forged_runs import forge, record_values
 
 import attnlib as al
 from attnlib.records.find import read_runs
+from attnlib.records.record import refresh_hashes
 
 
 def copy(run: al.Run, folder: Path, name: str | None = None) -> Path:
@@ -34,6 +35,10 @@ def folder(tiny_run: al.Run, tmp_path: Path) -> Path:
     bare = copy(tiny_run, tmp_path, "bare")
     forge(bare, record_values(bare) | {"name": "bare"})
     (bare / "config.json").unlink()
+    flipped = copy(tiny_run, tmp_path / "elsewhere").rename(tmp_path / "flipped")
+    forge(flipped, record_values(flipped) | {"name": "flipped"})
+    refresh_hashes(flipped)
+    (flipped / "history.jsonl").write_text("")
     return tmp_path
 
 
@@ -42,7 +47,8 @@ def test_folders_that_can_not_be_read_are_named_with_the_reason(tiny_run: al.Run
     assert [run.name for run in found.runs] == [tiny_run.name]
     said = {Path(path).name: reason for path, reason in found.left_out.items()}
     assert said.pop(f"{tiny_run.name} (copy)") == f"its record is that of {tiny_run.name}"
-    assert "config.json" in said.pop("bare")
+    assert said.pop("bare") == "config.json is missing"
+    assert said.pop("flipped").startswith("history.jsonl is damaged: its SHA-256 is ")
     assert said.pop("listed").startswith("record.json: expected an object of JSON")
     assert said.pop("torn-config").startswith("config.json: not JSON")
     assert said.pop("torn").startswith("record.json: not JSON")
@@ -69,3 +75,17 @@ def test_record_of_another_folder_is_refused(tiny_run: al.Run, tmp_path: Path):
     forge(path, record_values(path) | {"name": "../elsewhere"})
     with pytest.raises(ValueError, match="its record is that of"):
         al.load_run(path)
+
+
+@pytest.mark.parametrize("folder", ["results", "runs"])
+def test_runs_are_found_from_the_folder_of_the_notebooks(
+    tiny_run: al.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+):
+    copy(tiny_run, tmp_path / folder)
+    (tmp_path / "notebooks").mkdir()
+    for place in (tmp_path, tmp_path / "notebooks"):
+        monkeypatch.chdir(place)
+        assert [run.name for run in al.list_runs()] == [tiny_run.name], place
+        assert al.load_run(tiny_run.name).record == tiny_run.record
+    monkeypatch.chdir(tmp_path / folder)
+    assert al.list_runs() == []
