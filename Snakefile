@@ -9,8 +9,8 @@ import tomllib
 from contextlib import suppress
 from pathlib import Path
 
-from attnlib.config import TrainConfig
 from attnlib import escaping
+from attnlib.config import TrainConfig
 from attnlib.experiment import teacher_config
 
 PROFILE = config.get("profile", "quick")

@@ -18,6 +18,7 @@ from attnlib.config import TrainConfig, complete_values, takes_drop_path
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
 from attnlib.models.pretrained import read_checkpoint, start_from
+from attnlib.records.check_weights import check_accuracy, check_weights
 from attnlib.records.find import load_run
 from attnlib.records.finish import SPLIT_SEED, Times, finish
 from attnlib.records.locks import lock_run
@@ -148,6 +149,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
     if group.share((path / "record.json").exists()):
         run = load_run(path)
         check_same_data(data.sha256, run)
+        check_same_config(complete_values(run.config), config_values(config), path)
         check_same_start(run.record.initial_checkpoint, start, path)
         listener.note(f"{run.name} is finished; its record was read")
         listener.replay(run.history)
@@ -193,6 +195,7 @@ def prepare(
     if teacher is None:
         return model, cross_entropy_objective
     teaching = teacher.load_model().to(config.device).requires_grad_(False)
+    check_accuracy(teacher, teaching, data.val)
     objective = distillation_objective(
         teaching, config.distillation, config.alpha, config.temperature
     )
@@ -206,7 +209,7 @@ class Checkpoint:
     name: str
     path: Path
     sha256: str
-    class_names: tuple[str, ...] | None  # of a run's; None: not known
+    run: Run | None  # that it is of; None: not known
 
     @property
     def values(self) -> dict[str, str]:
@@ -224,15 +227,15 @@ def find_checkpoint(config: TrainConfig) -> Checkpoint | None:
     """
     if config.initial_checkpoint is None:
         return None
-    path, classes = Path(config.initial_checkpoint).expanduser(), None
+    path, run = Path(config.initial_checkpoint).expanduser(), None
     try:
         if not path.is_file():
             run = load_run(config.initial_checkpoint, config.runs_dir)
             if not run.has_weights:
                 raise ValueError(f"{run.path} has no weights; make them with: {run.record.command}")
-            path, classes = run.path / "model.safetensors", run.record.dataset.classes
-        elif (record := path.parent / "record.json").exists():
-            classes = load_run(record.parent).record.dataset.classes
+            path = run.path / "model.safetensors"
+        elif (path.parent / "record.json").exists():
+            run = load_run(path.parent)
     except ValueError as fault:
         begun = Path(config.runs_dir) / config.name
         if (begun / "record.json").exists() or has_state(begun / "state"):
@@ -244,7 +247,7 @@ def find_checkpoint(config: TrainConfig) -> Checkpoint | None:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     name = config.values["initial_checkpoint"]
-    return Checkpoint(name, path, sha256, None if classes is None else tuple(classes))
+    return Checkpoint(name, path, sha256, run)
 
 
 def load_checkpoint(
@@ -256,7 +259,9 @@ def load_checkpoint(
 ) -> dict[str, str]:
     """Put the weights of ``start`` into a fresh model and say which; what the record says of it."""
     assert start is not None  # find_checkpoint has refused
-    same_classes = start.class_names in (None, tuple(data.class_names))
+    if start.run is not None:
+        check_weights(start.run, data)
+    same_classes = start.run is None or start.run.record.dataset.classes == data.class_names
     fit = start_from(model, read_checkpoint(start.path), keep_head=same_classes)
     listener.note(f"initial_checkpoint: {start.name} ({start.sha256[:12]}...): {fit}")
     return start.values
@@ -315,10 +320,10 @@ def resume(
 
 
 def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) -> None:
-    """Refuse a state that another configuration has left, naming what differs."""
+    """Refuse a run or a state that another configuration has left, naming what differs."""
     if differing := differences(theirs, ours):
         raise ValueError(
-            f"{path / 'state'} was saved by another configuration: {'; '.join(differing)}. "
+            f"{path} holds a run of another configuration: {'; '.join(differing)}. "
             "Choose another runs_dir, or remove that folder."
         )
 

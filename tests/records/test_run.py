@@ -203,3 +203,17 @@ def test_every_kept_run_has_hashes_of_all_its_files(record):
     run = al.load_run(record.parent)
     assert {p.name for p in record.parent.iterdir()} - {"record.json"} <= set(run.record.files)
     read_whole(record.parent)
+
+
+def test_a_finished_run_is_not_taken_for_one_of_another_configuration(small_run, tmp_path):
+    """Files of another seed in the folder, under a record with the folder's name."""
+    asked = small_config(tmp_path, epochs=2, seed=1)
+    path = Path(shutil.copytree(small_run.path, tmp_path / asked.name))
+    with pytest.raises(ValueError, match=f"its record is that of {small_run.name}"):
+        al.run_experiment(asked)
+    forge(path, record_values(path) | {"name": asked.name})
+    with pytest.raises(ValueError, match=r"another configuration: seed was 0, now 1\."):
+        al.run_experiment(asked)
+    refresh_hashes(path)
+    with pytest.raises(ValueError, match=r"another configuration: seed was 0, now 1\."):
+        al.run_experiment(asked)
