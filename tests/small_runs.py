@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import attnlib as al
 from attnlib import experiment
 from attnlib.config import TrainConfig
 from attnlib.models.vit import EncoderSize, ViT
+from attnlib.records.locks import lock_run
 
 PROCESSES = multiprocessing.get_context("forkserver")
 # What takes long to import; "small_runs" itself the server would not find on its path.
@@ -53,6 +55,13 @@ def start(config: TrainConfig, save_seconds: float = 0.0, output: str | None = N
     process = PROCESSES.Process(target=train_small, args=(config, save_seconds, output))
     process.start()
     return process
+
+
+def hold_lock(path: str, taken: str) -> None:
+    """Take the lock of a run's folder, say so, and keep it until killed."""
+    with lock_run(Path(path)):
+        Path(taken).touch()
+        threading.Event().wait()
 
 
 def wait_for_state(config: TrainConfig, seconds: float = 60) -> Path:
