@@ -2,14 +2,21 @@
 
 Each image has its own parameter, and the arithmetic is Pillow's, rounding included. Two roundings
 can differ by one level in rare pixels: Pillow places shifted and rotated pixels in float64, this
-file in float32. Random numbers are not drawn here (``draws``).
+file in float32. Random numbers are not drawn here (``random_parameters``).
+
+A batch goes through columns of operations, one operation per image and column. It is sorted for
+each column, so that the images of one family of operations lie side by side and share most of its
+kernels; none of them makes the host wait.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,63 +34,233 @@ OPERATIONS = (  # timm's, in its order for rand-m9-mstd0.5-inc1
 NOTHING = -1
 FILL = tuple(round(255 * mean) for mean in IMAGENET_MEAN)  # of pixels from outside, as in timm
 LEVELS = np.arange(256, dtype=np.float32)
+CUBIC = (  # ``cubic`` as a polynomial: what each of four points adds to a power of ``share``
+    (0.0, 1.0, 0.0, 0.0), (-1.0, 0.0, 1.0, 0.0), (2.0, -2.0, 1.0, -1.0), (-1.0, 1.0, -1.0, 1.0),
+)  # fmt: skip
+
+# Families that share most of their work, each in the order in which its images are sorted.
+TABLES = (AUTO_CONTRAST, EQUALIZE, INVERT, POSTERIZE, SOLARIZE, SOLARIZE_ADD)
+MOVEMENTS = (SHEAR_X, TRANSLATE_X, SHEAR_Y, TRANSLATE_Y, ROTATE)
+BLENDS = (BRIGHTNESS, CONTRAST, COLOR, SHARPNESS)
+SORTED = (*TABLES, *MOVEMENTS, *BLENDS, NOTHING)
+RANK_OF = np.array([SORTED.index(code) for code in (*range(len(OPERATIONS)), NOTHING)])
 
 
-class Work(NamedTuple):
-    """One function for some images of a batch, and its values for each of them."""
+class Column(NamedTuple):
+    """One operation per image, and the order in which the images are sorted for it."""
 
-    function: Callable[[Tensor, Tensor], Tensor]
-    images: NDArray[np.int32]  # (b,) positions in the batch
-    values: NDArray[np.float32]  # (b, ...)
+    codes: NDArray[np.int64]  # (B,) sorted by ``RANK_OF``
+    places: NDArray[np.int64]  # (B,) of these images in the order of the column before
+    tables: NDArray[np.float32]  # (b, 256) of the first images
+    paths: NDArray[np.float32]  # (b, 2, 6) of the images after them
+    factors: NDArray[np.float32]  # (b,) of the images after those
 
 
-def plan_work(codes: NDArray[np.int64], arguments: NDArray[np.float64], size: int) -> list[Work]:
-    """Group the operations of a batch by function, one column after the other.
+def plan_columns(
+    codes: NDArray[np.int64], arguments: NDArray[np.float64], size: int
+) -> tuple[list[Column], NDArray[np.int64]]:
+    """Sort the operations of a batch, column by column.
 
     Args:
         codes: Places in ``OPERATIONS``, or ``NOTHING`` (B, columns).
         arguments: Degrees, bits, threshold, levels added, factor, slope or share of ``size``.
         size: Pixels of an image's side.
+
+    Returns:
+        Columns in which anything happens, and where each image lies after the last one (B,).
     """
-    plan = []
+    columns, lies_at = [], np.arange(len(codes))
     for code, argument in zip(codes.T, arguments.T, strict=True):
-        family = np.where(code == NOTHING, NOTHING, FAMILY_OF[code])
-        for number in np.unique(family[family != NOTHING]):
-            images = np.flatnonzero(family == number)
-            _, function, values_of = FAMILIES[number]
-            values = values_of(code[images], argument[images], size)
-            plan.append(Work(function, images.astype(np.int32), values.astype(np.float32)))
-    return plan
+        if (code == NOTHING).all():
+            continue
+        order = np.argsort(RANK_OF[code], kind="stable")
+        column, given = code[order], argument[order]
+        tabled, moved, blended = (np.isin(column, family) for family in (TABLES, MOVEMENTS, BLENDS))
+        columns.append(
+            Column(
+                column,
+                lies_at[order],
+                fixed_tables(column[tabled], given[tabled]),
+                source_paths(column[moved], given[moved], size),
+                given[blended].astype(np.float32),
+            )
+        )
+        lies_at = np.argsort(order)
+    return columns, lies_at
 
 
-def apply_work(
-    pixels: Tensor, plan: list[Work], tensors: list[tuple[Tensor, Tensor]], few: int
-) -> None:
-    """Do planned work on ``pixels`` (B, 3, S, S) in place, ``few`` images at a time.
+class Operations:
+    """The operations on square images of one size, with what they need on the device.
 
-    ``tensors`` are the images and values of ``plan``, on the device of ``pixels``.
+    Args:
+        size: Pixels of an image's side.
+        device: Of the images.
+        few: Images at a time, so that they stay in a CPU's cache; by default all.
     """
-    for work, (all_images, all_values) in zip(plan, tensors, strict=True):
-        for images, values in zip(all_images.long().split(few), all_values.split(few), strict=True):
-            put_images(pixels, images, work.function(pixels.index_select(0, images), values))
+
+    def __init__(self, size: int, device: torch.device, few: int | None = None):
+        self.size, self.few = size, few
+        self.stretches = stretch_tables(device)
+        self.levels = torch.arange(256, device=device)
+        self.one = torch.ones(1, dtype=torch.long, device=device)
+        self.fill = torch.tensor(FILL, dtype=torch.uint8).to(device).view(-1, 1, 1)
+        steps = torch.arange(size, dtype=torch.float32)
+        self.middles = (steps + 0.5).to(device)
+        self.grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy")).to(device)  # (2, S, S)
+        self.cubic = torch.tensor(CUBIC).to(device)
+        self.taps = torch.arange(-1, 3, device=device).view(4, 1, 1)
+
+    @staticmethod
+    def numbers(
+        columns: Sequence[Column], lies_at: NDArray[np.int64]
+    ) -> list[NDArray[np.int64] | NDArray[np.float32]]:
+        """What ``apply`` needs on the device."""
+        each = [(c.places, c.tables, c.paths, c.factors) for c in columns]
+        return [array for arrays in each for array in arrays] + [lies_at]
+
+    def apply(self, pixels: Tensor, columns: Sequence[Column], numbers: Sequence[Tensor]) -> Tensor:
+        """Images (B, 3, S, S) after all columns, given ``numbers`` on their device."""
+        for column, (places, *values) in zip(
+            columns, zip(*(numbers[k:-1:4] for k in range(4)), strict=True), strict=True
+        ):
+            pixels = pixels.index_select(0, places)
+            start = 0
+            for does, given in zip((self.map_levels, self.move, self.blend), values, strict=True):
+                for part in in_parts(len(given), self.few):
+                    whole = slice(start + part.start, start + part.stop)
+                    does(pixels[whole], column.codes[whole], given[part])
+                start += len(given)
+        return pixels.index_select(0, numbers[-1]) if columns else pixels
+
+    def map_levels(self, pixels: Tensor, codes: NDArray[np.int64], given: Tensor) -> None:
+        """Map the levels of each channel through a table: fixed ones (b, 256) are given."""
+        levels = pixels.flatten(2).long()
+        tables = pixels.new_empty(len(pixels), 3, 256)
+        stretched, equalized, fixed = _slices(codes, (AUTO_CONTRAST,), (EQUALIZE,), TABLES[2:])
+        if _some(stretched):
+            tables[stretched] = self.auto_contrast(pixels[stretched])
+        if _some(equalized):
+            tables[equalized] = self.equalize(levels[equalized])
+        if _some(fixed):
+            tables[fixed] = given[fixed, None]
+        torch.gather(tables, 2, levels, out=pixels.flatten(2))
+
+    def auto_contrast(self, pixels: Tensor) -> Tensor:
+        """Tables (b, 3, 256) that stretch each channel to 0..255."""
+        low, high = pixels.amin(dim=(2, 3)), pixels.amax(dim=(2, 3))
+        pairs = torch.add(high, low.int(), alpha=256)
+        return self.stretches.index_select(0, pairs.flatten()).view(len(pixels), 3, 256)
+
+    def equalize(self, levels: Tensor) -> Tensor:
+        """Tables that spread each channel's levels (b, 3, n) to be about equally frequent."""
+        counts = levels.new_zeros(len(levels), 3, 256)
+        counts.scatter_add_(2, levels, self.one.expand_as(levels))
+        step = (levels.shape[2] - counts.gather(2, levels.amax(2, keepdim=True))) // 255
+        below = counts.cumsum(2).sub_(counts)
+        spread = (below.add_(step // 2) // step.clamp(min=1)).clamp_(max=255)
+        return torch.where(step > 0, spread, self.levels)
+
+    def blend(self, pixels: Tensor, codes: NDArray[np.int64], factors: Tensor) -> None:
+        """Blend each image with another version of it, by its factor (b,)."""
+        _, contrast, color, sharpness = _slices(codes, *((code,) for code in BLENDS))
+        exact = pixels.float()
+        others = exact.new_zeros(len(pixels), 3 if _some(sharpness) else 1, *pixels.shape[2:])
+        greyed = slice(contrast.start, color.stop)
+        if _some(greyed):
+            grey(exact[greyed], out=others[greyed, :1])
+        if _some(contrast):
+            others[contrast, :1] = grey_mean(others[contrast, :1])
+        if _some(sharpness):
+            others[greyed, 1:] = others[greyed, :1]
+            smooth(exact[sharpness], out=others[sharpness])
+        blend(others, exact, factors.view(-1, 1, 1, 1), out=pixels)
+
+    def move(self, pixels: Tensor, codes: NDArray[np.int64], paths: Tensor) -> None:
+        """Fetch each pixel along its image's path (b, 2, 6), see ``source_paths``."""
+        if pixels.device.type != "cpu":
+            values, inside = self.follow(pixels, paths)
+            self.fill_outside(values, inside, pixels)
+            return
+        # A quarter of the work for what stays in its row or column; more kernels than on a GPU.
+        rows, columns, turned = _slices(codes, MOVEMENTS[:2], MOVEMENTS[2:4], (ROTATE,))
+        if _some(rows):
+            self.fill_outside(*self.slide_rows(pixels[rows], paths[rows, 0, 1:3]), pixels[rows])
+        if _some(columns):
+            upright = pixels[columns].transpose(2, 3)
+            found = self.slide_rows(upright, paths[columns, 1, 0:3:2])
+            self.fill_outside(*found, upright)
+        few = max(1, (self.few or 8) // 8)  # sixteen values for each pixel
+        for part in in_parts(turned.stop - turned.start, few):
+            own = slice(turned.start + part.start, turned.start + part.stop)
+            self.fill_outside(*self.follow(pixels[own], paths[own]), pixels[own])
+
+    def follow(self, pixels: Tensor, paths: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (b, 3, S, S) from anywhere in the image, and whether they are inside it."""
+        S, b = self.size, len(pixels)
+        by_column, by_row, shift, start, own, half = paths[..., None, None].unbind(2)
+        middles = self.middles - start[:, :1, 0]  # (b, 1, S)
+        # Where each pixel comes from, in columns and rows (b, 2, S, S), own grid not counted.
+        near = by_column * middles[:, :, None] + by_row * middles[..., None]
+        near = near.add_(shift).sub_(half)
+        first = near.floor()
+        share = near - first
+        first = torch.addcmul(first, self.grid, own)
+        spot = first + share
+        inside = ((spot >= -0.5) & (spot < S - 0.5)).all(1, keepdim=True)
+        taps = (first.long()[:, :, None] + self.taps).clamp_(0, S - 1)  # (b, 2, 4, S, S)
+        places = (taps[:, 1, :, None] * S + taps[:, :1]).view(b, 1, -1).expand(-1, 3, -1)
+        found = pixels.flatten(2).gather(2, places).float()
+        powers = torch.matmul(self.cubic, found.view(b * 12, 4, -1)).view(b, 3, 4, 4, S, S)
+        across, across_share = powers[:, :, :, 3], share[:, :1, None]
+        for power in (2, 1, 0):
+            across = torch.addcmul(powers[:, :, :, power], across, across_share)
+        return cubic(across.unbind(2), share[:, 1:]), inside
+
+    def slide_rows(self, pixels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``follow`` where row y shifts by ``slope * (y + 0.5) + shift``; values (b, 2)."""
+        W = self.size
+        shift = values[:, :1] * self.middles + values[:, 1:]  # (b, H)
+        whole = shift.floor()
+        x = torch.arange(-1, W + 2)
+        places = (x + whole[..., None].long()).clamp_(0, W - 1)  # (b, H, W + 3)
+        rows = pixels.gather(3, places[:, None].expand(-1, 3, -1, -1)).float()
+        taps = [rows[..., place : place + W] for place in range(4)]
+        share = shift - whole
+        spot = self.grid[0] + whole[..., None] + share[..., None]
+        inside = (spot >= -0.5) & (spot < W - 0.5)
+        return cubic(taps, share[:, None, :, None]), inside[:, None]
+
+    def fill_outside(self, values: Tensor, inside: Tensor, out: Tensor) -> None:
+        """Write values (b, 3, S, S), and the fill colour where they come from outside."""
+        values.clamp_(0, 255)
+        if values.device.type != "cpu":
+            out.copy_(torch.where(inside, values, self.fill))
+        else:  # where where() would take ten times as long; bytes wrap around
+            levels, kept = values.to(torch.uint8), inside.to(torch.uint8)
+            out.copy_(levels.sub_(self.fill).mul_(kept).add_(self.fill))
 
 
-def put_images(pixels: Tensor, images: Tensor, values: Tensor) -> None:
-    """Set ``pixels[images]``."""
-    if pixels.is_cuda:
-        pixels.index_copy_(0, images, values)
-    else:  # where index_copy_ moves byte after byte
-        for place, value in zip(images.tolist(), values, strict=True):
-            pixels[place] = value
+def in_parts(count: int, few: int | None) -> list[slice]:
+    """Slices that cover ``count`` images, ``few`` at a time, or all at once."""
+    few = few or max(count, 1)
+    return [slice(start, min(start + few, count)) for start in range(0, count, few)]
+
+
+def _slices(codes: NDArray[np.int64], *groups: Sequence[int]) -> list[slice]:
+    """Where the images of each group lie among sorted ``codes``."""
+    ends = np.cumsum([np.isin(codes, group).sum() for group in groups]).tolist()
+    return [slice(start, stop) for start, stop in pairwise([0, *ends])]
+
+
+def _some(part: slice) -> bool:
+    return part.stop > part.start
 
 
 # Tables: what an operation does to each of the 256 levels.
 
 
-def fixed_tables(
-    code: NDArray[np.int64], argument: NDArray[np.float64], size: int
-) -> NDArray[np.float32]:
-    """Tables (b, 256) of the operations that need to know nothing of the image."""
+def fixed_tables(code: NDArray[np.int64], argument: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Tables (b, 256) of operations that need to know nothing of the image; zeros for others."""
     x, a = LEVELS, argument.astype(np.float32)[:, None]
     merged = 256 / 2 ** np.minimum(a, 8)  # levels that become one; all of them at 0 bits: black
     choices = {
@@ -92,88 +269,93 @@ def fixed_tables(
         SOLARIZE: np.where(x < a, x, 255 - x),
         SOLARIZE_ADD: np.where(x < 128, np.minimum(x + a, 255), x),
     }
-    return np.select([code[:, None] == key for key in choices], list(choices.values()))
+    chosen = np.select([code[:, None] == key for key in choices], list(choices.values()))
+    return chosen.astype(np.float32)
 
 
-def look_up(pixels: Tensor, tables: Tensor) -> Tensor:
-    """Map levels through tables, (b, 256), or (b, 3, 256) by channel."""
-    tables = tables.to(torch.uint8).view(len(pixels), -1, 256)
-    count = tables.shape[0] * tables.shape[1]
-    first = torch.arange(0, 256 * count, 256, dtype=torch.int32, device=pixels.device)
-    places = pixels.int() + first.view(len(pixels), -1, 1, 1)
-    return tables.flatten().index_select(0, places.flatten()).view_as(pixels)
+@functools.cache
+def stretch_tables(device: torch.device) -> Tensor:
+    """What stretching from (low, high) to 0..255 makes of each level: uint8 (256 * 256, 256).
 
-
-def auto_contrast(pixels: Tensor, _: Tensor) -> Tensor:
-    """Stretch each channel to 0..255."""
-    low, high = (edge(dim=(2, 3))[..., None].double() for edge in (pixels.amin, pixels.amax))
-    levels = torch.arange(256, device=pixels.device, dtype=torch.float64)
-    scale = torch.full_like(low, 255) / (high - low)  # 255 / x would round twice
-    stretched = (levels * scale + -low * scale).clamp(0, 255)
-    return look_up(pixels, torch.where(high > low, stretched, levels))
-
-
-def equalize(pixels: Tensor, _: Tensor) -> Tensor:
-    """Spread each channel's levels so that all are about equally frequent."""
-    flat = pixels.flatten(2).long()
-    counts = flat.new_zeros(*flat.shape[:2], 256)
-    counts.scatter_add_(2, flat, torch.ones_like(flat))
-    step = (flat.shape[2] - counts.gather(2, flat.amax(2, keepdim=True))) // 255
-    below = counts.cumsum(2) - counts
-    spread = ((step // 2 + below) // step.clamp(min=1)).clamp(max=255)
-    levels = torch.arange(256, device=pixels.device)
-    return look_up(pixels, torch.where(step > 0, spread, levels))
+    Computed once, in float64 as in Pillow, which not every device has.
+    """
+    tables = np.tile(np.arange(256, dtype=np.uint8), (256, 256, 1))
+    for low in range(255):
+        high = np.arange(low + 1, 256, dtype=np.float64)[:, None]
+        scale = 255 / (high - low)
+        stretched = np.arange(256) * scale + -low * scale
+        tables[low, low + 1 :] = stretched.clip(0, 255).astype(np.uint8)
+    return torch.from_numpy(tables.reshape(-1, 256)).to(device)
 
 
 # Blends with another version of the image.
 
 
-def blend(other: Tensor, pixels: Tensor, factor: Tensor) -> Tensor:
+def blend(other: Tensor, pixels: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Pillow's ``Image.blend``: ``other`` at factor 0, ``pixels`` at 1, beyond at others."""
-    return (pixels - other).mul_(factor).add_(other).clamp_(0, 255).to(torch.uint8)
+    levels = (pixels - other).mul_(factor).add_(other).clamp_(0, 255)
+    return levels.to(torch.uint8) if out is None else out.copy_(levels)
 
 
-def grey(pixels: Tensor) -> Tensor:
+def grey(pixels: Tensor, out: Tensor | None = None) -> Tensor:
     """Pillow's luma, ITU-R 601-2 in 16 bits: whole floats (b, 3, H, W) to (b, 1, H, W).
 
-    Sums stay below 2**24, where floats are exact.
+    All terms are multiples of 2**-16 below 256, which floats hold exactly.
     """
     red, green, blue = pixels.split(1, dim=1)
-    total = (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471)
-    return total.add_(32768).mul_(2**-16).floor_()
+    total = torch.mul(red, 19595 / 65536, out=out).add_(green, alpha=38470 / 65536)
+    return total.add_(blue, alpha=7471 / 65536).add_(0.5).floor_()
 
 
-def color(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Blend with grey."""
-    exact = pixels.float()
-    return blend(grey(exact), exact, factor.view(-1, 1, 1, 1))
+def grey_mean(greys: Tensor) -> Tensor:
+    """The mean of each image's grey levels (b, 1, H, W), rounded: (b, 1, 1, 1)."""
+    count = greys.shape[2] * greys.shape[3]
+    if 255 * count < 2**24:  # floats are exact
+        whole = greys.sum(dim=(1, 2, 3))
+    else:
+        whole = greys.sum(dim=3).sum(dim=(1, 2), dtype=torch.long)
+    return whole.add_(count // 2).floor_divide_(count).view(-1, 1, 1, 1)
 
 
-def contrast(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the mean grey level, rounded."""
-    count = pixels.shape[2] * pixels.shape[3]
-    exact = pixels.float()
-    whole = grey(exact).sum(dim=3).long().sum(dim=(1, 2))  # the sum of a row is exact in floats
-    mean = (2 * whole + count) // (2 * count)
-    return blend(mean.view(-1, 1, 1, 1).float(), exact, factor.view(-1, 1, 1, 1))
-
-
-def brightness(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Blend with black."""
-    return pixels.float().mul_(factor.view(-1, 1, 1, 1)).clamp_(0, 255).to(torch.uint8)
-
-
-def sharpness(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Blend with a smoothed version (3 x 3, the centre weighs 5 of 13), whose border is its own."""
-    exact = pixels.float()
-    rows = exact[:, :, :-2] + exact[:, :, 1:-1] + exact[:, :, 2:]
-    sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * exact[:, :, 1:-1, 1:-1]
-    smooth = exact.clone()
-    smooth[:, :, 1:-1, 1:-1] = (sums / 13).add_(0.5).floor_()
-    return blend(smooth, exact, factor.view(-1, 1, 1, 1))
+def smooth(pixels: Tensor, out: Tensor) -> None:
+    """Means of 3 x 3 pixels, rounded, where the centre weighs 5 of 13; the border is kept."""
+    out.copy_(pixels)
+    if min(pixels.shape[2:]) >= 3:
+        if pixels.device.type == "cpu":  # where pooling would take ten times as long
+            rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
+            sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+        else:
+            sums = F.avg_pool2d(pixels, 3, stride=1, divisor_override=1)
+        sums.add_(pixels[..., 1:-1, 1:-1], alpha=4)
+        out[..., 1:-1, 1:-1] = torch.div(sums, 13, out=sums).add_(0.5).floor_()
 
 
 # Movements. Pillow's transform() is bicubic with a = -1 and cuts fractions off; resizing is not.
+
+
+def source_paths(
+    code: NDArray[np.int64], argument: NDArray[np.float64], size: int
+) -> NDArray[np.float32]:
+    """Where each pixel's value comes from, for the column (first row) and row (second row).
+
+    Each is ``by_column * (x + 0.5 - start) + by_row * (y + 0.5 - start) + shift``, and where
+    ``own`` is 1 that is added to the pixel's own column or row, else ``half`` is taken off for the
+    middle of a pixel: (b, 2, 6) are by_column, by_row, shift, start, own and half.
+    """
+    slope = np.where(np.isin(code, (SHEAR_X, SHEAR_Y)), argument, 0)
+    shift = np.where(np.isin(code, (TRANSLATE_X, TRANSLATE_Y)), argument * size, 0)
+    angle, zero = np.radians(argument), np.zeros(len(code))
+    one, centre, half = zero + 1, zero + size / 2, zero + 0.5
+    still = np.stack([zero, zero, zero, zero, one, zero], axis=1)
+    rows = np.stack([zero, slope, shift, zero, one, zero], axis=1), still
+    columns = still, np.stack([slope, zero, shift, zero, one, zero], axis=1)
+    turned = (
+        np.stack([np.cos(angle), -np.sin(angle), centre, centre, zero, half], axis=1),
+        np.stack([np.sin(angle), np.cos(angle), centre, centre, zero, half], axis=1),
+    )
+    chosen = [np.isin(code, group)[:, None, None] for group in (MOVEMENTS[:2], MOVEMENTS[2:4])]
+    kinds = [np.stack(pair, axis=1) for pair in (rows, columns, turned)]
+    return np.select(chosen, kinds[:2], kinds[2]).astype(np.float32)
 
 
 def cubic(points: Sequence[Tensor], share: Tensor) -> Tensor:
@@ -187,90 +369,3 @@ def cubic(points: Sequence[Tensor], share: Tensor) -> Tensor:
     value = slope.sub_(cube).addcmul_(cube, share)
     value = (c - a).addcmul_(value, share)
     return torch.addcmul(b, value, share)
-
-
-def fill_outside(values: Tensor, inside: Tensor) -> Tensor:
-    """Levels from values (b, 3, ...), and the fill colour where they come from outside."""
-    fill = torch.tensor(FILL, device=values.device, dtype=torch.uint8).view(-1, 1, 1)
-    kept = inside.to(torch.uint8)  # where() would take ten times as long on a CPU
-    return values.clamp_(0, 255).to(torch.uint8).mul_(kept).add_(fill * (1 - kept))
-
-
-def slide_rows(pixels: Tensor, values: Tensor) -> Tensor:
-    """Shift row y by ``slope * (y + 0.5) + shift`` pixels; values (b, 2) are slope and shift."""
-    H, W = pixels.shape[2:]
-    y, x = (torch.arange(-1, side + 2, device=pixels.device) for side in (H, W))
-    shift = values[:, :1] * (y[1:-2] + 0.5) + values[:, 1:]  # (b, H)
-    whole = shift.floor()
-    places = (x + whole[..., None].long()).clamp_(0, W - 1)  # (b, H, W + 3)
-    rows = pixels.gather(3, places[:, None].expand(-1, 3, -1, -1)).float()
-    taps = [rows[..., place : place + W] for place in range(4)]
-    source = x[1:-2] + 0.5 + shift[..., None]
-    inside = (source >= 0) & (source < W)
-    return fill_outside(cubic(taps, (shift - whole)[:, None, :, None]), inside[:, None])
-
-
-def slide_columns(pixels: Tensor, values: Tensor) -> Tensor:
-    """``slide_rows`` with rows and columns exchanged."""
-    return slide_rows(pixels.transpose(2, 3), values).transpose(2, 3)
-
-
-def rotate(pixels: Tensor, values: Tensor) -> Tensor:
-    """Turn about the centre; values (b, 2) are the cosine and sine of the angle."""
-    H, W = pixels.shape[2:]
-    y = torch.arange(H, device=pixels.device)[:, None] + (0.5 - H / 2)
-    x = torch.arange(W, device=pixels.device) + (0.5 - W / 2)
-    cosine, sine = values[:, :1, None], values[:, 1:, None]
-    column = cosine * x - sine * y + W / 2  # (b, H, W), where the pixel comes from
-    row = sine * x + cosine * y + H / 2
-    inside = (column >= 0) & (column < W) & (row >= 0) & (row < H)
-    left, top = (column - 0.5).floor(), (row - 0.5).floor()
-    tap = torch.arange(-1, 3, device=pixels.device).view(4, 1, 1)
-    columns = (left[:, None].long() + tap).clamp_(0, W - 1)  # (b, 4, H, W)
-    rows = (top[:, None].long() + tap).clamp_(0, H - 1)
-    flat, share, across = pixels.flatten(2), (column - 0.5 - left)[:, None], []
-    for start in (rows * W).split(1, dim=1):
-        places = (start + columns).view(len(pixels), 1, -1).expand(-1, 3, -1)
-        found = flat.gather(2, places).view(len(pixels), 3, 4, H, W).float()
-        across.append(cubic(found.unbind(2), share))
-    return fill_outside(cubic(across, (row - 0.5 - top)[:, None]), inside[:, None])
-
-
-def _factors(
-    code: NDArray[np.int64], argument: NDArray[np.float64], size: int
-) -> NDArray[np.float64]:
-    return argument[:, None]
-
-
-def _slides(
-    code: NDArray[np.int64], argument: NDArray[np.float64], size: int
-) -> NDArray[np.float64]:
-    is_shear = np.isin(code, (SHEAR_X, SHEAR_Y))
-    return np.stack([is_shear * argument, ~is_shear * argument * size], axis=1)
-
-
-def _turns(
-    code: NDArray[np.int64], argument: NDArray[np.float64], size: int
-) -> NDArray[np.float64]:
-    angle = np.radians(argument)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-FAMILIES = (  # operations, their function, and what turns codes and arguments into its values
-    ((INVERT, POSTERIZE, SOLARIZE, SOLARIZE_ADD), look_up, fixed_tables),
-    ((BRIGHTNESS,), brightness, _factors),
-    ((AUTO_CONTRAST,), auto_contrast, _factors),
-    ((EQUALIZE,), equalize, _factors),
-    ((CONTRAST,), contrast, _factors),
-    ((COLOR,), color, _factors),
-    ((SHARPNESS,), sharpness, _factors),
-    ((SHEAR_X, TRANSLATE_X), slide_rows, _slides),
-    ((SHEAR_Y, TRANSLATE_Y), slide_columns, _slides),
-    ((ROTATE,), rotate, _turns),
-)
-FAMILY_OF = np.array(
-    [
-        next(number for number, family in enumerate(FAMILIES) if code in family[0])
-        for code in range(len(OPERATIONS))
-    ]
-)

@@ -1,7 +1,7 @@
 """Random numbers of each sample, and what they mean: boxes, flips, operations, erased boxes.
 
-All is drawn on the host, for a whole batch at a time, from uniform numbers that hang on
-(seed, epoch, index) alone. Distributions are those of the reference transforms of ``augment``.
+All is drawn on the host, for a whole batch at a time, from uniform numbers that depend only on
+(seed, epoch, index). Distributions are those of the reference transforms of ``augment``.
 """
 
 from typing import NamedTuple
@@ -22,13 +22,19 @@ JITTER = np.array([ops.BRIGHTNESS, ops.CONTRAST, ops.COLOR])  # each by a factor
 ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
 
 
+WIDTHS = {  # uniform numbers for each use, in the order in which they are drawn
+    "tries": 2 * TRIES, "place": 2, "flip": 2, "layers": 5 * LAYERS, "jitter": 4,
+    "erased": 1 + 2 * TRIES, "corner": 2, "noise": 2,
+}  # fmt: skip
+
+
 class Draws(NamedTuple):
     """How each of B images will look; pixels count from the top left, rows before columns."""
 
     place: Integers  # (B, 2) first row and column of the crop
     extent: Integers  # (B, 2) its height and width
     flip: NDArray[np.bool_]  # (B, 2) rows (upside down), columns
-    codes: Integers  # (B, operations) as in ``operations.OPERATIONS``, or NOTHING
+    codes: Integers  # (B, operations) as in ``randaugment.OPERATIONS``, or NOTHING
     arguments: Floats  # (B, operations)
     erased: Integers  # (B, 4) top, left, height, width; zeros for none
     noise: Integers  # (B, 2) place in the table of noise
@@ -57,12 +63,12 @@ def draw_samples(
         ValueError: If ``augment`` is none of these.
     """
     B = len(indices)
-    widths = (2 * TRIES, 2, 2, 5 * LAYERS, 4, 1 + 2 * TRIES, 2, 2)
-    uniforms = sample_uniforms(seed, "sample", epoch, indices, sum(widths))
-    parts = np.split(uniforms, np.cumsum(widths)[:-1], axis=1)
-    tries, place, flip, layers, jitter, erased, corner, noise = parts
-    nothing = Draws(
-        place=np.zeros((B, 2), np.int64),
+    uniforms = sample_uniforms(seed, "sample", epoch, indices, sum(WIDTHS.values()))
+    ends = np.cumsum(list(WIDTHS.values()))[:-1]
+    uniform = dict(zip(WIDTHS, np.split(uniforms, ends, axis=1), strict=True))
+    shift = below(uniform["place"], 2 * crop_padding(augment, img_size) + 1)
+    plain = Draws(
+        place=shift,
         extent=np.full((B, 2), img_size),
         flip=np.zeros((B, 2), np.bool_),
         codes=np.zeros((B, 0), np.int64),
@@ -70,20 +76,20 @@ def draw_samples(
         erased=np.zeros((B, 4), np.int64),
         noise=np.zeros((B, 2), np.int64),
     )
-    shift = below(place, 2 * crop_padding(augment, img_size) + 1)
     if augment == "none":
-        return nothing
+        return plain
     if augment == "light":
-        return nothing._replace(place=shift, flip=(flip < 0.5) & np.array([False, True]))
-    box = (shift, nothing.extent) if img_size <= SMALL else crop_box(tries, place, native)
-    codes, arguments = zip(rand_augment(layers), color_jitter(jitter), strict=True)
-    return Draws(
-        *box,
-        flip=flip < 0.5,
-        codes=np.concatenate(codes, axis=1),
-        arguments=np.concatenate(arguments, axis=1),
-        erased=erased_box(erased, corner, img_size),
-        noise=below(noise, img_size + 1),
+        return plain._replace(flip=(uniform["flip"] < 0.5) & np.array([False, True]))
+    if img_size > SMALL:
+        place, extent = crop_box(uniform["tries"], uniform["place"], native)
+        plain = plain._replace(place=place, extent=extent)
+    layers, jitter = rand_augment(uniform["layers"]), color_jitter(uniform["jitter"])
+    return plain._replace(
+        flip=uniform["flip"] < 0.5,
+        codes=np.concatenate([layers[0], jitter[0]], axis=1),
+        arguments=np.concatenate([layers[1], jitter[1]], axis=1),
+        erased=erased_box(uniform["erased"], uniform["corner"], img_size),
+        noise=below(uniform["noise"], img_size + 1),
     )
 
 

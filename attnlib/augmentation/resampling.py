@@ -5,13 +5,25 @@ A crop, flip and resize treats rows and columns alike and one after the other: i
 Where PyTorch is allowed TF32 the weights keep 11 bits, and a pixel can differ by one level.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 TABLE_BYTES = 32 * 2**20  # above this the weights of random crops are computed for each batch
-Weights = Callable[[Tensor, Tensor, Tensor], Tensor]  # (place, extent, flip) of (B,) -> (B, S, n)
+Integers = NDArray[np.int64]
+
+
+class Weights(Protocol):
+    """Weights of crops along one axis, in two steps: little is sent to the device."""
+
+    def numbers(self, place: Integers, extent: Integers, flip: NDArray[np.bool_]) -> Integers:
+        """What ``weights`` needs on the device to know B crops by (B, k)."""
+
+    def weights(self, numbers: Tensor) -> Tensor:
+        """The weights (B, S, n)."""
 
 
 def resize_weights(offset: Tensor, extent: Tensor, length: int, size: int) -> Tensor:
@@ -40,69 +52,102 @@ def resize_weights(offset: Tensor, extent: Tensor, length: int, size: int) -> Te
 
 def crop_weights(length: int, size: int, device: torch.device) -> Weights:
     """Weights of crops [place, place + extent) resized to ``size``, from a table if it is small."""
-    step = torch.arange(size, device=device)
     count = length * (length + 1) // 2
     if 4 * count * size * length > TABLE_BYTES:
-
-        def computed(place: Tensor, extent: Tensor, flip: Tensor) -> Tensor:
-            weights = resize_weights(place.float(), extent.float(), length, size)
-            return torch.where(flip[:, None, None] > 0, weights.flip(1), weights)
-
-        return computed
-
-    extents = torch.arange(1, length + 1).repeat_interleave(torch.arange(length, 0, -1))
-    offsets = torch.cat([torch.arange(length - extent) for extent in range(length)])
-    whole = resize_weights(offsets.double(), extents.double(), length, size)
-    table = whole.flatten(0, 1).to(device, torch.float32)
-
-    def tabled(place: Tensor, extent: Tensor, flip: Tensor) -> Tensor:
-        shorter = (extent - 1) * (2 * length + 2 - extent) // 2  # intervals with less extent
-        first = ((shorter + place) * size)[:, None]
-        return table[first + torch.where(flip[:, None] > 0, size - 1 - step, step)]
-
-    return tabled
+        return ComputedCrops(length, size)
+    return TabledCrops(length, size, device)
 
 
-def shift_weights(
-    length: int, resized: int, size: int, padding: int, device: torch.device
-) -> Weights:
+class ComputedCrops:
+    """Weights of crops, computed for each batch."""
+
+    def __init__(self, length: int, size: int):
+        self.length, self.size = length, size
+
+    def numbers(self, place: Integers, extent: Integers, flip: NDArray[np.bool_]) -> Integers:
+        """Place, extent and flip."""
+        return np.stack([place, extent, flip], axis=1)
+
+    def weights(self, numbers: Tensor) -> Tensor:
+        """The weights (B, S, n)."""
+        place, extent, flip = numbers.unbind(1)
+        weights = resize_weights(place.float(), extent.float(), self.length, self.size)
+        return torch.where(flip[:, None, None] > 0, weights.flip(1), weights)
+
+
+class Rows:
+    """Weights that are rows of one table, read downwards or, flipped, upwards."""
+
+    def __init__(self, table: Tensor, size: int, device: torch.device):
+        self.table = table.float().to(device)
+        self.step = torch.arange(size, device=device, dtype=torch.int32)
+
+    def weights(self, numbers: Tensor) -> Tensor:
+        """The weights (B, S, n) from first row and direction (B, 2)."""
+        return self.table[torch.addcmul(numbers[:, :1], numbers[:, 1:], self.step)]
+
+    def _rows(self, first: Integers, flip: NDArray[np.bool_]) -> Integers:
+        last = first + len(self.step) - 1
+        return np.stack([np.where(flip, last, first), np.where(flip, -1, 1)], axis=1)
+
+
+class TabledCrops(Rows):
+    """Weights of all crops of an axis: those of one extent after the other, each by its place."""
+
+    def __init__(self, length: int, size: int, device: torch.device):
+        self.length = length
+        extents = torch.arange(1, length + 1).repeat_interleave(torch.arange(length, 0, -1))
+        offsets = torch.cat([torch.arange(length - extent) for extent in range(length)])
+        whole = resize_weights(offsets.double(), extents.double(), length, size)
+        super().__init__(whole.flatten(0, 1), size, device)
+
+    def numbers(self, place: Integers, extent: Integers, flip: NDArray[np.bool_]) -> Integers:
+        """First row and direction."""
+        shorter = (extent - 1) * (2 * self.length + 2 - extent) // 2  # crops with less extent
+        return self._rows((shorter + place) * len(self.step), flip)
+
+
+class ShiftedCrops(Rows):
     """Weights of a resize of the whole axis, then a padded crop.
 
     The middle ``size`` of ``resized`` pixels, between ``padding`` zeros, are cropped to ``size``
     from ``place`` on.
     """
-    step = torch.arange(size, device=device)
-    interval = torch.tensor([0.0, length], dtype=torch.float64)
-    whole = resize_weights(interval[:1], interval[1:], length, resized)[0]
-    middle = round((resized - size) / 2)
-    zeros = whole.new_zeros(padding, length)
-    table = torch.cat([zeros, whole[middle : middle + size], zeros]).to(device, torch.float32)
 
-    def shifted(place: Tensor, _: Tensor, flip: Tensor) -> Tensor:
-        return table[place[:, None] + torch.where(flip[:, None] > 0, size - 1 - step, step)]
+    def __init__(self, length: int, resized: int, size: int, padding: int, device: torch.device):
+        interval = torch.tensor([0.0, length], dtype=torch.float64)
+        whole = resize_weights(interval[:1], interval[1:], length, resized)[0]
+        middle = round((resized - size) / 2)
+        zeros = whole.new_zeros(padding, length)
+        super().__init__(torch.cat([zeros, whole[middle : middle + size], zeros]), size, device)
 
-    return shifted
+    def numbers(self, place: Integers, extent: Integers, flip: NDArray[np.bool_]) -> Integers:
+        """First row and direction; the extent is always the whole."""
+        return self._rows(place, flip)
 
 
-def resample(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Resize uint8 images (B, 3, H, W) by weights (B, S, H), (B, S, W), columns before rows.
+def resample(pixels: Tensor, rows: Tensor, columns: Tensor, out: Tensor | None = None) -> Tensor:
+    """Resize whole levels (B, 3, H, W) by weights (B, S, H), (B, S, W), columns before rows.
 
-    Each of the two passes rounds and clips to 0..255, as in Pillow, which (13.0)
-    begins with the rows where that is less work: some crops that shrink differ by a few levels.
+    The result, uint8 (B, 3, S, S), is written to ``out``, if given. Each of the two passes rounds
+    and clips to 0..255, as in Pillow, which (13.0) begins with the rows where that is less work:
+    some crops that shrink differ by a few levels.
     """
     B, C, H, W = pixels.shape
     across = torch.bmm(pixels.float().view(B, C * H, W), columns.transpose(1, 2))
     across.add_(0.5).clamp_(0, 255).floor_()
     down = torch.matmul(rows[:, None], across.view(B, C, H, -1))
-    return down.add_(0.5).clamp_(0, 255).to(torch.uint8)
+    down.add_(0.5).clamp_(0, 255)
+    return down.to(torch.uint8) if out is None else out.copy_(down)
 
 
-def upscale(pixels: Tensor, weights: Tensor, images: Tensor) -> None:
+def upscale(pixels: Tensor, rows: Tensor, columns: Tensor, images: Tensor) -> None:
     """Write uint8 images (B, 3, n, n) into floats in [0, 1] ``images`` (B, 3, S, S).
 
-    ``weights`` (S, n) serve both axes. Nothing is rounded, and clipping comes last.
+    Weights (S, n) of rows, divided by 255, and of columns. Nothing is rounded, and clipping comes
+    last.
     """
-    S, n = weights.shape
-    down = torch.matmul(weights / 255, pixels.float())  # (B, 3, S, n)
-    torch.mm(down.view(-1, n), weights.t(), out=images.view(-1, S))
+    S, n = columns.shape
+    down = torch.matmul(rows, pixels.float())  # (B, 3, S, n)
+    torch.mm(down.view(-1, n), columns.t(), out=images.view(-1, S))
     images.clamp_(0, 1)

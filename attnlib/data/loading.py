@@ -1,4 +1,4 @@
-"""Batches of training images, augmented and mixed: one door to three input paths.
+"""Batches of images: three ways to make those of training, one to read those of evaluation.
 
 ``reference`` is timm's transforms on PIL images in DataLoader workers. ``faithful`` does the same
 on whole batches on the device: every operation at ``img_size``, in the same order. ``fast`` crops
@@ -15,27 +15,31 @@ step). The paths draw different numbers from the same distributions.
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attnlib.augmentation.mixing import draw_mixing, mix_in_place, soft_labels
 from attnlib.augmentation.pil_transforms import SMALL, Transform, evaluation_resize, train_transform
-from attnlib.augmentation.randaugment import apply_work, plan_work
+from attnlib.augmentation.randaugment import Operations, in_parts, plan_columns
 from attnlib.augmentation.random_parameters import Draws, crop_padding, draw_samples
 from attnlib.augmentation.resampling import (
+    ShiftedCrops,
+    Weights,
     crop_weights,
     resample,
     resize_weights,
-    shift_weights,
     upscale,
 )
 from attnlib.config import INPUTS, TrainConfig
 from attnlib.data.datasets import Split
-from attnlib.data.storage import Indices, place_pixels, send
+from attnlib.data.storage import Indices, current_device, place_pixels, send_together
 from attnlib.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from attnlib.seeding import derive_seed, make_generator, make_rng, seeded
 
@@ -118,7 +122,8 @@ class Reference:
         self, epoch: int, steps: Sequence[tuple[int, Indices]], workers: int
     ) -> Iterator[Batch]:
         samples = Transformed(self.split, self.transform, self.config.seed, epoch)
-        loader = make_loader(samples, [indices.tolist() for _, indices in steps], workers)
+        positions = [indices.tolist() for _, indices in steps]
+        loader = load_samples(samples, positions, workers, self.device)
         for (step, _), (images, labels) in zip(steps, loader, strict=True):
             images = images.to(self.device, non_blocking=True)
             labels = labels.to(self.device, non_blocking=True)
@@ -126,36 +131,27 @@ class Reference:
 
 
 class Batched:
-    """All images of a batch at once, on the device."""
+    """All images of a batch at once, on the device: cropped, operated on, enlarged, erased.
+
+    Each step says by ``numbers`` what it needs to know of a batch. All these go to the device
+    together, and the work there waits for nothing.
+    """
 
     def __init__(
         self, split: Split, config: TrainConfig, num_classes: int, device: str, memory: int | None
     ):
         self.config, self.num_classes, self.device = config, num_classes, torch.device(device)
+        self.labels, S = split.labels, config.img_size
         self.pixels = place_pixels(split.images, self.device, memory)
-        self.labels = torch.from_numpy(split.labels).to(self.device)
-        self.buffer = torch.empty(0, device=self.device)
-        S, native, kind = config.img_size, self.pixels.size, config.augment
-        resizes = kind == "thesis" and S > SMALL
-        self.work_size = min(*native, S) if resizes and config.input == "fast" else S
-        if resizes:
-            weights = [crop_weights(side, self.work_size, self.device) for side in native]
-        else:
-            resized = evaluation_resize(S) if kind == "none" else S
-            sides = [int(resized * side / min(native)) for side in native]
-            padding = crop_padding(kind, S)
-            weights = [
-                shift_weights(side, new, S, padding, self.device)
-                for side, new in zip(native, sides, strict=True)
-            ]
-        self.rows, self.columns = weights
-        whole = torch.tensor([[0.0], [self.work_size]], dtype=torch.float64)
-        self.upscale = resize_weights(whole[0], whole[1], self.work_size, S)[0]
-        self.upscale = self.upscale.to(self.device, torch.float32)
-        # Erased boxes are windows of one table; timm draws fresh noise for each.
-        noise = torch.randn(3, 2 * S, 2 * S, generator=make_generator(config.seed, "noise"))
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-        self.noise = (noise * std + mean).to(self.device)
+        resizes = config.augment == "thesis" and S > SMALL
+        at_native = resizes and config.input == "fast"
+        self.work_size = min(*self.pixels.size, S) if at_native else S
+        self.crop = Crop(config, self.pixels.size, self.work_size, self.device)
+        self.operations = Operations(
+            self.work_size, self.device, few_at_once(self.work_size, device)
+        )
+        self.enlarge = Enlarge(self.work_size, S, self.device)
+        self.erase = Erase(S, config.seed, self.device)
 
     def batch(self, epoch: int, step: int, indices: Indices) -> Batch:
         """The batch of one step."""
@@ -166,61 +162,142 @@ class Batched:
         """The batches of these (step, indices), in order."""
         fetched = self.pixels.fetch([indices for _, indices in steps])
         for (step, indices), pixels in zip(steps, fetched, strict=True):
-            images = self.augment(pixels.permute(0, 3, 1, 2).contiguous(), epoch, indices)
-            (places,) = send([indices], self.device)
-            labels = self.labels[places]
+            images, labels = self._augment(pixels, epoch, indices)
             yield mix_batch(images, labels, self.config, self.num_classes, epoch, step)
 
-    def augment(self, pixels: Tensor, epoch: int, indices: Indices) -> Tensor:
-        """Samples ``indices`` of an epoch from their uint8 images (B, 3, H, W)."""
-        config, S, B = self.config, self.config.img_size, len(indices)
+    def _augment(self, pixels: Tensor, epoch: int, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Samples ``indices`` of an epoch from their uint8 images (B, H, W, 3), and labels."""
+        config = self.config
         draws = draw_samples(
-            config.augment, S, self.pixels.size, seed=config.seed, epoch=epoch, indices=indices
+            config.augment,
+            config.img_size,
+            self.pixels.size,
+            seed=config.seed,
+            epoch=epoch,
+            indices=indices,
         )
-        if len(self.buffer) < B:
-            self.buffer = torch.empty(B, 3, S, S, device=self.device)
-        images = self.buffer[:B]
-        views = self._views(pixels, draws)
-        for part in self._parts(B, S):
-            place_views(views[part], self.upscale, images[part])
+        columns, lies_at = plan_columns(draws.codes, draws.arguments, self.work_size)
+        (labels,), cropped, operated, erased = send_together(
+            [self.labels[indices]],
+            self.crop.numbers(draws),
+            self.operations.numbers(columns, lies_at),
+            self.erase.numbers(draws),
+            device=self.device,
+        )
+        views = self.crop.apply(pixels, cropped)
+        views = self.operations.apply(views, columns, operated)
+        images = self.enlarge.apply(views)
+        self.erase.apply(images, draws, erased)
+        return images, labels
+
+
+def few_at_once(size: int, device: str) -> int | None:
+    """How many images of ``size`` pixels a side to work on at a time; None for all."""
+    return max(1, CPU_PIXELS // size**2) if torch.device(device).type == "cpu" else None
+
+
+class Crop:
+    """Crops and flips, resized to ``work_size``."""
+
+    def __init__(
+        self, config: TrainConfig, native: tuple[int, int], work_size: int, device: torch.device
+    ):
+        self.size, self.few = work_size, few_at_once(work_size, str(device))
+        S, kind = config.img_size, config.augment
+        padding = crop_padding(kind, S)
+        self.rows: Weights
+        self.columns: Weights
+        if kind == "thesis" and S > SMALL:
+            self.rows, self.columns = (crop_weights(side, work_size, device) for side in native)
+        else:
+            resized = evaluation_resize(S) if kind == "none" else S
+            self.rows, self.columns = (
+                ShiftedCrops(side, int(resized * side / min(native)), S, padding, device)
+                for side in native
+            )
+
+    def numbers(self, draws: Draws) -> list[Indices]:
+        """Which rows and columns make each view."""
+        axes = zip(
+            (self.rows, self.columns), draws.place.T, draws.extent.T, draws.flip.T, strict=True
+        )
+        return [axis.numbers(place, extent, flip) for axis, place, extent, flip in axes]
+
+    def apply(self, pixels: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+        """Views (B, 3, work_size, work_size) of uint8 images (B, H, W, 3)."""
+        pixels, (rows, columns) = pixels.permute(0, 3, 1, 2), numbers
+        views = pixels.new_empty(len(pixels), 3, self.size, self.size)
+        for part in in_parts(len(pixels), self.few):
+            weights = self.rows.weights(rows[part]), self.columns.weights(columns[part])
+            floats = pixels[part].to(torch.float32, memory_format=torch.contiguous_format)
+            resample(floats, *weights, out=views[part])
+        return views
+
+
+class Enlarge:
+    """Floats in [0, 1] of ``img_size``, in a buffer that is used again."""
+
+    def __init__(self, work_size: int, img_size: int, device: torch.device):
+        self.size, self.few = img_size, few_at_once(img_size, str(device))
+        whole = torch.tensor([[0.0], [work_size]], dtype=torch.float64)
+        weights = resize_weights(whole[0], whole[1], work_size, img_size)[0]
+        self.columns = weights.float().to(device)
+        self.rows = self.columns / 255
+        self.buffer = torch.empty(0, device=device)
+
+    def apply(self, views: Tensor) -> Tensor:
+        """Images (B, 3, img_size, img_size) of uint8 views, valid until the next call."""
+        if len(self.buffer) < len(views):
+            shape = (len(views), 3, self.size, self.size)
+            self.buffer = torch.empty(shape, device=views.device)
+        images = self.buffer[: len(views)]
+        for part in in_parts(len(views), self.few):
+            if views.shape[2] == self.size:
+                torch.div(views[part], 255, out=images[part])
+            else:
+                upscale(views[part], self.rows, self.columns, images[part])
+        return images
+
+
+class Erase:
+    """Fills boxes with windows of one table of normal noise; timm draws fresh noise for each."""
+
+    def __init__(self, size: int, seed: int, device: torch.device):
+        self.size, self.device = size, device
+        noise = torch.randn(3, 2 * size, 2 * size, generator=make_generator(seed, "noise"))
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        self.noise = (noise * std + mean).to(device)
+        if device.type != "cpu":  # room for whole images whose box begins at the table's edge
+            self.noise = F.pad(self.noise, (size, 0, size, 0))
+
+    def numbers(self, draws: Draws) -> list[NDArray[Any]]:
+        """Erased images, their windows, and the rows and columns of their boxes; none on a CPU."""
+        if self.device.type == "cpu":
+            return []
+        images = np.flatnonzero(draws.erased[:, 2])
+        start, extent = draws.erased[images, :2, None], draws.erased[images, 2:, None]
+        step = np.arange(self.size)
+        windows = draws.noise[images] + self.size - draws.erased[images, :2]
+        return [images, windows, (step >= start) & (step < start + extent)]
+
+    def apply(self, images: Tensor, draws: Draws, numbers: Sequence[Tensor]) -> None:
+        """Fill the boxes of ``images`` where they are: on a CPU alone, else in a few kernels."""
+        if numbers:
+            places, windows, inside = numbers
+            if len(places):
+                S = self.size
+                row, column = windows.unbind(1)
+                noise = self.noise.unfold(1, S, 1).unfold(2, S, 1)[:, row, column].transpose(0, 1)
+                boxes = torch.logical_and(inside[:, 0, :, None], inside[:, 1, None])
+                erased = torch.where(boxes[:, None], noise, images.index_select(0, places))
+                images.index_copy_(0, places.long(), erased)
+            return
         for image, (top, left, height, width), (row, column) in zip(
             images, draws.erased.tolist(), draws.noise.tolist(), strict=True
         ):
             if height:
                 noise = self.noise[:, row : row + height, column : column + width]
                 image[:, top : top + height, left : left + width] = noise
-        return images
-
-    def _few(self, size: int) -> int:
-        """How many images of ``size`` pixels a side to work on at a time."""
-        return max(1, CPU_PIXELS // size**2) if self.device.type == "cpu" else 2**31
-
-    def _parts(self, count: int, size: int) -> list[slice]:
-        few = min(self._few(size), count)
-        return [slice(start, start + few) for start in range(0, count, few)]
-
-    def _views(self, pixels: Tensor, draws: Draws) -> Tensor:
-        """Cropped and flipped, then operated on: uint8 (B, 3, work_size, work_size)."""
-        B, size = len(pixels), self.work_size
-        plan = plan_work(draws.codes, draws.arguments, size)
-        values = [array for work in plan for array in (work.images, work.values)]
-        sent = send([draws.place.T, draws.extent.T, draws.flip.T, *values], self.device)
-        (place, extent, flip), rest = sent[:3], sent[3:]
-        views = pixels.new_empty(B, 3, size, size)
-        for part in self._parts(B, size):
-            rows = self.rows(place[0, part], extent[0, part], flip[0, part])
-            columns = self.columns(place[1, part], extent[1, part], flip[1, part])
-            views[part] = resample(pixels[part], rows, columns)
-        apply_work(views, plan, list(zip(rest[::2], rest[1::2], strict=True)), self._few(size))
-        return views
-
-
-def place_views(views: Tensor, weights: Tensor, images: Tensor) -> None:
-    """Write uint8 ``views`` into ``images``, floats in [0, 1], upscaled if the sizes differ."""
-    if weights.shape[0] == weights.shape[1]:
-        torch.div(views, 255, out=images)
-    else:
-        upscale(views, weights, images)
 
 
 def mix_batch(
@@ -255,39 +332,30 @@ def num_workers(device: str) -> int:
     return min(os.cpu_count() or 1, 8) if device.startswith("cuda") else 0
 
 
-def count_batches(split: Split, batch_size: int) -> int:
-    """Steps of one training epoch: a last batch that is not full is dropped, a single one kept."""
-    return max(len(split) // batch_size, 1)
-
-
-def train_batches(
-    split: Split, transform: Transform, *, batch_size: int, seed: int, epoch: int, workers: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in the order that (seed, epoch) gives: floats in [0, 1] (B, 3, H, W), labels."""
-    order = torch.randperm(len(split), generator=make_generator(seed, "order", epoch)).tolist()
-    steps = count_batches(split, batch_size)
-    batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
-    dataset = Transformed(split, transform, seed, epoch)
-    yield from make_loader(dataset, batches, workers)
-
-
 def eval_batches(
-    split: Split, transform: Transform, *, batch_size: int, workers: int = 0
+    split: Split, transform: Transform, *, batch_size: int, workers: int = 0, device: str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The whole split in its own order."""
+    """The whole split in its own order, in memory that ``device`` can copy from by itself."""
     order = list(range(len(split)))
     batches = [order[start : start + batch_size] for start in order[::batch_size]]
-    yield from make_loader(Transformed(split, transform, seed=0, epoch=0), batches, workers)
+    samples = Transformed(split, transform, seed=0, epoch=0)
+    yield from load_samples(samples, batches, workers, torch.device(device))
 
 
-def make_loader(
-    dataset: Transformed, batches: list[list[int]], workers: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader of these batches of ``dataset``: images (B, 3, S, S) and labels (B,)."""
-    return DataLoader(
-        dataset,
+def load_samples(
+    samples: Transformed, batches: list[list[int]], workers: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """These batches of ``samples`` on the host: images (B, 3, S, S) and labels (B,)."""
+    loader = DataLoader(
+        samples,
         batch_sampler=batches,
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # else it would draw from the global one
     )
+    with current_device(device):  # pinned memory belongs to it
+        loaded = iter(loader)
+    for _ in batches:
+        with current_device(device):
+            batch = next(loaded)
+        yield batch

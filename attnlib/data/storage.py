@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,7 +77,7 @@ class Staged:
         pixels = np.empty((len(indices), *self.size, 3), np.uint8)
         pixels[order] = self.images[indices[order]]
         tensor = torch.from_numpy(pixels)
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+        return pinned(tensor, self.device)
 
 
 def place_pixels(images: Images, device: torch.device, memory: int | None = None) -> Pixels:
@@ -117,10 +118,35 @@ def send(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
     if device.type == "cpu":
         return [torch.from_numpy(array) for array in short]
     words = torch.from_numpy(np.concatenate([array.ravel().view(np.int32) for array in short]))
-    if device.type == "cuda":
-        words = words.pin_memory()
-    parts = words.to(device, non_blocking=True).split([array.size for array in short])
+    sent = pinned(words, device).to(device, non_blocking=True)
     return [
         (part.view(torch.float32) if array.dtype.kind == "f" else part).view(array.shape)
-        for part, array in zip(parts, short, strict=True)
+        for part, array in zip(sent.split([array.size for array in short]), short, strict=True)
     ]
+
+
+def send_together(*groups: Sequence[NDArray[Any]], device: torch.device) -> Iterator[list[Tensor]]:
+    """``send`` of several groups of arrays in the one transfer; group by group."""
+    sent = iter(send([array for group in groups for array in group], device))
+    return ([next(sent) for _ in group] for group in groups)
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy that a CUDA device reads by itself, in memory of its own context; else as it is."""
+    if device.type != "cuda":
+        return tensor
+    with current_device(device):
+        return tensor.pin_memory()
+
+
+@contextmanager
+def current_device(device: torch.device) -> Iterator[None]:
+    """Inside, a CUDA ``device`` is this thread's own, to which pinned memory belongs."""
+    if device.type != "cuda" or device.index in (None, before := torch.cuda.current_device()):
+        yield
+        return
+    torch.cuda.set_device(device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_device(before)

@@ -8,10 +8,12 @@ from torchvision.transforms import InterpolationMode, functional
 
 from attnlib.augmentation import resampling
 from attnlib.augmentation.resampling import (
+    Rows,
+    ShiftedCrops,
+    Weights,
     crop_weights,
     resample,
     resize_weights,
-    shift_weights,
     upscale,
 )
 
@@ -32,6 +34,13 @@ def psnr(difference: np.ndarray) -> float:
     return 10 * np.log10(255**2 / np.mean(np.square(difference)))
 
 
+def weights_of(axis: Weights, place, extent, flip) -> torch.Tensor:
+    """Weights of crops (B, S, n), on the device of ``axis``."""
+    numbers = axis.numbers(*(np.asarray(values) for values in (place, extent, flip)))
+    device = axis.table.device if isinstance(axis, Rows) else "cpu"
+    return axis.weights(torch.from_numpy(numbers.astype(np.int32)).to(device))
+
+
 def cropped(images, device, size, seed=0):
     """Random crops with flips, ours and torchvision's on PIL images, as signed levels."""
     rng = np.random.default_rng(seed)
@@ -40,8 +49,7 @@ def cropped(images, device, size, seed=0):
     place = rng.integers(0, sides - extent + 1)
     flip = rng.integers(0, 2, (len(images), 2))
     axes = [crop_weights(int(side), size, torch.device(device)) for side in sides]
-    tensors = (torch.from_numpy(v.T).to(device) for v in (place, extent, flip))
-    weights = [axis(*v) for axis, v in zip(axes, zip(*tensors, strict=True), strict=True)]
+    weights = [weights_of(axes[k], place[:, k], extent[:, k], flip[:, k]) for k in range(2)]
     ours = resample(batch_of(images, device), *weights).permute(0, 2, 3, 1).cpu().numpy()
     theirs = []
     for image, (top, left), (height, width), (rows, columns) in zip(
@@ -76,8 +84,7 @@ def test_weights_without_a_table_are_those_of_the_table(monkeypatch, device):
 def test_a_crop_of_its_own_size_is_the_crop_itself(device):
     images = pictures(1, 12, 12)
     weights = crop_weights(12, 8, torch.device(device))
-    place, extent, flip = (torch.tensor([value], device=device) for value in (3, 8, 0))
-    rows = weights(place, extent, flip)
+    rows = weights_of(weights, [3], [8], [0])
     found = resample(batch_of(images, device), rows, rows).cpu()
     assert torch.equal(found, batch_of(images, "cpu")[:, :, 3:11, 3:11])
 
@@ -91,13 +98,11 @@ def test_weights_of_an_output_pixel_sum_to_one_and_stay_in_the_interval():
 @pytest.mark.parametrize(("size", "resized"), [(48, 48), (56, 64), (32, 32)])
 def test_resize_and_centre_crop_equal_torchvisions(size, resized, device):
     images = pictures(4, 30, 41)
-    zero = torch.zeros(4, dtype=torch.long, device=device)
-    weights = [
-        shift_weights(side, int(resized * side / 30), size, 0, torch.device(device))(
-            zero, zero, zero
-        )
+    axes = [
+        ShiftedCrops(side, int(resized * side / 30), size, 0, torch.device(device))
         for side in (30, 41)
     ]
+    weights = [weights_of(axis, [0] * 4, [0] * 4, [0] * 4) for axis in axes]
     ours = resample(batch_of(images, device), *weights).permute(0, 2, 3, 1).cpu().numpy()
     theirs = [
         np.asarray(
@@ -112,11 +117,11 @@ def test_resize_and_centre_crop_equal_torchvisions(size, resized, device):
 
 def test_padded_crops_shift_in_black_and_mirror():
     image = pictures(1, 8, 8)
-    weights = shift_weights(8, 8, 8, 2, torch.device("cpu"))
-    places, flips = torch.tensor([0, 2, 4]), torch.tensor([0, 1, 0])
-    shifted = weights(places, places, flips)
+    shifted = weights_of(
+        ShiftedCrops(8, 8, 8, 2, torch.device("cpu")), [0, 2, 4], [8] * 3, [0, 1, 0]
+    )
     pixels = batch_of(np.repeat(image, 3, axis=0), "cpu")
-    rows = shift_weights(8, 8, 8, 0, torch.device("cpu"))(*torch.zeros(3, 3, dtype=torch.long))
+    rows = weights_of(ShiftedCrops(8, 8, 8, 0, torch.device("cpu")), [0] * 3, [8] * 3, [0] * 3)
     found, original = resample(pixels, rows, shifted), pixels[0]
     assert torch.equal(found[0, ..., 2:], original[..., :-2]) and not found[0, ..., :2].any()
     assert torch.equal(found[1], original.flip(-1))
@@ -127,7 +132,7 @@ def test_upscaling_equals_pillows_but_for_its_rounding(device):
     images = pictures(3, 16, 16)
     weights = resize_weights(torch.tensor([0.0]), torch.tensor([16.0]), 16, 56)[0].to(device)
     found = torch.empty(3, 3, 56, 56, device=device)
-    upscale(batch_of(images, device), weights, found)
+    upscale(batch_of(images, device), weights / 255, weights, found)
     assert 0 <= found.min() and found.max() <= 1
     theirs = [np.asarray(Image.fromarray(i).resize((56, 56), Image.BICUBIC)) for i in images]
     ours = 255 * found.permute(0, 2, 3, 1).cpu().numpy()
