@@ -4,6 +4,8 @@ Backgrounds are transparent and lines are of middle lightness, so that a figure 
 page and on a dark one.
 """
 
+import functools
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -12,14 +14,29 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from cycler import cycler
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from attnlib import escaping
 
 if TYPE_CHECKING:
     from attnlib.records.run import Run
 
 WIDTH = 4.4  # inches: letters of 9 points are then 9 pixels high on a phone 360 pixels wide
 INK = "#7a7a7a"  # contrast of about 4.3 on white and on the dark theme's background
+LONGEST = 40  # letters of a name; longer ones lose their middle
+TICK_LETTERS = 30  # of a name beside an axis
+CLASSES_WITH_IMAGES = 20  # rows of example images: 200 panels take some seconds
+CLASSES_WITH_ACCURACY = 40  # rows of a figure that still fits on a page
+FONT = "DejaVu Sans"  # comes with Matplotlib
+FALLBACK_FONTS = (  # for what it lacks, first of all Chinese, Japanese and Korean
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
+    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "AR PL UMing CN",
+    "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "SimHei",
+    "Yu Gothic", "Malgun Gothic", "Arial Unicode MS", "Unifont", "Noto Sans Devanagari",
+    "Noto Sans Thai",
+)  # fmt: skip
 COLOURS = ("#3b82c4", "#d9702e", "#3f9a6b", "#a565c0", "#b08a1e")
 STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
@@ -43,8 +60,47 @@ STYLE: dict[str, Any] = {
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's settings of this book, inside the ``with`` block only."""
-    with plt.rc_context(cast(Any, STYLE)):
+    with plt.rc_context(cast(Any, STYLE | {"font.family": list(_fonts())})):
         yield
+
+
+def figure_text(value: object, longest: int = LONGEST) -> str:
+    r"""Text that others wrote, such as the name of a class, as Matplotlib draws it literally.
+
+    Dollar signs begin no formula, a leading underscore hides no entry of a legend, and a letter
+    that no font here has is written as its number (``\u732b``).
+    """
+    words = " ".join(escaping.printable(value).split())
+    if len(words) > longest:
+        words = f"{words[: longest - longest // 2 - 1]}…{words[-(longest // 2) :]}"
+    glyphs = _glyphs()
+    drawn = "".join(
+        letter if ord(letter) in glyphs else letter.encode("unicode_escape").decode()
+        for letter in words
+    )
+    hidden = "\N{ZERO WIDTH SPACE}" if drawn.startswith("_") else ""
+    return hidden + drawn.replace("$", r"\$")
+
+
+def wrapped_text(value: object, width: int) -> str:
+    """``figure_text`` in up to four lines of ``width`` letters, broken at spaces if it has any."""
+    lines = textwrap.wrap(
+        escaping.printable(value), width, max_lines=4, placeholder="…", break_on_hyphens=False
+    )
+    return "\n".join(figure_text(line, width) for line in lines)
+
+
+@functools.cache
+def _fonts() -> tuple[str, ...]:
+    installed = set(font_manager.get_font_names())
+    return (FONT, *(name for name in FALLBACK_FONTS if name in installed))
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    """Every character that one of the fonts can draw."""
+    paths = [font_manager.findfont(name) for name in _fonts()]
+    return frozenset().union(*(font_manager.get_font(path).get_charmap() for path in paths))
 
 
 def learning_curves(*runs: "Run") -> Figure:
@@ -65,7 +121,7 @@ def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
         several = len(histories) > 1
         for (title, history), colour in zip(histories, _colours(len(histories)), strict=True):
             epochs = [line["epoch"] for line in history]
-            label = title if several else "validation"
+            label = figure_text(title, 60) if several else "validation"
             for key, dashes in (("train_loss", "--"), ("val_loss", "-")):
                 values = [line[key] for line in history]
                 name = None if several else key.partition("_")[0].replace("val", "validation")
@@ -84,19 +140,28 @@ def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
 
 
 def per_class_accuracy(run: "Run") -> Figure:
-    """Test accuracy of each class with its 95% interval, best class at the top."""
+    """Test accuracy of each class with its 95% interval, best class at the top.
+
+    Of more than 40 classes the best 20 and the worst 20 are drawn, which the title says.
+    """
     shares = {row.name: row.accuracy for row in run.record.metrics.per_class if row.accuracy}
     rows = sorted(shares.items(), key=lambda row: row[1].value)
+    if some := len(rows) > CLASSES_WITH_ACCURACY:
+        half = CLASSES_WITH_ACCURACY // 2
+        rows = [*rows[:half], *rows[-half:]]
     values = np.array([share.value for _, share in rows])
     ends = [[share.low for _, share in rows], [share.high for _, share in rows]]
     errors = np.abs(ends - values)
     with style():
         height = 0.8 + 0.2 * len(rows)
-        figure, axes = plt.subplots(figsize=(WIDTH, min(height, 12)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
         axes.errorbar(values, range(len(rows)), xerr=errors, fmt="o", ms=4, lw=1.2)
         mean = run.record.metrics.test_accuracy.value
         axes.axvline(mean, color=INK, ls=":", lw=1)
-        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [figure_text(name, TICK_LETTERS) for name, _ in rows])
+        if some:
+            axes.set_title(f"best {half} and worst {half} of {len(shares):,} classes")
+            axes.axhline(half - 0.5, color=INK, lw=0.8)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set(xlabel="test accuracy (dotted: all classes)")
         plt.close(figure)
@@ -117,18 +182,22 @@ def image_grid(
             if place < len(images):
                 axes.imshow(images[place], interpolation="nearest")
                 if titles:
-                    axes.set_title(titles[place], fontsize=9, pad=2)
+                    axes.set_title(figure_text(titles[place]), fontsize=9, pad=2)
         figure.tight_layout(pad=0.25)
         plt.close(figure)
     return figure
 
 
 def class_examples(images: Any, labels: Any, class_names: Sequence[str], count: int = 10) -> Figure:
-    """The first ``count`` images of each class, a row a class (the thesis's Figure 7.1)."""
+    """The first ``count`` images of each class, a row a class (the thesis's Figure 7.1).
+
+    Of more than 20 classes the first 20 are drawn, which the title says.
+    """
     labels = np.asarray(labels)
+    rows = min(len(class_names), CLASSES_WITH_IMAGES)
     with style():
-        size = (WIDTH, (WIDTH - 1) / count * len(class_names))
-        figure, grid = plt.subplots(len(class_names), count, figsize=size, squeeze=False)
+        size = (WIDTH, (WIDTH - 1) / count * rows + 0.3 * (rows < len(class_names)))
+        figure, grid = plt.subplots(rows, count, figsize=size, squeeze=False)
         for label, row in enumerate(grid):
             chosen = np.flatnonzero(labels == label)[:count]
             for axes in row:
@@ -136,7 +205,10 @@ def class_examples(images: Any, labels: Any, class_names: Sequence[str], count: 
                 axes.spines[:].set_visible(False)
             for axes, place in zip(row, chosen, strict=False):
                 axes.imshow(images[place], interpolation="nearest")
-            row[0].set_ylabel(class_names[label], rotation=0, ha="right", va="center")
+            name = wrapped_text(class_names[label], 20)
+            row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        if rows < len(class_names):
+            figure.suptitle(f"The first {rows} of {len(class_names):,} classes", fontsize=10)
         figure.tight_layout(pad=0.25)
         plt.close(figure)
     return figure

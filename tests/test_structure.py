@@ -42,9 +42,10 @@ FLOORS = (
     {"explorer"},
     {"__init__", "__main__"},
 )
-BASE = {
-    "config": {"catalogue", "colab", "devices", "escaping", "parameters"}
-}  # the arrows within the base
+BASE = {  # the arrows within the base
+    "config": {"catalogue", "colab", "devices", "escaping", "parameters"},
+    "plotting": {"escaping"},
+}
 ANALYSIS = {"explain", "compare", "cost", "human", "thesis", "explorer", "plotting"}
 # What climbs, and why: weights come from the net as data do, and downloads stands on nothing of
 # ours; a run record holds small maps, drawn when the run ends.

@@ -1,7 +1,7 @@
 """Figures of errors: confusion matrices, differences by class, images with what models say."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,7 +16,7 @@ from attnlib.compare.comparison import Comparison
 from attnlib.compare.paired_tests import ALPHA, PairedTest, count_confusions, image_titles
 from attnlib.compare.reference_runs import Answer, Row
 from attnlib.data.datasets import Split
-from attnlib.plotting import COLOURS, INK, WIDTH, style
+from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style, wrapped_text
 
 RIGHT = "#cfe0f1"  # the diagonal, one tint: how often a model is right must not drown the errors
 WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # under numbers
@@ -47,11 +47,13 @@ def confusions(comparison: Comparison, *names: str) -> Figure:
         figure, grid = plt.subplots(len(names), figsize=size, squeeze=False, layout="constrained")
         for axes, name, matrix, count in zip(grid[:, 0], names, shares, counts, strict=True):
             axes.imshow(_tints(colours(matrix / top), matrix, block == 1), interpolation="nearest")
-            axes.set_title(_wrapped(name, 48), fontsize=10)
+            axes.set_title(wrapped_text(name, 48), fontsize=10)
             axes.set(xlabel="decision", ylabel="true class")
             axes.grid(False)
             ticks = list(range(0, len(matrix), 1 if block == 1 else 5))
-            labels = [comparison.class_names[place * block] for place in ticks]
+            labels = [
+                figure_text(comparison.class_names[place * block], TICK_LETTERS) for place in ticks
+            ]
             font = 10 if classes <= NUMBERED else 6 if block == 1 else 8
             axes.set_xticks(ticks, labels, rotation=90, fontsize=font)
             axes.set_yticks(ticks, labels, fontsize=font)
@@ -84,11 +86,15 @@ def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> F
             face = COLOURS[0] if test.p_holm < ALPHA else "white"
             point = 100 * values[place]
             axes.plot(point, place, "o", mfc=face, mec=COLOURS[0], mew=1.4, ms=6)
-        axes.set_yticks(range(len(kept)), [t.name for t in kept], fontsize=10)
+        axes.set_yticks(
+            range(len(kept)), [figure_text(t.name, TICK_LETTERS) for t in kept], fontsize=10
+        )
         axes.set_xlabel("accuracy of the first less that of the second,\npercentage points")
         some = f"\n{len(kept)} largest of {len(tests)} differences" * (len(tests) > len(kept))
-        title = f"{_wrapped(f'first: {first}', 60)}\n{_wrapped(f'second: {second}', 60)}{some}"
-        axes.set_title(title, fontsize=9, loc="left")
+        title = "\n".join(
+            wrapped_text(f"{k}: {v}", 60) for k, v in (("first", first), ("second", second))
+        )
+        axes.set_title(title + some, fontsize=9, loc="left")
         plt.close(figure)
     return figure
 
@@ -105,7 +111,8 @@ def answered_images(
     Where the images are not to be had (``split`` is None), their places stand for them.
     """
     chosen = np.asarray(places, dtype=np.int64)
-    titles = image_titles(comparison, chosen, *names)
+    classes = tuple(figure_text(name, 24) for name in comparison.class_names)
+    titles = image_titles(replace(comparison, class_names=classes), chosen, *names)
     rows = max(1, -(-len(chosen) // columns))
     with style():
         size = (WIDTH, (WIDTH / columns + 0.17 * (1 + len(names))) * rows)
@@ -165,11 +172,6 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
             )  # fmt: skip
 
 
-def _wrapped(text: str, width: int = 24) -> str:
-    """Lines of at most ``width`` letters, broken at spaces."""
-    return textwrap.fill(text, width, break_on_hyphens=False)
-
-
 def accuracies(rows: Mapping[str, Row]) -> Figure:
     """Test accuracy of each row with its interval; several seeds as dots of their own."""
     made = [row for row in rows.values() if row.runs]
@@ -214,4 +216,4 @@ def _broken(title: str) -> str:
     """A long name on several lines."""
     for mark in (", ", " - "):
         title = title.replace(mark, mark.rstrip() + "\n", 1)
-    return "\n".join(textwrap.fill(line, 26) for line in title.splitlines())
+    return "\n".join(wrapped_text(line, 26) for line in title.splitlines())

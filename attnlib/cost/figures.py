@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from attnlib.cost.benchmark import title
 from attnlib.cost.scaling import FIT_FROM, TITLES
-from attnlib.plotting import COLOURS, INK, WIDTH, style
+from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
 from attnlib.records.measurements import Row, select
 from attnlib.stats.intervals import Estimate
 
@@ -34,7 +34,7 @@ def speeds(rows: Sequence[Row]) -> Figure:
                 x = row["batch_size"]
                 axes.plot([x, x], [row["low"], row["high"]], color=colour, lw=1.2)
                 axes.plot(x, row["value"], marker, mfc=face, mec=colour, ms=5.5, mew=1.3)
-            axes.plot([], [], marker + "-", color=colour, label=name)
+            axes.plot([], [], marker + "-", color=colour, label=figure_text(name))
         _logarithmic(axes, sorted({r["batch_size"] for r in measured}))
         axes.set_xlabel("images a batch")
         axes.set_ylabel("images a second")
@@ -68,7 +68,9 @@ def memory(rows: Sequence[Row], attention: str = "explicit") -> Figure:
                     va="center", fontsize=9, color=INK,
                 )  # fmt: skip
             axes.set_yticks(
-                range(len(own)), [title(row).replace(" (", "\n(") for row in own], fontsize=9
+                range(len(own)),
+                [figure_text(title(row)).replace(" (", "\n(") for row in own],
+                fontsize=9,
             )
             axes.invert_yaxis()
             axes.grid(False)
@@ -93,7 +95,7 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
                 values = unit * np.array([row["value"] for row in own])
                 colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place]
                 fit = fits[layer, quantity]
-                label = f"{TITLES[layer]}: $N^{{{fit.value:.2f}}}$"
+                label = f"{figure_text(TITLES[layer])}: $N^{{{fit.value:.2f}}}$"
                 axes.plot(tokens, values, marker, color=colour, ms=5, label=label)
                 far = tokens >= FIT_FROM
                 middle = np.exp(np.log(tokens[far]).mean()), np.exp(np.log(values[far]).mean())

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from attnlib.explain.faithfulness import Curves
-from attnlib.plotting import COLOURS, INK, WIDTH, style
+from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
 
 Pixels = npt.NDArray[Any]
 MARKERS = "os^Dv"
@@ -42,10 +42,12 @@ def map_grid(images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor]
         figure, grid = plt.subplots(len(images), 1 + len(columns), figsize=size, squeeze=False)
         for row, (image, name) in enumerate(zip(images, names, strict=True)):
             grid[row][0].imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy())
-            grid[row][0].set_title(name, fontsize=9, pad=3, loc="left")
+            grid[row][0].set_title(figure_text(name, 60), fontsize=9, pad=3, loc="left")
             for axes, (title, planes) in zip(grid[row][1:], columns.items(), strict=True):
                 axes.imshow(overlay(image, planes[row]))
-                axes.set_xlabel(title * (row == len(images) - 1), fontsize=9, rotation=turned)
+                axes.set_xlabel(
+                    figure_text(title) * (row == len(images) - 1), fontsize=9, rotation=turned
+                )
         _bare(grid)
         _below_names(figure, len(images), below)
         plt.close(figure)
@@ -63,7 +65,7 @@ def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Fi
             for axes, plane in zip(axes_column, column, strict=True):
                 axes.imshow(overlay(image, plane))
             turned = 90 if len(planes) > FEW + 1 else 0
-            axes_column[0].set_title(name, fontsize=9, pad=3, rotation=turned)
+            axes_column[0].set_title(figure_text(name), fontsize=9, pad=3, rotation=turned)
         for layer, axes in enumerate(grid[:, 0]):
             axes.set_ylabel(f"{layer + 1}", rotation=0, ha="right", va="center")
         _bare(grid)
@@ -84,7 +86,7 @@ def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
                 "markevery": 4,
                 "ms": 3.5,
                 "lw": 1.4,
-                "label": kind,
+                "label": figure_text(kind),
             }
             axes[0].plot(each.shares, each.deletion.mean(axis=0), **options)
             axes[1].plot(each.shares, each.insertion.mean(axis=0), **options)
@@ -111,7 +113,7 @@ def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float
                 axes.plot([layer + 1] * len(heads), heads, "o", ms=4, color=COLOURS[0], alpha=0.8)
             means = [float(np.mean(heads)) for heads in layers]
             axes.plot(range(1, len(layers) + 1), means, color=COLOURS[1], lw=1.4)
-            axes.set_title(name)
+            axes.set_title(figure_text(name))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             top = max(limit if axes is grid[0, 0] else 0.0, max(map(max, layers)))
             axes.set_ylim(0, 1.06 * top)
@@ -160,7 +162,7 @@ def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Figure:
         for row, (name, planes) in zip(grid, features.items(), strict=True):
             for axes, plane in zip(row, planes, strict=False):
                 axes.imshow(plane.float().cpu().numpy(), cmap="gray", interpolation="nearest")
-            row[0].set_title(name, fontsize=9, pad=3, loc="left")
+            row[0].set_title(figure_text(name), fontsize=9, pad=3, loc="left")
         _bare(grid)
         _below_names(figure, len(features))
         plt.close(figure)
@@ -173,8 +175,8 @@ def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Fi
         figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
         for place, (name, values) in enumerate(shares.items()):
             depth = np.linspace(0, 1, len(values)) if len(values) > 1 else [0.0]
-            axes.plot(depth, values, DASHES[place // len(COLOURS)], lw=1.5, ms=4, label=name,
-                      color=COLOURS[place % len(COLOURS)],
+            axes.plot(depth, values, DASHES[place // len(COLOURS)], lw=1.5, ms=4,
+                      label=figure_text(name), color=COLOURS[place % len(COLOURS)],
                       marker=MARKERS[place % len(MARKERS)])  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set(xlabel="depth: first layer drawn 0, last layer 1", xlim=(-0.02, 1.02))

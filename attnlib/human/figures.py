@@ -18,7 +18,7 @@ from attnlib.human.bootstrap import PEOPLE, Interval
 from attnlib.human.cifar10h import VotesStudy
 from attnlib.human.decisions import CATEGORIES
 from attnlib.human.study import NAMES, Measured, Study
-from attnlib.plotting import COLOURS, INK, WIDTH, style
+from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style
 
 MARKS = "osD^vP*X<>"
 NEARER = {  # which way people lie
@@ -106,14 +106,16 @@ def protocol_beside_gaps(study: Study) -> Figure:
             for place, one in enumerate(parts[0] + parts[1]):
                 if one.difference:
                     _draw_interval(panel, one.difference, place, int(place >= len(parts[0])))
-            labels = [one.text for one in parts[0] + parts[1]]
+            labels = [figure_text(one.text, TICK_LETTERS) for one in parts[0] + parts[1]]
             panel.axvline(0, color=INK, lw=1)
             if parts[0] and parts[1]:
                 panel.axhline(len(parts[0]) - 0.5, color=INK, lw=0.8, ls=":")
             panel.set_yticks(range(len(labels)), labels, fontsize=9)
             panel.set_ylim(len(labels) - 0.5, -0.5)
             panel.set_title(f"{NAMES[measure]}: difference", loc="left")
-        for place, text in enumerate(("between networks", f"{study.network}, protocol alone")):
+        for place, text in enumerate(
+            ("between networks", figure_text(f"{study.network}, protocol alone"))
+        ):
             panels[0].plot([], [], _mark(place), color=_colour(place), label=text)
         figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
         plt.close(figure)
@@ -135,8 +137,8 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
             for group in one.groups:
                 across = names.index(group.name) + offset
                 _draw_interval(axes, group.model, across, number, upright=True)
-            axes.plot([], [], _mark(number), color=_colour(number), label=title)
-        ticks = [f"{crowd.name}\n{crowd.images:,} images" for crowd in study.people]
+            axes.plot([], [], _mark(number), color=_colour(number), label=figure_text(title, 60))
+        ticks = [f"{figure_text(crowd.name)}\n{crowd.images:,} images" for crowd in study.people]
         axes.set_xticks(range(len(names)), [tick.replace(" ", "\n") for tick in ticks])
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylabel("right answers of the model")
@@ -161,7 +163,7 @@ def disputed_images(
         alone = one.model_alone_wrong, one.majority_alone_wrong
         wrong = "all people right, network wrong", "network right, most people wrong"
         for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):
-            title = f"{run}:\n{words}, {len(images):,} images"
+            title = f"{figure_text(run, 60)}:\n{words}, {len(images):,} images"
             rows.append((title, images[:columns], side))
     with style():
         figure = plt.figure(figsize=(WIDTH, 1.6 * len(rows)), layout="constrained")
@@ -195,7 +197,7 @@ def _say(words: str) -> Figure:
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.6))  # Jupyter draws no figure without axes
         axes.axis("off")
-        axes.text(0.5, 0.5, words, ha="center", va="center")
+        axes.text(0.5, 0.5, figure_text(words, 80), ha="center", va="center")
         plt.close(figure)
     return figure
 
@@ -222,8 +224,10 @@ def _draw_interval(
 
 def _label(one: Measured, lines: int = 2) -> str:
     if one.protocol == "not said" or one.system == PEOPLE:
-        return one.title
-    return f"{one.title}{chr(10) if lines == 2 else ', '}{one.protocol}"
+        return figure_text(one.title, TICK_LETTERS)
+    between = "\n" if lines == 2 else ", "
+    words = (figure_text(text, TICK_LETTERS) for text in (one.title, one.protocol))
+    return between.join(words)
 
 
 def _mark(number: int) -> str:

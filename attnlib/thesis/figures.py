@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnlib.plotting import COLOURS, INK, WIDTH, style
+from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style
 
 HATCHES = {"corrected": "", "differs": "////", "reproduced": "", "not run": "...."}
 SHADES = dict(zip(HATCHES, (COLOURS[1], COLOURS[4], COLOURS[0], "none"), strict=True))
@@ -16,11 +16,12 @@ def verdicts_by_kind(counts: pd.DataFrame) -> Figure:
     kinds = counts.drop(index="all")
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.36 * len(kinds)), layout="constrained")
+        names = [figure_text(kind, TICK_LETTERS) for kind in kinds.index]
         left = np.zeros(len(kinds))
         for verdict, hatch in HATCHES.items():
             numbers = kinds[verdict].to_numpy()
             axes.barh(
-                kinds.index, numbers, left=left, label=verdict, color=SHADES[verdict],
+                names, numbers, left=left, label=verdict, color=SHADES[verdict],
                 hatch=hatch, edgecolor=INK, linewidth=0.8,
             )  # fmt: skip
             left += numbers
