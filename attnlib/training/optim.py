@@ -1,6 +1,8 @@
 """The optimiser: which parameters decay, the learning rate as a function of time, averaging."""
 
 import copy
+from collections.abc import Callable
+from fnmatch import fnmatch
 
 import torch
 from torch import nn
@@ -14,14 +16,18 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
     A matrix mixes features, and decay keeps it from growing without use; a vector sets a scale or
     a place, and pulling it to zero only shifts it. The tokens and the positional embedding are
-    stored as 3-D tensors but are vectors by this rule, so they are exempt by name, as in timm.
+    stored as 3-D tensors but are vectors by this rule, so they are exempt by name, as in timm, and
+    so is what a model of timm declares itself.
     """
+    declare: Callable[[], set[str]] = getattr(model, "no_weight_decay", set)
+    declared = declare()  # of timm's: Swin's tables of biases too
     decayed: list[nn.Parameter] = []
     exempt: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_vector = parameter.ndim <= 1 or name.rpartition(".")[2] in TOKENS
-            (exempt if is_vector else decayed).append(parameter)
+            is_vector = parameter.ndim <= 1 or name.rpartition(".")[2] in (*TOKENS, "bias")
+            is_declared = any(fnmatch(name, pattern) for pattern in declared)
+            (exempt if is_vector or is_declared else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": exempt, "weight_decay": 0.0},

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import timm
 import torch
 from timm.scheduler import CosineLRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -98,3 +99,33 @@ def test_average_equals_pytorchs():
         update_average(ours, model, 0.99)
     for mine, other in zip(ours.parameters(), theirs.module.parameters(), strict=True):
         assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_vit",
+        "swin_tiny_patch4_window7_224",
+        "levit_128s",
+        "xcit_nano_12_p8_224",
+        "tiny_vit_5m_224",
+        "beit_base_patch16_224",
+        "coat_tiny",
+        "test_convnext",
+        "naflexvit_base_patch16_gap",
+    ],
+)
+def test_what_a_model_of_timm_exempts_from_decay_is_exempt(name: str) -> None:
+    from timm.optim import param_groups_weight_decay
+
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    declared = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    theirs = param_groups_weight_decay(model, 0.05, no_weight_decay_list=declared)
+    exempt = {id(p) for p in parameter_groups(model, 0.05)[1]["params"]}
+    assert {
+        id(p) for group in theirs if not group["weight_decay"] for p in group["params"]
+    } <= exempt
+    assert sum(p.numel() for p in model.parameters() if id(p) in exempt) < 0.2 * sum(
+        p.numel() for p in model.parameters()
+    )
