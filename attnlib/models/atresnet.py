@@ -106,7 +106,7 @@ class AtResNet(nn.Module):
         """Let the class token read images in [0, 1]: (B, 3, H, W) -> (B, C)."""
         self._check_size(images)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(images)))))
-        cls_token = self.cls_token.expand(len(x), -1, -1)
+        cls_token = self.cls_token.expand(x.shape[0], -1, -1)
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
         for stage, encoder in zip(stages, self.encoders, strict=True):
             x = stage(x)

@@ -2,7 +2,9 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,19 +42,47 @@ class Normalize(nn.Module):
 def normalize_inside(model: nn.Module, normalize: Normalize) -> nn.Module:
     """Let a model that expects normalised images take images in [0, 1]; returns the model.
 
-    It happens in a hook before ``forward``, so that the keys of the state dict stay as they are.
-    To an ``nn.Sequential`` each child is a step, so there it becomes the first one.
+    It happens in the model's methods, so that the keys of the state dict stay as they are, and
+    not in a hook, which ``torch.fx`` and whoever calls ``forward_features`` would pass by. To an
+    ``nn.Sequential`` each child is a step, so there it becomes the first one.
     """
     if isinstance(model, nn.Sequential):
         return nn.Sequential(OrderedDict([("normalize", normalize), *model.named_children()]))
     model.add_module("normalize", normalize)
-    model.register_forward_pre_hook(_normalize_first)
+    model.__class__ = _normalizing(type(model))  # type: ignore[arg-type]
     return model
 
 
-def _normalize_first(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    images, *rest = args
-    return (model.get_submodule("normalize")(images), *rest)
+@cache
+def _normalizing(kind: type[nn.Module]) -> type[nn.Module]:
+    """The class ``kind``, but that its methods which take images normalise them first.
+
+    timm's ``forward`` calls ``forward_features``, and ``forward_intermediates`` calls neither.
+    """
+
+    def normalising(method: str) -> Callable[..., Any]:
+        def call(self: nn.Module, images: Tensor, *args: Any, **kwargs: Any) -> Any:
+            normalised = self.get_submodule("normalize")(images)
+            return getattr(kind, method)(self, normalised, *args, **kwargs)
+
+        return call
+
+    def forward(self: nn.Module, images: Tensor) -> Any:  # one argument, as torch.fx wants it
+        return kind.forward(self, self.get_submodule("normalize")(images))
+
+    def reduce(self: nn.Module, protocol: int) -> Any:
+        return _renew, (kind,), self.__dict__  # pickle finds no class made on the way by its name
+
+    names = [n for n in ("forward_features", "forward_intermediates") if hasattr(kind, n)]
+    methods: dict[str, Any] = {name: normalising(name) for name in names}
+    if "forward_features" not in names:
+        methods["forward"] = forward
+    return type(kind.__name__, (kind,), methods | {"__reduce_ex__": reduce})
+
+
+def _renew(kind: type[nn.Module]) -> nn.Module:
+    """An empty module of the class that normalises first, to be filled by pickle or deepcopy."""
+    return nn.Module.__new__(_normalizing(kind))  # type: ignore[arg-type]
 
 
 class PatchEmbed(nn.Module):
@@ -201,7 +231,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return x
         if self.draws is None:
-            mask = x.new_empty(len(x)).bernoulli_(1 - self.rate)
+            mask = x.new_empty(x.shape[0]).bernoulli_(1 - self.rate)
         else:
             mask = (self.draws >= self.rate).to(x.dtype)
         return x * mask.div_(1 - self.rate).view(-1, *[1] * (x.ndim - 1))

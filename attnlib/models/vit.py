@@ -87,7 +87,7 @@ class ViT(nn.Module):
     def forward_features(self, images: Tensor) -> Tensor:
         """Encode images in [0, 1]: (B, 3, H, W) -> (B, N, C)."""
         x = self.patch_embed(self.normalize(images))
-        x = torch.cat([self.prefix_tokens(len(x)), x], dim=1)  # (B, N, C)
+        x = torch.cat([self.prefix_tokens(x.shape[0]), x], dim=1)  # (B, N, C)
         return self.norm(self.blocks(x + self.pos_embed))
 
     def forward(self, images: Tensor) -> Tensor:
