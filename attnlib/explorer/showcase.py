@@ -19,7 +19,7 @@ from attnlib.data.open_image import PHOTOGRAPHS, open_image
 from attnlib.experiment import run_experiment
 from attnlib.explain.attribution import KINDS
 from attnlib.explain.feature_maps import DULL
-from attnlib.models.pretrained import fit_tokens
+from attnlib.models.pretrained import NoWeightsError, fit_tokens
 from attnlib.models.zoo import create_model
 from attnlib.parameters import parameter, parse_params
 from attnlib.records.find import find_folders, list_runs, load_run
@@ -202,7 +202,7 @@ def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
     wanted = pretrained is not False
     try:
         model = create_model(name, 1000, pretrained=wanted)
-    except (DownloadError, ImportError):
+    except (DownloadError, ImportError, NoWeightsError):
         if pretrained:
             raise
         wanted = False

@@ -17,6 +17,10 @@ State = dict[str, Tensor]
 IMAGENET_CLASSES = 1000
 
 
+class NoWeightsError(ValueError):
+    """Nobody published weights of the model that was asked for."""
+
+
 def read_weights(path: Path) -> State:
     """Read a state dict without running code from the file: safetensors, or tensors only.
 

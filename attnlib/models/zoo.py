@@ -21,6 +21,7 @@ from attnlib.models.layers import (
 )
 from attnlib.models.pretrained import (
     IMAGENET_CLASSES,
+    NoWeightsError,
     State,
     fit_tokens,
     load_weights,
@@ -116,7 +117,8 @@ def create_model(  # noqa: PLR0913  # all of a run that shapes its model
             sixteenth of the positions, or "cifar", a 3 x 3 convolution that keeps all.
 
     Raises:
-        ValueError: For an unknown name or a value that the model can't take.
+        ValueError: For an unknown name or a value that the model can't take; NoWeightsError
+            where there are none.
         DownloadError: If ImageNet weights are neither in the cache nor to be had.
         ImportError: If they come in a package that is not installed.
     """
@@ -146,6 +148,7 @@ def create_model(  # noqa: PLR0913  # all of a run that shapes its model
     patch_size = patch_size if patch_size is not None else usual or 0
     request = Request(num_classes, img_size, patch_size, distilled, tokens, drop_path, stem)
     model = variant.build(variant, request, variant.read(variant) if pretrained else None)
+    _check_every_pixel_is_seen(model, name, img_size)
     vars(model)["img_size"] = img_size
     return model
 
@@ -153,6 +156,41 @@ def create_model(  # noqa: PLR0913  # all of a run that shapes its model
 def list_models() -> tuple[str, ...]:
     """Names that ``create_model`` knows, besides ``timm/NAME``."""
     return MODELS
+
+
+def _check_every_pixel_is_seen(model: nn.Module, name: str, img_size: int) -> None:
+    """Refuse a size of which the last rows and columns would never be looked at.
+
+    A convolution that cuts the image into patches leaves out what fills no patch.
+
+    Raises:
+        ValueError: Naming the nearest sizes that are seen whole.
+    """
+    first = [m for m in model.modules() if type(m) is nn.Conv2d and m.in_channels == 3]
+
+    def unseen(side: int) -> int:
+        return max((_unseen_pixels(layer, side) for layer in first), default=0)
+
+    if unseen(img_size):
+        below = [side for side in range(img_size, 0, -1) if not unseen(side)][:1]
+        above = [side for side in range(img_size, 2 * img_size) if not unseen(side)][:1]
+        raise ValueError(
+            f"img_size: {name} would never see the last {unseen(img_size)} of {img_size} pixels; "
+            f"the nearest sizes that it sees whole: {', '.join(map(str, below + above))}"
+        )
+
+
+def _unseen_pixels(layer: nn.Conv2d, side: int) -> int:
+    """Rows at the end of a side that no place of the kernel reaches."""
+    if isinstance(layer.padding, str):
+        return 0
+    reach, pad, stride = (
+        layer.dilation[0] * (layer.kernel_size[0] - 1),
+        layer.padding[0],
+        layer.stride[0],
+    )
+    places = (side + 2 * pad - reach - 1) // stride
+    return max(0, side - 1 - (places * stride + reach - pad)) if places >= 0 else side
 
 
 def _find(name: str) -> Variant:
@@ -168,7 +206,9 @@ def _find(name: str) -> Variant:
 
 def _timm_variant(title: str) -> Variant:
     import timm
+    from timm.models import get_deprecated_models
 
+    title = get_deprecated_models().get(title) or title  # renamed: the new name has the weights
     if not timm.is_model(title):
         raise ValueError(
             f"model: timm has no {title!r}.{suggest(title, timm.list_models())} "
@@ -256,7 +296,10 @@ def _build_timm(variant: Variant, request: Request, state: State | None) -> nn.M
 
 def _read_download(variant: Variant) -> State:
     if not variant.url:
-        raise ValueError(f"pretrained: there are no weights of {variant.title}")
+        raise NoWeightsError(
+            f"pretrained: there are no weights of {variant.title}; without pretrained it starts "
+            "from random ones"
+        )
     path = downloads.fetch(variant.file, [variant.url], sha256=variant.sha256, folder="weights")
     return read_weights(path)
 

@@ -1,5 +1,6 @@
 """The zoo: every name, its size and normalisation, its refusals; the weights in a package."""
 
+import pickle
 import sys
 from copy import deepcopy
 from typing import Any
@@ -18,6 +19,7 @@ from attnlib import config
 from attnlib.catalogue import CATALOGUE
 from attnlib.models import zoo
 from attnlib.models.atresnet import AtResNet
+from attnlib.models.pretrained import NoWeightsError
 from attnlib.models.vit import ViT
 from attnlib.models.zoo import create_model, list_models
 
@@ -204,3 +206,132 @@ def test_fresh_head_on_pretrained_weights_starts_small():
     assert model.classifier.weight.std() < 0.03 and not model.classifier.bias.any()
     whole: Any = create_model("efficientnet_lite0", 1000, pretrained=True)
     assert whole.classifier.bias.any()  # ImageNet's own head is left as it is
+
+
+@pytest.mark.parametrize("size", [32, 40, 42, 47])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_vit",
+        "test_convnext",
+        "test_resnet",
+        "test_efficientnet",
+        "test_mambaout",
+        "vit_tiny_patch16_224",
+    ],
+)
+def test_every_pixel_moves_the_answer_or_the_size_is_refused(name: str, size: int) -> None:
+    try:
+        model = create_model(f"timm/{name}", 5, size).eval()
+    except ValueError as error:
+        assert "would never see" in str(error)
+        return
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, size, size, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(images).square().sum(), images)
+    assert (gradient.abs().amax(dim=(0, 1)) > 0).all()
+
+
+def test_a_size_that_is_not_seen_whole_is_refused_with_the_nearest_that_are() -> None:
+    with pytest.raises(ValueError, match=r"the last 8 of 40 pixels; .* whole: 32, 48"):
+        create_model("timm/vit_tiny_patch16_224", 10, 40)
+
+
+def test_renamed_models_of_timm_have_the_weights_of_their_new_names() -> None:
+    from timm.models import get_deprecated_models
+
+    published = set(timm.list_pretrained())
+    renamed = {old: new for old, new in get_deprecated_models().items() if new in published}
+    assert len(renamed) > 100
+    for old, new in renamed.items():
+        variant = zoo._timm_variant(old)
+        assert (variant.title, bool(variant.url)) == (new, True)
+
+
+def test_models_without_weights_say_so_and_open_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    from attnlib.explorer.showcase import open_model
+
+    with pytest.raises(NoWeightsError, match="no weights of cs3darknet_s; without pretrained"):
+        create_model("timm/cs3darknet_s", pretrained=True)
+    opened = open_model("timm/cs3darknet_s")
+    assert not opened.pretrained and "random weights" in opened.title
+    with pytest.raises(NoWeightsError):
+        open_model("timm/cs3darknet_s", pretrained=True)
+
+
+PATHS = ("forward", "forward_features", "forward_intermediates")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "efficientnet_lite0",
+        "timm/test_vit",
+        "timm/test_convnext",
+        "timm/cait_xxs24_224",
+        "timm/naflexvit_base_patch16_gap",
+    ],
+)
+def test_images_are_normalised_once_on_every_path_into_a_model(name: str) -> None:
+    with torch.device("meta"):
+        model: Any = create_model(name, 5, 224).eval()
+    images, seen = torch.empty(1, 3, 224, 224, device="meta"), []
+    model.normalize.register_forward_hook(lambda *_: seen.append(1))
+    for path in PATHS:
+        if hasattr(model, path):
+            seen.clear()
+            getattr(model, path)(images)
+            assert seen == [1], path
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/test_resnet", "timm/test_convnext"])
+def test_a_traced_graph_normalises_as_its_model_does(name: str) -> None:
+    model = create_model(name, 5, 32).eval()
+    traced = torch.fx.symbolic_trace(model)
+    torch.testing.assert_close(traced(IMAGES), model(IMAGES))
+
+
+class Wrapped(torch.nn.Module):
+    """A module that has a model inside, as DataParallel, compilers and users' own have."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        inner: Any = self.model
+        return inner.forward_head(inner.forward_features(images))
+
+
+def test_a_wrapping_module_gets_normalised_features() -> None:
+    model = create_model("timm/test_vit", 5, 32).eval()
+    wrappers = [Wrapped(model), torch.nn.Sequential(model), torch.nn.DataParallel(model)]
+    for wrapper in wrappers:
+        torch.testing.assert_close(wrapper(IMAGES), model(IMAGES))
+
+
+def test_a_model_that_normalises_can_be_pickled() -> None:
+    model = create_model("timm/test_vit", 5, 32).eval()
+    again = pickle.loads(pickle.dumps(model))
+    torch.testing.assert_close(again(IMAGES), model(IMAGES))
+    assert type(again).__name__ == "VisionTransformer"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deit_t", {}),
+        ("deit_t", {"distilled": False}),
+        ("atresnet18", {}),
+        ("atresnet18", {"tokens": "spatial"}),
+        ("resnet18", {}),
+        ("timm/test_vit", {}),
+    ],
+)
+def test_a_model_is_exported_with_a_batch_of_any_size(name: str, options: dict[str, Any]) -> None:
+    model = create_model(name, 5, 32, **options).eval()
+    batch = {0: torch.export.Dim("batch")}
+    exported = torch.export.export(model, (IMAGES,), dynamic_shapes=(batch,))
+    images = torch.rand(5, 3, 32, 32)
+    torch.testing.assert_close(exported.module()(images), model(images))
