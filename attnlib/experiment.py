@@ -366,7 +366,7 @@ class Saver:
     def __post_init__(self) -> None:
         self.began = self.saved = time.perf_counter()
         config, data = self.trainer.config, self.trainer.data
-        self.pause = drive.SAVE_SECONDS if config.drive else 0.0
+        self.pause = drive.DRIVE_SAVE_SECONDS if config.drive else 0.0
         self.origin = {
             "data": data.sha256,
             "config": config_values(config),

@@ -16,7 +16,7 @@ from torchvision import transforms
 from attnlib.models.layers import IMAGENET_MEAN, IMAGENET_STD
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
-SMALL = 32  # up to this size DeiT's script crops with padding instead of resizing
+PADDED_UP_TO = 32  # up to this size DeiT's script crops with padding instead of resizing
 Transform = Callable[[Image.Image], Tensor]
 
 
@@ -58,7 +58,7 @@ def eval_transform(img_size: int) -> Transform:
 
 def evaluation_resize(img_size: int) -> int:
     """Pixels of the shorter side before the centre is cropped."""
-    return img_size if img_size <= SMALL else int(img_size / 0.875)
+    return img_size if img_size <= PADDED_UP_TO else int(img_size / 0.875)
 
 
 def thesis_transform(img_size: int) -> Transform:
@@ -86,7 +86,7 @@ def thesis_transform(img_size: int) -> Transform:
         separate=True,
     )
     guard_posterize(colour.transforms[0])
-    if img_size <= SMALL:  # as DeiT's build_transform does
+    if img_size <= PADDED_UP_TO:  # as DeiT's build_transform does
         crop = transforms.RandomCrop(img_size, padding=4)
         geometry.transforms[:1] = [*_resize_and_crop(img_size, img_size), crop]
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlib.augmentation import randaugment as ops
-from attnlib.augmentation.pil_transforms import SMALL
+from attnlib.augmentation.pil_transforms import PADDED_UP_TO
 from attnlib.seeding import sample_uniforms
 
 Floats = NDArray[np.float64]
@@ -80,7 +80,7 @@ def draw_samples(
         return plain
     if augment == "light":
         return plain._replace(flip=(uniform["flip"] < 0.5) & np.array([False, True]))
-    if img_size > SMALL:
+    if img_size > PADDED_UP_TO:
         place, extent = crop_box(uniform["tries"], uniform["place"], native)
         plain = plain._replace(place=place, extent=extent)
     layers, jitter = rand_augment(uniform["layers"]), color_jitter(uniform["jitter"])

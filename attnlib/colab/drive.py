@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 DRIVE = Path("/content/drive")  # where Colab's own button mounts it too
-SAVE_SECONDS = 1800.0  # least time between two states on Drive, whose trash keeps replaced ones
+DRIVE_SAVE_SECONDS = 1800.0  # least time between two states: Drive's trash keeps replaced ones
 
 
 def on_drive(runs_dir: str) -> str:

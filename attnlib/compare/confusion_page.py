@@ -20,9 +20,9 @@ from attnlib.stats.intervals import mcnemar
 CLASSES = 20  # up to which a table can be read
 LONG = 3  # letters; longer names of columns stand upright
 PICTURES = 1500  # at most; half a kB each for images of 32 pixels
-RIGHT = 5  # pictures of images that both get right, of each class
-SIDE = 48  # pixels of a picture at most
-COLUMNS = 25  # pictures in a row of the sheet
+RIGHT_A_CLASS = 5  # pictures of images that both get right, of each class
+PICTURE_SIDE = 48  # pixels of a picture at most
+SHEET_COLUMNS = 25  # pictures in a row of the sheet
 
 
 def linked_confusion(
@@ -58,7 +58,7 @@ def linked_confusion(
     }
     if split is not None:
         chosen = choose_pictures(comparison, first, second)
-        data |= {"places": chosen.tolist(), "columns": COLUMNS, "sheet": sheet(split, chosen)}
+        data |= {"places": chosen.tolist(), "columns": SHEET_COLUMNS, "sheet": sheet(split, chosen)}
     shape = "confusion long" if max(map(len, names)) > LONG else "confusion"
     return (
         f'<div class="{shape}">{told}{_table(comparison, first)}'
@@ -80,7 +80,7 @@ def choose_pictures(comparison: Comparison, first: str, second: str) -> Ints:
     rank = np.empty(len(kind), np.int64)
     rank[order] = np.arange(len(kind)) - starts  # of an image among those of its kind
     right = (a == labels) & (b == labels)
-    wanted = np.flatnonzero(~right | (rank < RIGHT))
+    wanted = np.flatnonzero(~right | (rank < RIGHT_A_CLASS))
     best = wanted[np.lexsort((wanted, rank[wanted], right[wanted]))][:PICTURES]
     return np.sort(best)
 
@@ -88,12 +88,12 @@ def choose_pictures(comparison: Comparison, first: str, second: str) -> Ints:
 def sheet(split: Split, places: npt.NDArray[Any]) -> str:
     """Small pictures of the images side by side, as the address of one JPEG."""
     pictures = [Image.fromarray(np.asarray(image)) for image in split.subset(places).images]
-    side = min(SIDE, max((picture.height for picture in pictures), default=1))
-    rows = max(1, -(-len(pictures) // COLUMNS))
-    whole = Image.new("RGB", (side * COLUMNS, side * rows))
+    side = min(PICTURE_SIDE, max((picture.height for picture in pictures), default=1))
+    rows = max(1, -(-len(pictures) // SHEET_COLUMNS))
+    whole = Image.new("RGB", (side * SHEET_COLUMNS, side * rows))
     for place, picture in enumerate(pictures):
         small = picture.resize((side, side), Image.Resampling.BILINEAR)
-        whole.paste(small, (side * (place % COLUMNS), side * (place // COLUMNS)))
+        whole.paste(small, (side * (place % SHEET_COLUMNS), side * (place // SHEET_COLUMNS)))
     buffer = BytesIO()
     whole.save(buffer, "JPEG", quality=85, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

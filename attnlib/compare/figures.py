@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from attnlib.compare.comparison import Comparison
 from attnlib.compare.paired_tests import ALPHA, PairedTest, count_confusions, image_titles
-from attnlib.compare.reference_runs import Answer, Row
+from attnlib.compare.reference_runs import Answer, ReferenceRow
 from attnlib.data.datasets import Split
 from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style, wrapped_text
 
@@ -172,7 +172,7 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
             )  # fmt: skip
 
 
-def accuracies(rows: Mapping[str, Row]) -> Figure:
+def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
     """Test accuracy of each row with its interval; several seeds as dots of their own."""
     made = [row for row in rows.values() if row.runs]
     made.sort(key=lambda row: row.accuracy.value)

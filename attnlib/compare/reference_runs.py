@@ -28,13 +28,13 @@ from attnlib.thesis.verdicts import estimate_words, what_it_needs
 if TYPE_CHECKING:
     import pandas as pd
 
-PROFILES = ("reference", "cpu-reference")  # only runs of the first that has any count
+COUNTED_PROFILES = ("reference", "cpu-reference")  # only runs of the first that has any count
 TABLE = "experiments.toml"
 HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
 
 
 @dataclass(frozen=True)
-class Params:
+class ReferenceParams:
     """What the notebook takes."""
 
     results: str = parameter("results", "folder of kept run records")
@@ -43,7 +43,7 @@ class Params:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReferenceRow:
     """A row of the table and the runs that were made for it, one a seed."""
 
     name: str
@@ -72,7 +72,7 @@ class Row:
         return mean_interval([share.value for share in shares])
 
 
-class Claim(NamedTuple):
+class RunClaim(NamedTuple):
     """``first`` minus ``second``, in test accuracy, has this sign."""
 
     text: str
@@ -84,23 +84,23 @@ class Claim(NamedTuple):
 class Answer(NamedTuple):
     """A claim, the difference that decides it, and the verdict; None: not run."""
 
-    claim: Claim
+    claim: RunClaim
     difference: Estimate | None
     p_holm: float
     verdict: str
 
 
-CLAIMS = (
-    Claim("hard distillation from ResNet-18 helps DeiT-T", "deit_t_hard", "deit_t", +1),
-    Claim("soft distillation from ResNet-18 helps DeiT-T", "deit_t_soft", "deit_t", +1),
-    Claim("hard distillation helps more than soft", "deit_t_hard", "deit_t_soft", +1),
-    Claim("the student beats its teacher ResNet-18", "deit_t_hard", "resnet18", +1),
-    Claim(
+RUN_CLAIMS = (
+    RunClaim("hard distillation from ResNet-18 helps DeiT-T", "deit_t_hard", "deit_t", +1),
+    RunClaim("soft distillation from ResNet-18 helps DeiT-T", "deit_t_soft", "deit_t", +1),
+    RunClaim("hard distillation helps more than soft", "deit_t_hard", "deit_t_soft", +1),
+    RunClaim("the student beats its teacher ResNet-18", "deit_t_hard", "resnet18", +1),
+    RunClaim(
         "a student of EfficientNet-Lite0 beats its teacher",
         "deit_t_hard_efficientnet", "efficientnet_lite0_p", +1,
     ),
-    Claim("AtResNet-18, channels as tokens, is below ResNet-18", "atresnet18", "resnet18", -1),
-    Claim(
+    RunClaim("AtResNet-18, channels as tokens, is below ResNet-18", "atresnet18", "resnet18", -1),
+    RunClaim(
         "AtResNet-18, positions as tokens, is below ResNet-18", "atresnet18_spatial", "resnet18", -1
     ),
 )  # fmt: skip
@@ -123,7 +123,7 @@ def read_table(table: str | Path | None = None) -> dict[str, dict[str, Any]]:
 
 def find_rows(
     rows: Mapping[str, Mapping[str, Any]], kept: Sequence[Run], own: Sequence[Run] = ()
-) -> dict[str, Row]:
+) -> dict[str, ReferenceRow]:
     """Each row with its runs: those of the profile ``reference``, or else of ``cpu-reference``.
 
     Runs of the two profiles are never mixed. Kept runs may depart from their profile (fewer epochs,
@@ -132,9 +132,9 @@ def find_rows(
     Raises:
         ValueError: If two runs of a row have one seed.
     """
-    for profile in PROFILES:
+    for profile in COUNTED_PROFILES:
         found = {
-            name: Row(name, row, _runs_of(name, profile, rows, kept, own))
+            name: ReferenceRow(name, row, _runs_of(name, profile, rows, kept, own))
             for name, row in rows.items()
         }
         if any(row.runs for row in found.values()):
@@ -203,13 +203,13 @@ def seed_of(run: Run) -> int:
     return run.record.seeds.run
 
 
-def gather(params: Params) -> dict[str, Row]:
+def gather_rows(params: ReferenceParams) -> dict[str, ReferenceRow]:
     """The rows with what ``results`` and ``runs`` hold of them."""
     kept, own = (list_runs(*find_folders(name)) for name in (params.results, params.runs))
     return find_rows(read_table(params.table), kept, own)
 
 
-def pair_runs(first: Row, second: Row) -> list[tuple[Run, Run]]:
+def pair_runs(first: ReferenceRow, second: ReferenceRow) -> list[tuple[Run, Run]]:
     """Runs of two rows with the same seed, or else the first of each.
 
     Raises:
@@ -223,7 +223,7 @@ def pair_runs(first: Row, second: Row) -> list[tuple[Run, Run]]:
     return [(a[seed], b[seed]) for seed in shared] or [(first.runs[0], second.runs[0])]
 
 
-def compare(first: Row, second: Row) -> Estimate:
+def compare(first: ReferenceRow, second: ReferenceRow) -> Estimate:
     """Difference in test accuracy: Newcombe's interval on the same images, or t over seeds.
 
     Seeds are paired where both rows have the same ones, two or more.
@@ -232,7 +232,9 @@ def compare(first: Row, second: Row) -> Estimate:
     return mean_interval([one.value for one in each]) if len(each) > 1 else each[0]
 
 
-def answer(rows: Mapping[str, Row], claims: Sequence[Claim] = CLAIMS) -> list[Answer]:
+def answer(
+    rows: Mapping[str, ReferenceRow], claims: Sequence[RunClaim] = RUN_CLAIMS
+) -> list[Answer]:
     """A verdict on each claim; p-values of McNemar's test, corrected for those that could be made.
 
     ``holds`` and ``the opposite holds`` where the whole interval lies on one side of zero and the
@@ -258,7 +260,7 @@ def answer(rows: Mapping[str, Row], claims: Sequence[Claim] = CLAIMS) -> list[An
     return answers
 
 
-def accuracy_table(rows: Mapping[str, Row]) -> "pd.DataFrame":
+def reference_table(rows: Mapping[str, ReferenceRow]) -> "pd.DataFrame":
     """Table 8.1's shape: a row a model, with its start, teacher, size, epochs and accuracy."""
     import pandas as pd
 
@@ -310,7 +312,7 @@ def missing_table(thesis: Thesis, runs: Sequence[Run]) -> "pd.DataFrame":
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
 
 
-def describe(rows: Mapping[str, Row]) -> str:
+def describe(rows: Mapping[str, ReferenceRow]) -> str:
     """What the runs are: profile, data, device, a line each."""
     runs = [run for row in rows.values() for run in row.runs]
     if not runs:

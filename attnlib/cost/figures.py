@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from attnlib.cost.benchmark import title
-from attnlib.cost.scaling import FIT_FROM, TITLES
+from attnlib.cost.scaling import FIT_FROM, LAYER_TITLES
 from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
 from attnlib.records.measurements import Row, select
 from attnlib.stats.intervals import Estimate
@@ -87,7 +87,7 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
     with style():
         figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, layout="constrained")
         for axes, (quantity, (words, unit)) in zip(grid, panels.items(), strict=True):
-            for place, layer in enumerate(TITLES):
+            for place, layer in enumerate(LAYER_TITLES):
                 own = select(rows, layer=layer, quantity=quantity)
                 if not own:
                     continue
@@ -95,7 +95,7 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
                 values = unit * np.array([row["value"] for row in own])
                 colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place]
                 fit = fits[layer, quantity]
-                label = f"{figure_text(TITLES[layer])}: $N^{{{fit.value:.2f}}}$"
+                label = f"{figure_text(LAYER_TITLES[layer])}: $N^{{{fit.value:.2f}}}$"
                 axes.plot(tokens, values, marker, color=colour, ms=5, label=label)
                 far = tokens >= FIT_FROM
                 middle = np.exp(np.log(tokens[far]).mean()), np.exp(np.log(values[far]).mean())

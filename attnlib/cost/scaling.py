@@ -17,11 +17,12 @@ from attnlib.cost.memory_replay import Prepared, replay
 from attnlib.models.layers import Attention, ClassAttention, attention_weights
 from attnlib.stats.intervals import Estimate, t_reach
 
-EMBED_DIM, NUM_HEADS = 192, 3  # DeiT-T's
-TOKENS = (64, 196, 400, 784, 1225, 1600, 2025, 2500, 3136)  # squares: 8 x 8 patches to 56 x 56
+LAYER_WIDTH, LAYER_HEADS = 192, 3  # DeiT-T's
+# Squares: 8 x 8 patches to 56 x 56.
+TOKEN_COUNTS = (64, 196, 400, 784, 1225, 1600, 2025, 2500, 3136)
 FIT_FROM = 1225  # tokens; before, caches and the starting of operations bend the line
 SHORTEST = 2e-3  # seconds that a timing lasts at least, so that the clock can read it
-TITLES = {
+LAYER_TITLES = {
     "explicit": "self-attention, explicit",
     "fused": "self-attention, fused",
     "class_token": "class-token attention",
@@ -40,24 +41,24 @@ def prepare_layer(layer: str, tokens: int, batch_size: int, device: str = "cpu")
     Raises:
         ValueError: If ``layer`` is unknown.
     """
-    if layer not in TITLES:
-        raise ValueError(f"layer: expected one of {', '.join(TITLES)}; got {layer!r}")
+    if layer not in LAYER_TITLES:
+        raise ValueError(f"layer: expected one of {', '.join(LAYER_TITLES)}; got {layer!r}")
     with torch.device(device):
         if layer == "class_token":
-            token = torch.rand(batch_size, 1, EMBED_DIM)
-            context = torch.rand(batch_size, tokens, EMBED_DIM)
-            return ClassAttention(EMBED_DIM, NUM_HEADS, EMBED_DIM), (token, context)
+            token = torch.rand(batch_size, 1, LAYER_WIDTH)
+            context = torch.rand(batch_size, tokens, LAYER_WIDTH)
+            return ClassAttention(LAYER_WIDTH, LAYER_HEADS, LAYER_WIDTH), (token, context)
         if layer == "projections":
-            context = torch.rand(batch_size, tokens, EMBED_DIM)
-            return _projections(Attention(EMBED_DIM, NUM_HEADS)), (context,)
-        shape = (batch_size, NUM_HEADS, tokens, EMBED_DIM // NUM_HEADS)
+            context = torch.rand(batch_size, tokens, LAYER_WIDTH)
+            return _projections(Attention(LAYER_WIDTH, LAYER_HEADS)), (context,)
+        shape = (batch_size, LAYER_HEADS, tokens, LAYER_WIDTH // LAYER_HEADS)
         q, k, v = (torch.rand(shape) for _ in range(3))
     return (F.scaled_dot_product_attention if layer == "fused" else _explicit), (q, k, v)
 
 
 def measure_scaling(
-    layers: Sequence[str] = tuple(TITLES),
-    tokens: Sequence[int] = TOKENS,
+    layers: Sequence[str] = tuple(LAYER_TITLES),
+    tokens: Sequence[int] = TOKEN_COUNTS,
     *,
     batch_size: int = 2,
     repeats: int = 5,
@@ -80,7 +81,7 @@ def measure_scaling(
         for _ in range(repeats):
             for case, timer in timers.items():
                 timings[case].append(timer())
-    about = {"batch_size": batch_size, "embed_dim": EMBED_DIM, "num_heads": NUM_HEADS}
+    about = {"batch_size": batch_size, "embed_dim": LAYER_WIDTH, "num_heads": LAYER_HEADS}
     rows: list[Row] = []
     for layer, n in cases:
         low, middle, high = map(float, np.percentile(timings[layer, n], [25, 50, 75]))
@@ -136,7 +137,7 @@ def exponent_table(fits: dict[tuple[str, str], Estimate]) -> Any:
     cells: dict[str, dict[str, str]] = {}
     for (layer, quantity), fit in fits.items():
         text = f"{fit.value:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
-        cells.setdefault(TITLES[layer], {})[f"{columns[quantity]}: exponent"] = text
+        cells.setdefault(LAYER_TITLES[layer], {})[f"{columns[quantity]}: exponent"] = text
     return pd.DataFrame.from_dict(cells, orient="index")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+ReportBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
 CHUNK = 1 << 16  # bytes
 OFFLINE_SECONDS = 4.0  # without a word from any mirror, over all of them
@@ -76,7 +76,7 @@ def fetch(
     sha256: str | None = None,
     md5: str | None = None,
     folder: str = "",
-    progress: Progress | None = None,
+    progress: ReportBytes | None = None,
 ) -> Path:
     """Path of a cached file with the right hash, downloaded first where need be.
 
@@ -123,7 +123,7 @@ def fetch(
     return path
 
 
-def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: Progress) -> None:
+def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: ReportBytes) -> None:
     """Go round the mirrors for as long as a round brings a chunk, until the file is right."""
     notes: list[str] = []
     if path.is_file():
@@ -165,7 +165,9 @@ def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: Progre
     )
 
 
-def _complete(url: str, part: Path, digest: _Digest, patience: float, progress: Progress) -> None:
+def _complete(
+    url: str, part: Path, digest: _Digest, patience: float, progress: ReportBytes
+) -> None:
     """Bring ``part`` to its end; where the hash is then wrong, once more from the beginning."""
     if not digest.value:
         part.unlink(missing_ok=True)
@@ -182,7 +184,7 @@ def _complete(url: str, part: Path, digest: _Digest, patience: float, progress: 
     )
 
 
-def _transfer(url: str, part: Path, patience: float, progress: Progress) -> None:
+def _transfer(url: str, part: Path, patience: float, progress: ReportBytes) -> None:
     """Append what is missing of ``part``, or write it anew where the server has no ranges."""
     done = _size(part)
     response = _open(url, done, patience)

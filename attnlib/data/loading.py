@@ -26,7 +26,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attnlib.augmentation.mixing import draw_mixing, mix_in_place, soft_labels
-from attnlib.augmentation.pil_transforms import SMALL, Transform, evaluation_resize, train_transform
+from attnlib.augmentation.pil_transforms import (
+    PADDED_UP_TO,
+    Transform,
+    evaluation_resize,
+    train_transform,
+)
 from attnlib.augmentation.randaugment import Operations, in_parts, plan_columns
 from attnlib.augmentation.random_parameters import Draws, crop_padding, draw_samples
 from attnlib.augmentation.resampling import (
@@ -143,7 +148,7 @@ class Batched:
         self.config, self.num_classes, self.device = config, num_classes, torch.device(device)
         self.labels, S = split.labels, config.img_size
         self.pixels = place_pixels(split.images, self.device, memory)
-        resizes = config.augment == "thesis" and S > SMALL
+        resizes = config.augment == "thesis" and S > PADDED_UP_TO
         at_native = resizes and config.input == "fast"
         self.work_size = min(*self.pixels.size, S) if at_native else S
         self.crop = Crop(config, self.pixels.size, self.work_size, self.device)
@@ -207,7 +212,7 @@ class Crop:
         padding = crop_padding(kind, S)
         self.rows: Weights
         self.columns: Weights
-        if kind == "thesis" and S > SMALL:
+        if kind == "thesis" and S > PADDED_UP_TO:
             self.rows, self.columns = (crop_weights(side, work_size, device) for side in native)
         else:
             resized = evaluation_resize(S) if kind == "none" else S

@@ -19,7 +19,7 @@ from attnlib.models.hooks import (
 )
 from attnlib.models.modes import evaluating
 
-KINDS = {
+MAP_KINDS = {
     "mean": "mean over heads of the class token's row in one layer",
     "head": "the class token's row in one head of one layer",
     "max": "maximum over heads of the class token's row in one layer",
@@ -61,7 +61,7 @@ class Trace:
         shapes = {(m.shape[-2], m.shape[-1]) for m in self.weights}
         if any(asking != asked for asking, asked in shapes) or len(shapes) > 1:
             return ("mean", "head", "max")  # a class token alone asks, or layers differ in tokens
-        return tuple(k for k in KINDS if k != "distillation" or "distillation" in self.prefix)
+        return tuple(k for k in MAP_KINDS if k != "distillation" or "distillation" in self.prefix)
 
     def asking(self, kind: str) -> tuple[int, ...]:
         """Places of the tokens whose rows a map is of; none: the patches, whose mean it is.

@@ -18,7 +18,7 @@ from attnlib.stats.intervals import mean_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH = 128  # images a forward
+IMAGES_A_PASS = 128  # images a forward
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def blur(images: Tensor) -> Tensor:
 
 def _probability(model: nn.Module, images: Tensor, classes: Tensor) -> npt.NDArray[np.float64]:
     with evaluating(model), torch.inference_mode():
-        logits = torch.cat([model(batch) for batch in images.split(BATCH)])
+        logits = torch.cat([model(batch) for batch in images.split(IMAGES_A_PASS)])
     chosen = logits.float().softmax(dim=1).gather(1, classes[:, None])[:, 0]
     return chosen.cpu().double().numpy()  # Apple's devices have no float64
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from attnlib.explain.faithfulness import Curves
 from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
 
-Pixels = npt.NDArray[Any]
-MARKERS = "os^Dv"
+Picture = npt.NDArray[Any]
+LINE_MARKERS = "os^Dv"
 FEW = 4  # columns up to which their names lie
 ROOM = 0.22  # inches above a row, for its name
 DASHES = ("-", "--", "-.", ":")
 
 
-def overlay(image: Tensor, plane: Tensor, strength: float = 0.65) -> Pixels:
+def overlay(image: Tensor, plane: Tensor, strength: float = 0.65) -> Picture:
     """A map in colours (viridis, dark to bright) over the grey image: (3, H, W), (H, W) -> RGB.
 
     The map is stretched from its least value to its largest; a constant one is dark.
@@ -82,7 +82,7 @@ def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
             options = {
                 "color": INK if kind in ("random", "centre") else COLOURS[place % len(COLOURS)],
                 "ls": DASHES[place // len(COLOURS) + (kind == "centre")],
-                "marker": MARKERS[place % len(MARKERS)],
+                "marker": LINE_MARKERS[place % len(LINE_MARKERS)],
                 "markevery": 4,
                 "ms": 3.5,
                 "lw": 1.4,
@@ -177,7 +177,7 @@ def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Fi
             depth = np.linspace(0, 1, len(values)) if len(values) > 1 else [0.0]
             axes.plot(depth, values, DASHES[place // len(COLOURS)], lw=1.5, ms=4,
                       label=figure_text(name), color=COLOURS[place % len(COLOURS)],
-                      marker=MARKERS[place % len(MARKERS)])  # fmt: skip
+                      marker=LINE_MARKERS[place % len(LINE_MARKERS)])  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set(xlabel="depth: first layer drawn 0, last layer 1", xlim=(-0.02, 1.02))
         axes.set_ylim(0, max(0.1, 1.1 * max(max(values) for values in shares.values())))

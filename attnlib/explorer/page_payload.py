@@ -11,13 +11,13 @@ from PIL import Image
 
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.compare.comparison import find_images
-from attnlib.compare.reference_runs import PROFILES
+from attnlib.compare.reference_runs import COUNTED_PROFILES
 from attnlib.data.datasets import Split
 from attnlib.records.run import Run
 
 Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-WHOLE_BYTES = 700_000  # of attention that is kept in full; above it a weight has 16 levels
+Planes = npt.NDArray[np.float32]
+EXACT_BYTES = 700_000  # of attention that is kept in full; above it a weight has 16 levels
 TINT = (255, 140, 0)  # where a map is strong
 
 
@@ -69,7 +69,7 @@ def find_exploration(runs: Iterable[Run]) -> Exploration | None:
 
 def _rank(found: Exploration) -> tuple[object, ...]:
     config = found.transformer.config
-    profiles = (*PROFILES, config["profile"])
+    profiles = (*COUNTED_PROFILES, config["profile"])
     return (
         found.images is not None,
         -profiles.index(config["profile"]),
@@ -113,7 +113,7 @@ def to_payload(found: Exploration) -> dict[str, Any]:
     """All that the page's script needs, as JSON; arrays are base64 of their bytes, in C order."""
     arrays, cam = found.attention, found.grad_cam
     attention = arrays["attention"]
-    small = attention.nbytes <= WHOLE_BYTES
+    small = attention.nbytes <= EXACT_BYTES
     payload = {
         "transformer": found.transformer.title,
         "images": found.images is not None and list(found.images.shape[1:3]),
@@ -148,7 +148,7 @@ def image_names(found: Exploration) -> list[str]:
     return names
 
 
-def static_maps(found: Exploration, place: int) -> dict[str, Floats]:
+def static_maps(found: Exploration, place: int) -> dict[str, Planes]:
     """The maps of one image that the static figure shows, each (rows, columns) up to 1."""
     arrays, cam = found.attention, found.grad_cam
     rows, columns = map(int, arrays["grid"])
@@ -169,7 +169,7 @@ def static_maps(found: Exploration, place: int) -> dict[str, Floats]:
     return {name: plane / max(float(plane.max()), 1e-12) for name, plane in maps.items()}
 
 
-def overlay(image: Bytes | None, plane: Floats | None, side: int = 64) -> bytes:
+def overlay_png(image: Bytes | None, plane: Planes | None, side: int = 64) -> bytes:
     """A grey image under a map in one colour, as PNG; either may be missing."""
     rows, columns = plane.shape if plane is not None else (1, 1)
     height, width = (n * -(-side // n) for n in (rows, columns))

@@ -17,7 +17,7 @@ from attnlib.data.datasets import Split, load_dataset
 from attnlib.data.downloads import DownloadError
 from attnlib.data.open_image import PHOTOGRAPHS, open_image
 from attnlib.experiment import run_experiment
-from attnlib.explain.attribution import KINDS
+from attnlib.explain.attribution import MAP_KINDS
 from attnlib.explain.feature_maps import DULL
 from attnlib.models.pretrained import NoWeightsError, fit_tokens
 from attnlib.models.zoo import create_model
@@ -25,11 +25,11 @@ from attnlib.parameters import parameter, parse_params
 from attnlib.records.find import find_folders, list_runs, load_run
 from attnlib.records.run import Run, build_model
 
-SMALL = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
+SMALL_RUN = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
 # from ImageNet weights more, or so few steps would not turn a new head
 FROM_IMAGENET = {"lr": 5e-3, "epochs": 4, "batch_size": 32}
 CHAINABLE = tuple(name for name, model in CATALOGUE.items() if model.family != "other")
-Note = Callable[[str], object]
+Announce = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class AttentionView(View):
     """Parameters of the attention notebook."""
 
     model: str | None = parameter(None, "in place of a run", choices=TRANSFORMERS, prefix="timm/")
-    kind: str = parameter("mean", "of map", choices=tuple(KINDS))
+    kind: str = parameter("mean", "of map", choices=tuple(MAP_KINDS))
     layer: int | None = parameter(None, "1 is the first; by default the last", low=1)
     head: int = parameter(1, "1 is the first", low=1)
     sample: int = parameter(16, "test images to judge maps by", low=2)
@@ -156,7 +156,7 @@ class Subject:
         return [f"{self.class_names[label]}, {share:.0%}" for share, label in pairs]
 
 
-def open_subject(view: View, note: Note, **usual: Any) -> Subject:
+def open_subject(view: View, note: Announce, **usual: Any) -> Subject:
     """The model that ``view`` names, or else a run like ``usual``, with its images.
 
     A model of the zoo has ImageNet weights if they are to be had, and says so if not.
@@ -173,7 +173,7 @@ def open_subject(view: View, note: Note, **usual: Any) -> Subject:
     return open_run(run, view.data_path, note)
 
 
-def open_beside(other: Subject, view: View, note: Note, **like: Any) -> Subject:
+def open_beside(other: Subject, view: View, note: Announce, **like: Any) -> Subject:
     """A run to put beside ``other``: of the same data if there is one, else as ``find_or_train``.
 
     Args:
@@ -214,7 +214,7 @@ def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
 
 
 def recorded_images(
-    run: Run, data_path: str | None, note: Note, count: int = 4
+    run: Run, data_path: str | None, note: Announce, count: int = 4
 ) -> tuple[Tensor, list[str]]:
     """First images of a record's ``attention.npz``, (B, 3, H, W); black where they are not here."""
     owner = open_run(run, data_path, note, weights=False)
@@ -226,7 +226,7 @@ def recorded_images(
     return torch.cat([image for image, _ in images]), [name for _, (name,) in images]
 
 
-def open_run(run: Run, data_path: str | None, note: Note, *, weights: bool = True) -> Subject:
+def open_run(run: Run, data_path: str | None, note: Announce, *, weights: bool = True) -> Subject:
     """A run's model with the test images of its data set, where they are to be had.
 
     Args:
@@ -279,7 +279,7 @@ def find_run(
     return max(whole, key=lambda run: run.record.finished, default=None)
 
 
-def find_or_train(runs_dir: str | Path, note: Note, **like: Any) -> Run:
+def find_or_train(runs_dir: str | Path, note: Announce, **like: Any) -> Run:
     """The newest finished run like that, or else one trained in seconds on 200 digits.
 
     What is trained here goes into the folder ``small`` of ``runs_dir``, apart from the book's runs.
@@ -288,7 +288,7 @@ def find_or_train(runs_dir: str | Path, note: Note, **like: Any) -> Run:
     if run is not None:
         note(f"run {run.name}, finished {run.record.finished}")
         return run
-    options = SMALL | (FROM_IMAGENET if like.get("pretrained") else {}) | like
+    options = SMALL_RUN | (FROM_IMAGENET if like.get("pretrained") else {}) | like
     config = TrainConfig.from_params(**options, runs_dir=str(Path(runs_dir) / "small"))
     run = run_experiment(config)
     accuracy = run.record.metrics.test_accuracy.value

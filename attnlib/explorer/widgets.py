@@ -50,10 +50,10 @@ def explore(subject: Subject, images: Tensor, names: Sequence[str]) -> "ipywidge
     """
     if not is_live():
         return None
-    return build(trace(subject.model, images), images, names, subject.decisions(images))
+    return build_explorer(trace(subject.model, images), images, names, subject.decisions(images))
 
 
-def build(
+def build_explorer(
     traced: Trace, images: Tensor, names: Sequence[str], decisions: Sequence[str]
 ) -> "ipywidgets.Widget":
     """The widgets themselves, over a pass that was made."""

@@ -55,7 +55,7 @@ class Disputed(NamedTuple):
     people: int  # what most of them said
 
 
-class Group(NamedTuple):
+class ImageGroup(NamedTuple):
     """A model on such images."""
 
     name: str
@@ -86,7 +86,7 @@ class VotesComparison:
     kappa: Interval
     class_js: Interval
     inter_js: Interval
-    groups: Sequence[Group]
+    groups: Sequence[ImageGroup]
     model_alone_wrong: Sequence[Disputed]
     majority_alone_wrong: Sequence[Disputed]
 
@@ -191,7 +191,7 @@ def _group(
     right: Flags,
     votes: Integers,
     counts: NDArray[np.float64],
-) -> list[Group]:
+) -> list[ImageGroup]:
     """Accuracy where all people agree, and in thirds of the other images by their entropy."""
     shares = votes[np.arange(len(labels)), labels] / votes.sum(axis=1)
     groups = []
@@ -201,7 +201,7 @@ def _group(
             with np.errstate(invalid="ignore"):
                 values = part @ right[place] / part.sum(axis=1)
             share = float(shares[place].mean())
-            groups.append(Group(name, len(place), share, make_interval(values)))
+            groups.append(ImageGroup(name, len(place), share, make_interval(values)))
     return groups
 
 
@@ -244,7 +244,7 @@ def fitting_runs(
     return fitting, [f"Runs on CIFAR-10's test images: {len(fitting)}.", *lines]
 
 
-def label_runs(runs: Sequence[Run]) -> list[str]:
+def label_observers(runs: Sequence[Run]) -> list[str]:
     """Runs in words that tell them apart: title and data set, and the name where these repeat."""
     words = [f"{run.title}, {run.record.dataset.title}" for run in runs]
     return [

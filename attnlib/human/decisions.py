@@ -24,7 +24,7 @@ CATEGORIES = (  # Geirhos et al. (2019), arXiv:1811.12231; the thesis leaves out
     *("airplane", "bear", "bicycle", "bird", "boat", "bottle", "car", "cat"),
     *("chair", "clock", "dog", "elephant", "keyboard", "knife", "oven", "truck"),
 )
-COLUMNS = (
+DECISION_COLUMNS = (
     *("subj", "session", "trial", "rt"),
     *("object_response", "category", "condition", "imagename"),
 )
@@ -125,12 +125,14 @@ def read_decisions(path: Path) -> Decisions:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text: {error}") from error
     rows = list(csv.reader(io.StringIO(text)))
-    if not rows or tuple(rows[0]) != COLUMNS:
+    if not rows or tuple(rows[0]) != DECISION_COLUMNS:
         found = ", ".join(rows[0]) if rows else "nothing"
-        raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found[:200]}")
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(DECISION_COLUMNS)}; found {found[:200]}"
+        )
     systems, images, responses = [], [], []
     for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(COLUMNS):
+        if len(row) != len(DECISION_COLUMNS):
             raise ValueError(f"{path}, line {line}: expected 8 fields; found {len(row)}")
         image = row[7].rpartition("_")[2]
         try:
@@ -154,7 +156,7 @@ def write_decisions(path: Path, decisions: Decisions) -> None:
     """Write a network's decisions in the published format; parent folders are made."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(DECISION_COLUMNS)
     rows = zip(decisions.images, decisions.responses, decisions.shapes, strict=True)
     for trial, (image, response, shape) in enumerate(rows, start=1):
         writer.writerow([decisions.system, 1, trial, "NaN", response, shape, "NaN", image])

@@ -44,7 +44,7 @@ IMAGENET_INDICES = {  # of Geirhos et al.'s model-vs-human, first and last of ea
     "truck": ((555, 555), (569, 569), (656, 656), (675, 675), (717, 717), (734, 734), (864, 864),
               (867, 867)),
 }  # fmt: skip
-CHANNELS = ("rgb", "bgr")
+CHANNEL_ORDERS = ("rgb", "bgr")
 POOLING = ("mean", "sum")
 PREPARATIONS = ("asis", "crop", "jpeg")
 JPEG_QUALITY = 75  # of 100, with chroma at half the resolution: Pillow's defaults
@@ -79,7 +79,7 @@ def read_protocol(text: str) -> Protocol:
         ValueError: If there is none; names the valid ones.
     """
     words = text.split("-")
-    valid = (CHANNELS, POOLING, PREPARATIONS)
+    valid = (CHANNEL_ORDERS, POOLING, PREPARATIONS)
     whole = [*words, "asis"][:3] if len(words) < 3 else words
     if len(whole) != 3 or any(w not in v for w, v in zip(whole, valid, strict=True)):
         raise ValueError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlib.human.bootstrap import MEASURES, Interval
-from attnlib.human.cifar10h import Crowd, Disputed, Group, VotesComparison, VotesStudy
+from attnlib.human.cifar10h import Crowd, Disputed, ImageGroup, VotesComparison, VotesStudy
 from attnlib.human.claims import Finding
 from attnlib.human.decisions import CATEGORIES
 from attnlib.human.study import Measured, Study
@@ -19,7 +19,7 @@ from attnlib.records.measurements import (
     write_measurements,
 )
 
-STUDY, VOTES = "human.json", "human-cifar10h.json"
+STUDY, VOTES_RECORD = "human.json", "human-cifar10h.json"
 COMMAND = "papermill notebooks/human.ipynb OUT.ipynb -p save results/measurements"
 DIGITS = 8
 FINDINGS = ("gaps", "claims", "shifts")
@@ -114,7 +114,7 @@ def write_votes_study(study: VotesStudy, folder: Path) -> None:
         for key in IMAGES:
             shown = {"part": key, "title": one.title}
             rows += [{**shown, **disputed._asdict()} for disputed in getattr(one, key)]
-    write_measurements(folder / VOTES, "human-cifar10h", rows, COMMAND)
+    write_measurements(folder / VOTES_RECORD, "human-cifar10h", rows, COMMAND)
 
 
 def read_votes_study(lines: Iterable[str]) -> VotesStudy:
@@ -124,11 +124,11 @@ def read_votes_study(lines: Iterable[str]) -> VotesStudy:
         ValueError: If the record can't be read.
     """
     told = [*lines, "People's votes are neither in the cache (ATTNLIB_DATA) nor within reach."]
-    record = _read(VOTES)
+    record = _read(VOTES_RECORD)
     if record is None:
         return VotesStudy("\n".join(told), [], [])
     told.append(
-        f"What follows is drawn from the record results/measurements/{VOTES}, made "
+        f"What follows is drawn from the record results/measurements/{VOTES_RECORD}, made "
         f"{record.date[:10]}."
     )
     parts = _by_part(record)
@@ -153,7 +153,7 @@ def _comparison(row: Row, parts: dict[str, list[Row]]) -> VotesComparison:
         _interval(row, "class_js_"),
         _interval(row, "inter_js_"),
         groups=[
-            Group(one["name"], one["images"], one["votes_right"], _interval(one))
+            ImageGroup(one["name"], one["images"], one["votes_right"], _interval(one))
             for one in own("group")
         ],
         model_alone_wrong=disputed(IMAGES[0]),

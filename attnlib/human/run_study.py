@@ -16,7 +16,13 @@ import torch
 
 from attnlib.data.downloads import DownloadError, cache_dir
 from attnlib.human.bootstrap import PEOPLE, measure_agreement
-from attnlib.human.cifar10h import VotesStudy, compare_votes, find_crowds, fitting_runs, label_runs
+from attnlib.human.cifar10h import (
+    VotesStudy,
+    compare_votes,
+    find_crowds,
+    fitting_runs,
+    label_observers,
+)
 from attnlib.human.claims import PROTOCOLS, RESNET, RESNET_FT, VIT, VIT_FT
 from attnlib.human.decisions import (
     Decisions,
@@ -26,7 +32,7 @@ from attnlib.human.decisions import (
     write_decisions,
 )
 from attnlib.human.network_observer import (
-    CHANNELS,
+    CHANNEL_ORDERS,
     POOLING,
     PREPARATIONS,
     Protocol,
@@ -42,7 +48,7 @@ from attnlib.human.records import (
     write_study,
     write_votes_study,
 )
-from attnlib.human.sources import VOTES, load_folder, load_images, load_published, load_votes
+from attnlib.human.sources import VOTES, load_folder, load_published, load_stimuli, load_votes
 from attnlib.human.study import Measured, Study, conclude
 from attnlib.models.pretrained import IMAGENET_CLASSES
 from attnlib.models.zoo import create_model, list_models
@@ -54,7 +60,7 @@ NETWORK = "efficientnet_lite0"  # its weights need no download
 CUE_CONFLICT = "cue-conflict"
 CLASSIFIERS = tuple(name for name in list_models() if name != "atresnet18")  # whole ImageNet models
 PROTOCOL_NAMES = tuple(
-    str(Protocol(*words)) for words in itertools.product(CHANNELS, POOLING, PREPARATIONS)
+    str(Protocol(*words)) for words in itertools.product(CHANNEL_ORDERS, POOLING, PREPARATIONS)
 )
 
 Note = Callable[[str], object]
@@ -232,7 +238,7 @@ def ask(
     if missing:
         model = create_model(name, IMAGENET_CLASSES, pretrained=True)  # first: it may fail
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        stimuli = stimuli or Stimuli(CUE_CONFLICT, load_images(note))
+        stimuli = stimuli or Stimuli(CUE_CONFLICT, load_stimuli(note))
         made = decide(model, label, stimuli, [read_protocol(word) for word in missing], note)
         for protocol, decisions in zip(missing, made, strict=True):
             write_decisions(own / f"{label}-{protocol}.csv", decisions)
@@ -280,7 +286,9 @@ def study_votes(
             resamples=resamples,
             seed=seed,
         )
-        for label, (_, arrays) in zip(label_runs([run for run, _ in fitting]), fitting, strict=True)
+        for label, (_, arrays) in zip(
+            label_observers([run for run, _ in fitting]), fitting, strict=True
+        )
     ]
     study = VotesStudy("\n".join(lines), find_crowds(votes), compared)
     if save:

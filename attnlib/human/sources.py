@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from attnlib.data.downloads import cache_dir, fetch
 from attnlib.human.decisions import Decisions, check_paired, read_decisions
 
-FOLDER = "human/cue-conflict"
+CUE_CONFLICT_FOLDER = "human/cue-conflict"
 STIMULI_TAR = "human/cue-conflict-stimuli.tar"
 VOTES = "cifar10h/cifar10h-counts.npy"
 TULI = "shikhartuli/cnn_txf_bias", "36e95d8"
@@ -134,7 +134,7 @@ def load_folder(folder: Path) -> list[Decisions]:
     return systems
 
 
-def load_images(note: Callable[[str], object] | None = None) -> dict[str, bytes]:
+def load_stimuli(note: Callable[[str], object] | None = None) -> dict[str, bytes]:
     """The 1,280 cue-conflict images, as files, by their ids.
 
     Taken from ``human/cue-conflict-stimuli.tar`` of the cache where that is there, else from the
@@ -153,7 +153,7 @@ def load_images(note: Callable[[str], object] | None = None) -> dict[str, bytes]
         return _read_archive(archive, paths)
     missing = sum(not (cache_dir() / path).is_file() for path in paths)
     if missing and note:
-        note(f"downloading {missing} images, once, to {cache_dir() / FOLDER}")
+        note(f"downloading {missing} images, once, to {cache_dir() / CUE_CONFLICT_FOLDER}")
     first = fetch_published(paths[0], _quiet)  # alone: without a network nothing else is tried
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         rest = pool.map(lambda path: fetch_published(path, _quiet), paths[1:])

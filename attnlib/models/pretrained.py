@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attnlib.data.downloads import DownloadError
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 IMAGENET_CLASSES = 1000
 
 
@@ -21,7 +21,7 @@ class NoWeightsError(ValueError):
     """Nobody published weights of the model that was asked for."""
 
 
-def read_weights(path: Path) -> State:
+def read_weights(path: Path) -> StateDict:
     """Read a state dict without running code from the file: safetensors, or tensors only.
 
     Raises:
@@ -38,7 +38,7 @@ def read_weights(path: Path) -> State:
     return state.get("model", state)  # the official DeiT files wrap the state dict
 
 
-def pair_in_order(state: State, like: State) -> State:
+def pair_in_order(state: StateDict, like: StateDict) -> StateDict:
     """Give the entries of ``state`` the keys of ``like``: same order, shapes and last names.
 
     Raises:
@@ -56,7 +56,7 @@ def pair_in_order(state: State, like: State) -> State:
     return dict(zip(like, state.values(), strict=True))
 
 
-def fit_tokens(state: State, grid_size: tuple[int, int], num_prefix_tokens: int) -> State:
+def fit_tokens(state: StateDict, grid_size: tuple[int, int], num_prefix_tokens: int) -> StateDict:
     """Fit a DeiT's or ViT's weights to other prefix tokens and another grid of patches.
 
     With a single prefix token the distillation token goes, with its position and its head. For
@@ -77,7 +77,7 @@ def fit_tokens(state: State, grid_size: tuple[int, int], num_prefix_tokens: int)
 
 
 def load_weights(
-    model: nn.Module, state: State, *, heads: tuple[str, ...] = (), fresh: tuple[str, ...] = ()
+    model: nn.Module, state: StateDict, *, heads: tuple[str, ...] = (), fresh: tuple[str, ...] = ()
 ) -> None:
     """Load strictly, but for ``fresh`` parts, and ``heads`` too if the classes are not ImageNet's.
 
@@ -100,7 +100,7 @@ def load_weights(
     model.load_state_dict(state, strict=False)
 
 
-def read_lite0_weights(title: str) -> State:
+def read_lite0_weights(title: str) -> StateDict:
     """EfficientNet-Lite0's ImageNet weights from a Python package, with timm's keys.
 
     Raises:
@@ -134,7 +134,7 @@ class Fit(NamedTuple):
         return "; ".join(told)
 
 
-def read_checkpoint(path: Path) -> State:
+def read_checkpoint(path: Path) -> StateDict:
     """The weights in a file of anyone's: safetensors, or PyTorch's with nothing but tensors.
 
     Raises:
@@ -163,7 +163,7 @@ def read_checkpoint(path: Path) -> State:
     return state
 
 
-def start_from(model: nn.Module, state: State, *, keep_head: bool = True) -> Fit:
+def start_from(model: nn.Module, state: StateDict, *, keep_head: bool = True) -> Fit:
     """Load the weights of a finished network into ``model``, and say what became of them.
 
     A head for other classes stays fresh. Positional embeddings are resampled to the model's grid,
@@ -203,7 +203,9 @@ def start_from(model: nn.Module, state: State, *, keep_head: bool = True) -> Fit
     )
 
 
-def _expected_fresh(model: nn.Module, own: State, found: State, keep_head: bool) -> set[str]:
+def _expected_fresh(
+    model: nn.Module, own: StateDict, found: StateDict, keep_head: bool
+) -> set[str]:
     """The model's entries that ``found`` need not have: heads of other classes, added parts."""
     prefixes = []
     if any(key.startswith("encoders.") for key in own) and not any(
@@ -219,7 +221,7 @@ def _expected_fresh(model: nn.Module, own: State, found: State, keep_head: bool)
     return {key for key in own if key.startswith(tuple(prefixes))} if prefixes else set()
 
 
-def _heads(model: nn.Module, own: State) -> list[str]:
+def _heads(model: nn.Module, own: StateDict) -> list[str]:
     """Names of the layers that answer: ours, torchvision's, or what timm says of its model."""
     named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     named = (named,) if isinstance(named, str) else tuple(named)
@@ -227,7 +229,7 @@ def _heads(model: nn.Module, own: State) -> list[str]:
             if f"{name}.weight" in own]  # fmt: skip
 
 
-def _fit_positions(model: nn.Module, own: State, found: State) -> list[str]:
+def _fit_positions(model: nn.Module, own: StateDict, found: StateDict) -> list[str]:
     """Give ``found`` positions for the model's tokens and grid; names of parts that stay fresh."""
     from timm.layers.pos_embed import resample_abs_pos_embed
 
@@ -251,7 +253,7 @@ def _fit_positions(model: nn.Module, own: State, found: State) -> list[str]:
     return fresh
 
 
-def _count_prefix(state: State) -> int:
+def _count_prefix(state: StateDict) -> int:
     """How many of the positions stand before the patches, which make a square."""
     tokens = state["pos_embed"].shape[1]
     count = ("cls_token" in state) + ("dist_token" in state)
@@ -262,7 +264,7 @@ def _count_prefix(state: State) -> int:
 PATCHES = "patch_embed.proj.weight"
 
 
-def _fit_patches(own: State, found: State) -> None:
+def _fit_patches(own: StateDict, found: StateDict) -> None:
     """Resample the patch embedding of ``found`` to the model's size of patches."""
     from timm.layers.patch_embed import resample_patch_embed
 
@@ -273,7 +275,7 @@ def _fit_patches(own: State, found: State) -> None:
         found[PATCHES] = resample_patch_embed(found[PATCHES].float(), list(ours[2:]))
 
 
-def _was_resampled(key: str, own: State, given: State, found: State) -> bool:
+def _was_resampled(key: str, own: StateDict, given: StateDict, found: StateDict) -> bool:
     """Whether an entry was made for another grid or size of patches."""
     if key == "pos_embed":
         grids = [s["pos_embed"].shape[1] - _count_prefix(s) for s in (own, given)]
@@ -281,7 +283,7 @@ def _was_resampled(key: str, own: State, given: State, found: State) -> bool:
     return given[key].shape != found[key].shape
 
 
-def _refuse_misfits(own: State, found: State, fresh: set[str]) -> None:
+def _refuse_misfits(own: StateDict, found: StateDict, fresh: set[str]) -> None:
     faults = []
     for key, value in own.items():
         counts = key.endswith("num_batches_tracked")  # older files have none

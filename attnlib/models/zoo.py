@@ -22,7 +22,7 @@ from attnlib.models.layers import (
 from attnlib.models.pretrained import (
     IMAGENET_CLASSES,
     NoWeightsError,
-    State,
+    StateDict,
     fit_tokens,
     load_weights,
     read_lite0_weights,
@@ -44,7 +44,7 @@ class Request(NamedTuple):
     stem: str = "imagenet"
 
 
-Build = Callable[["Variant", Request, State | None], nn.Module]
+Build = Callable[["Variant", Request, StateDict | None], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Variant:
     title: str  # at timm, with the tag of its weights, or at torchvision
     citation: str
     build: Build
-    read: Callable[["Variant"], State]  # its ImageNet weights
+    read: Callable[["Variant"], StateDict]  # its ImageNet weights
     url: str = ""  # of these weights, where they have one
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
@@ -228,7 +228,7 @@ def _timm_variant(title: str) -> Variant:
     return replace(variant, url=url, mean=tuple(config.mean), std=tuple(config.std))
 
 
-def _build_vit(variant: Variant, request: Request, state: State | None) -> nn.Module:
+def _build_vit(variant: Variant, request: Request, state: StateDict | None) -> nn.Module:
     model = (variant.kind if request.distilled else ViT)(
         request.num_classes,
         request.img_size,
@@ -243,7 +243,7 @@ def _build_vit(variant: Variant, request: Request, state: State | None) -> nn.Mo
     return model
 
 
-def _build_resnet(variant: Variant, request: Request, state: State | None) -> nn.Module:
+def _build_resnet(variant: Variant, request: Request, state: StateDict | None) -> nn.Module:
     from torchvision import models
 
     model: nn.Module = models.get_model(variant.title, num_classes=request.num_classes)
@@ -254,7 +254,7 @@ def _build_resnet(variant: Variant, request: Request, state: State | None) -> nn
     return normalize_inside(model, variant.normalize)
 
 
-def _build_atresnet(variant: Variant, request: Request, state: State | None) -> nn.Module:
+def _build_atresnet(variant: Variant, request: Request, state: StateDict | None) -> nn.Module:
     model = AtResNet(
         request.num_classes,
         request.img_size,
@@ -268,7 +268,7 @@ def _build_atresnet(variant: Variant, request: Request, state: State | None) -> 
     return model
 
 
-def _build_timm(variant: Variant, request: Request, state: State | None) -> nn.Module:
+def _build_timm(variant: Variant, request: Request, state: StateDict | None) -> nn.Module:
     import timm
 
     config = timm.get_pretrained_cfg(variant.title)
@@ -294,7 +294,7 @@ def _build_timm(variant: Variant, request: Request, state: State | None) -> nn.M
     return normalize_inside(model, variant.normalize)
 
 
-def _read_download(variant: Variant) -> State:
+def _read_download(variant: Variant) -> StateDict:
     if not variant.url:
         raise NoWeightsError(
             f"pretrained: there are no weights of {variant.title}; without pretrained it starts "
@@ -304,7 +304,7 @@ def _read_download(variant: Variant) -> State:
     return read_weights(path)
 
 
-def _read_package(variant: Variant) -> State:
+def _read_package(variant: Variant) -> StateDict:
     return read_lite0_weights(variant.title)
 
 

@@ -18,7 +18,7 @@ from attnlib.augmentation.mixing import cutmix, soft_labels
 from attnlib.config import PROFILES, TrainConfig
 from attnlib.cost import measure
 from attnlib.cost.memory_replay import replay
-from attnlib.cost.scaling import FIT_FROM, TOKENS, fit_exponent, prepare_layer
+from attnlib.cost.scaling import FIT_FROM, TOKEN_COUNTS, fit_exponent, prepare_layer
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.models.layers import Attention, Block, PostNormBlock
 from attnlib.stats.consistency import classwise_errors, interclass_errors
@@ -26,7 +26,7 @@ from attnlib.thesis.arithmetic import FORMULAS, compute
 from attnlib.thesis.statements import Errata, Statement, Thesis
 from attnlib.training.schedule import learning_rate
 
-MEMORY_BATCH = 128  # images, as in Table 8.2
+TABLE_BATCH = 128  # images, as in Table 8.2
 
 
 class Printed(float):
@@ -139,7 +139,7 @@ def heads(model: nn.Module) -> int:
 
 def peak_bytes(model: nn.Module, *, grad: bool = False) -> float:
     """Peak memory of a pass; attention step by step, as timm had it when it was measured."""
-    return measure.replay_memory(model, MEMORY_BATCH, grad=grad, attention="explicit").peak_bytes
+    return measure.replay_memory(model, TABLE_BATCH, grad=grad, attention="explicit").peak_bytes
 
 
 def stage_side(stage: str) -> int:
@@ -176,7 +176,7 @@ def cutmix_share(stays: bool) -> float:
 
 def memory_exponent(layer: str) -> float:
     """Power of the number of tokens with which a layer's peak memory grows."""
-    tokens = [n for n in TOKENS if n >= FIT_FROM]
+    tokens = [n for n in TOKEN_COUNTS if n >= FIT_FROM]
     layers = [functools.partial(prepare_layer, layer, n, 2) for n in tokens]
     return fit_exponent(tokens, [replay(prepared).peak_bytes for prepared in layers]).value
 

@@ -21,7 +21,7 @@ from attnlib.records.run import Run
 from attnlib.stats.intervals import mean_interval
 from attnlib.thesis.arithmetic import FORMULAS, compute, names_in
 from attnlib.thesis.counts import (
-    MEMORY_BATCH,
+    TABLE_BATCH,
     Printed,
     Values,
     count,
@@ -238,7 +238,7 @@ class Judge:
         if quiet and loud:
             without, recorded = quiet[0][1]["value"], loud[0][1]["value"]
             how = f"allocated on {quiet[0][0].device['name']}"
-        how = f"{how} at batch {MEMORY_BATCH}"
+        how = f"{how} at batch {TABLE_BATCH}"
         ours, number = f"{without / 1e6:,.0f} MB", without / 1e6
         if abs(number / statement.value - 1) <= MARGIN:
             return Verdict("reproduced", ours, f"{how}, without gradients", number)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-SCHEMA = 2
+STATE_SCHEMA = 2
 KEEP = 2  # states kept: the newest and the one to fall back to
 NAME = re.compile(r"epoch-\d{5,}-step-\d{7,}\.(json|safetensors)")
 
@@ -55,7 +55,7 @@ def save_state(folder: Path, epoch: int, step: int, state: State) -> None:
     stem = f"epoch-{epoch:05d}-step-{step:07d}"
     write_atomically(folder / f"{stem}.safetensors", content)
     manifest = {
-        "schema": SCHEMA,
+        "schema": STATE_SCHEMA,
         "sha256": hashlib.sha256(content).hexdigest(),
         "values": dict(state.values),
     }
@@ -138,8 +138,8 @@ def _unsealed(content: bytes) -> dict[str, Any]:
         if hashlib.sha256(text.encode()).hexdigest() != seal:
             raise ValueError("its seal does not fit")
         manifest: dict[str, Any] = json.loads(text)
-        if manifest["schema"] != SCHEMA:
-            raise ValueError(f"schema {manifest['schema']} is not {SCHEMA}")
+        if manifest["schema"] != STATE_SCHEMA:
+            raise ValueError(f"schema {manifest['schema']} is not {STATE_SCHEMA}")
         if not isinstance(manifest["sha256"], str) or not isinstance(manifest["values"], dict):
             raise ValueError("its values are of another type")
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as fault:

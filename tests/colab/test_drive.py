@@ -88,7 +88,7 @@ def test_on_drive_states_are_saved_by_the_clock_alone_and_at_the_end(
 def test_on_drive_a_state_is_saved_once_the_last_is_old(
     colab: list[str], saved: list[int], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(drive, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(drive, "DRIVE_SAVE_SECONDS", 0.0)
     al.run_experiment(small_config("runs", epochs=2, drive=True))
     assert saved == [1, 2]
 
@@ -103,7 +103,7 @@ def test_after_a_disconnect_the_same_call_goes_on_from_the_state_on_drive(
         if epoch.epoch == 3:
             raise DisconnectError
 
-    monkeypatch.setattr(drive, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(drive, "DRIVE_SAVE_SECONDS", 0.0)
     with pytest.raises(DisconnectError):
         al.run_experiment(config, on_epoch=disconnect)
     assert saved == [1]

@@ -11,17 +11,17 @@ from forged_runs import forge, record_values
 
 from attnlib.compare import figures
 from attnlib.compare.reference_runs import (
-    CLAIMS,
-    Claim,
-    Params,
-    accuracy_table,
+    RUN_CLAIMS,
+    ReferenceParams,
+    RunClaim,
     answer,
     answer_table,
     describe,
     find_rows,
-    gather,
+    gather_rows,
     missing_table,
     read_table,
+    reference_table,
     right_of,
 )
 from attnlib.config import PROFILES, TrainConfig
@@ -127,7 +127,7 @@ def test_claims_are_answered_by_the_sign_of_a_paired_difference(write):
     runs = [resnet, write("deit_t", 600), write("deit_t_hard", 700, teacher=resnet.name)]
     runs += [write("atresnet18", 1100), write("atresnet18_spatial", 899)]
     told = {a.claim.text: a for a in answer(find_rows(ROWS, runs))}
-    verdicts = [told[claim.text].verdict for claim in CLAIMS]
+    verdicts = [told[claim.text].verdict for claim in RUN_CLAIMS]
     assert verdicts == [
         "holds", "not run", "not run", "the opposite holds", "not run", "the opposite holds",
         "not decided",
@@ -139,15 +139,15 @@ def test_claims_are_answered_by_the_sign_of_a_paired_difference(write):
 
 def test_a_difference_that_the_corrected_test_leaves_open_is_not_decided(write):
     runs = [write("resnet18", 900), write("deit_t", 906)]
-    claim = Claim("a", "deit_t", "resnet18", +1)
-    one, many = [claim], [Claim(str(i), "deit_t", "resnet18", +1) for i in range(20)]
+    claim = RunClaim("a", "deit_t", "resnet18", +1)
+    one, many = [claim], [RunClaim(str(i), "deit_t", "resnet18", +1) for i in range(20)]
     rows = find_rows(ROWS, runs)
     assert answer(rows, one)[0].verdict == "holds"  # 6 of 6 to one side: p = 0.03
     assert {a.verdict for a in answer(rows, many)} == {"not decided"}
 
 
 def test_of_several_seeds_each_must_tell_the_difference_from_chance(write):
-    claim = Claim("a", "deit_t", "resnet18", +1)
+    claim = RunClaim("a", "deit_t", "resnet18", +1)
 
     def verdict(*rights):
         runs = [write("resnet18", 900, seed=seed) for seed in range(3)]
@@ -165,7 +165,7 @@ def test_of_several_seeds_each_must_tell_the_difference_from_chance(write):
 
 def test_tables_show_what_is_there_and_say_what_is_not(write):
     rows = find_rows(ROWS, [write("resnet18", 900)])
-    shown = accuracy_table(rows)["test accuracy [95%]"]
+    shown = reference_table(rows)["test accuracy [95%]"]
     assert shown["ResNet-18"].startswith("45.00% [42.8") and shown["DeiT-T"] == "not run"
     assert set(answer_table(answer(rows))["verdict"]) == {"not run"}
     told = describe(rows)
@@ -196,7 +196,7 @@ def test_the_table_is_found_from_anywhere_and_its_absence_is_told(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert read_table() == ROWS
     with pytest.raises(ValueError, match=r"table: no file other\.toml"):
-        gather(Params(table="other.toml"))
+        gather_rows(ReferenceParams(table="other.toml"))
 
 
 def test_profiles_of_reference_runs_start_from_scratch_on_a_file():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attnlib.cost import figures
-from attnlib.cost.scaling import TITLES, exponents
+from attnlib.cost.scaling import LAYER_TITLES, exponents
 
 
 def cost(model, quantity, value, **more):
@@ -63,13 +63,13 @@ def test_scaling_draws_points_and_the_fitted_law_through_them():
     tokens = np.array([64, 784, 1225, 2025, 3136])
     rows = [
         {"layer": layer, "tokens": int(n), "quantity": quantity, "value": 1e-9 * float(n) ** 2}
-        for layer in TITLES
+        for layer in LAYER_TITLES
         for quantity in ("seconds", "peak_bytes")
         for n in tokens
     ]
     above, below = figures.scaling(rows, exponents(rows)).axes
     for axes, unit in ((above, 1.0), (below, 1e-6)):
-        assert len(axes.lines) == 2 * len(TITLES)
+        assert len(axes.lines) == 2 * len(LAYER_TITLES)
         points, law = axes.lines[:2]
         np.testing.assert_allclose(points.get_ydata(), unit * 1e-9 * tokens**2.0)
         np.testing.assert_allclose(law.get_ydata(), points.get_ydata(), rtol=1e-6)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from attnlib.explain.attribution import (
-    KINDS,
+    MAP_KINDS,
     Trace,
     grad_cam,
     gradient_rollout,
@@ -91,7 +91,7 @@ def test_each_kind_is_the_formula_of_its_name(deit: nn.Module, traced: Trace) ->
     torch.testing.assert_close(traced.row("head", layer=1, head=1), a[:, 1, 0])
     torch.testing.assert_close(traced.row("rollout", layer=1), attention_rollout(maps[:2])[:, 0])
     torch.testing.assert_close(traced.row("rollout", layer=-3), attention_rollout(maps[:1])[:, 0])
-    assert traced.kinds == tuple(KINDS)
+    assert traced.kinds == tuple(MAP_KINDS)
 
 
 def test_a_plane_is_the_row_without_its_prefix(traced: Trace) -> None:

@@ -13,7 +13,7 @@ from attnlib.explorer.page_payload import (
     Exploration,
     find_exploration,
     image_names,
-    overlay,
+    overlay_png,
     static_maps,
     to_payload,
 )
@@ -53,14 +53,14 @@ def test_images_are_those_that_the_model_saw(found: Exploration) -> None:
 def test_without_images_the_maps_remain_and_the_note_says_so(found: Exploration) -> None:
     blind = found._replace(images=None, note="The images are not shown.")
     assert to_payload(blind)["pixels"] is False
-    assert overlay(None, static_maps(blind, 0)["rollout"]).startswith(b"\x89PNG")
+    assert overlay_png(None, static_maps(blind, 0)["rollout"]).startswith(b"\x89PNG")
 
 
 def test_large_attention_is_sent_in_sixteen_levels(
     found: Exploration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = decoded(to_payload(found), "attention").astype(int)
-    monkeypatch.setattr("attnlib.explorer.page_payload.WHOLE_BYTES", 10)
+    monkeypatch.setattr("attnlib.explorer.page_payload.EXACT_BYTES", 10)
     payload = to_payload(found)
     packed = decoded(payload, "attention")
     halves = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[: whole.size]
@@ -83,7 +83,7 @@ def test_strong_places_are_orange_and_weak_ones_grey() -> None:
     from PIL import Image
 
     image = np.full((4, 4, 3), 200, np.uint8)
-    png = overlay(image, np.array([[1, 0], [0, 0]], np.float32), side=4)
+    png = overlay_png(image, np.array([[1, 0], [0, 0]], np.float32), side=4)
     shown = np.asarray(Image.open(BytesIO(png))).astype(int)
     assert shown[0, 0, 0] - shown[0, 0, 2] > 150
     assert np.ptp(shown[3, 3]) == 0

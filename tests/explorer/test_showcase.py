@@ -125,7 +125,7 @@ def test_a_run_without_weights_counts_only_where_none_are_needed(
 def test_where_none_fits_a_small_one_is_trained_apart_and_then_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(showcase, "SMALL", {"profile": "quick", "limit": 60, "epochs": 1})
+    monkeypatch.setattr(showcase, "SMALL_RUN", {"profile": "quick", "limit": 60, "epochs": 1})
     notes: list[str] = []
     run = find_or_train(tmp_path, notes.append, model="resnet18")
     assert run.path.parent == tmp_path / "small"

@@ -13,7 +13,7 @@ from attnlib.explain.attribution import Trace, trace
 from attnlib.explain.figures import overlay
 from attnlib.explorer import widgets
 from attnlib.explorer.showcase import Subject
-from attnlib.explorer.widgets import SIDE, build, draw, explore, is_live
+from attnlib.explorer.widgets import SIDE, build_explorer, draw, explore, is_live
 from attnlib.models.vit import DeiT
 
 IMAGES = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -40,7 +40,7 @@ def shown(picture: Any) -> np.ndarray:
 
 
 def test_a_change_is_answered_within_a_tenth_of_a_second(traced: Trace) -> None:
-    widget = build(traced, IMAGES, ["a", "b"], ["one", "two"])
+    widget = build_explorer(traced, IMAGES, ["a", "b"], ["one", "two"])
     _, image, kind, layer, head, _ = controls(widget)
     steps = [(kind, name) for name in traced.kinds] + [(kind, "head"), (layer, 3), (head, 2)]
     seconds = []
@@ -52,7 +52,7 @@ def test_a_change_is_answered_within_a_tenth_of_a_second(traced: Trace) -> None:
 
 
 def test_the_picture_is_the_map_that_the_widgets_name(traced: Trace) -> None:
-    widget = build(traced, IMAGES, ["a", "b"], ["one", "two"])
+    widget = build_explorer(traced, IMAGES, ["a", "b"], ["one", "two"])
     picture, image, kind, layer, head, label = controls(widget)
     assert (layer.max, head.max, kind.value) == (12, 3, "mean")
     image.value, kind.value, layer.value, head.value = 1, "head", 5, 3

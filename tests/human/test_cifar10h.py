@@ -15,7 +15,7 @@ from attnlib.human.cifar10h import (
     compare_votes,
     find_crowds,
     fitting_runs,
-    label_runs,
+    label_observers,
     load_test_images,
     uncertainty,
     votes_table,
@@ -162,7 +162,11 @@ def test_runs_of_one_title_are_told_apart_by_name_and_all_name_their_data(offici
     runs = [Stub(name, official) for name in ("one-s0", "one-s1", "two")]
     for run in runs[:2]:
         run.title = "One"
-    assert label_runs(runs) == ["One, CIFAR-10 (one-s0)", "One, CIFAR-10 (one-s1)", "two, CIFAR-10"]
+    assert label_observers(runs) == [
+        "One, CIFAR-10 (one-s0)",
+        "One, CIFAR-10 (one-s1)",
+        "two, CIFAR-10",
+    ]
 
 
 def test_every_fitting_run_is_compared_in_one_study(official, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from attnlib.human.decisions import (
     CATEGORIES,
-    COLUMNS,
+    DECISION_COLUMNS,
     check_paired,
     make_decisions,
     read_cues,
@@ -33,7 +33,7 @@ EDGES = (  # the experiments with edges and silhouettes: no texture
 )
 
 
-def file(folder: Path, rows: tuple[str, ...], header: str = ",".join(COLUMNS)) -> Path:
+def file(folder: Path, rows: tuple[str, ...], header: str = ",".join(DECISION_COLUMNS)) -> Path:
     path = folder / "texture-shape_cue-conflict_vgg16session-1.csv"  # a name without an underscore
     path.write_text("\n".join([header, *rows]) + "\n")
     return path

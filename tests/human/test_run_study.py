@@ -21,7 +21,7 @@ from attnlib.human.decisions import CATEGORIES, make_decisions, read_decisions, 
 from attnlib.human.network_observer import class_indices
 from attnlib.human.records import read_study
 from attnlib.human.run_study import NETWORK, StudyParams, ask, figure_systems, run_study
-from attnlib.human.sources import FOLDER
+from attnlib.human.sources import CUE_CONFLICT_FOLDER
 from attnlib.human.study import claims_table, protocol_table, published_table, systems_table
 
 KEPT = Path(__file__).parents[2] / "results" / "measurements"
@@ -67,12 +67,12 @@ def answers(seed: int, right: float) -> list[str]:
 def world(tmp_path, monkeypatch):
     """Three people, two networks and 48 images in a cache; one model; no kept decisions."""
     cache = tmp_path / "cache"
-    files = {f"{FOLDER}/x/{image}": painted(image) for image in IMAGES}
+    files = {f"{CUE_CONFLICT_FOLDER}/x/{image}": painted(image) for image in IMAGES}
     names = ("subject-01", "subject-02", "subject-03", "resnet50", "ViT-B_32")
     for seed, (name, right) in enumerate(zip(names, (0.8, 0.7, 0.75, 0.2, 0.4), strict=True)):
         path = tmp_path / "made" / f"texture-shape_cue-conflict_{name}_session-1.csv"
         write_decisions(path, make_decisions(name, IMAGES, answers(seed, right)))
-        files[f"{FOLDER}/{path.name}"] = path.read_bytes()
+        files[f"{CUE_CONFLICT_FOLDER}/{path.name}"] = path.read_bytes()
     for path, content in files.items():
         (cache / path).parent.mkdir(parents=True, exist_ok=True)
         (cache / path).write_bytes(content)

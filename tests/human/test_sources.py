@@ -21,13 +21,13 @@ from attnlib.human.decisions import (
     write_decisions,
 )
 from attnlib.human.sources import (
-    FOLDER,
+    CUE_CONFLICT_FOLDER,
     ORIGINS,
     VOTES,
     known_hashes,
     load_folder,
-    load_images,
     load_published,
+    load_stimuli,
     published_urls,
 )
 from attnlib.stats.consistency import (
@@ -53,7 +53,7 @@ TO_AVERAGE = {
 
 @pytest.fixture(scope="module")
 def systems() -> list[Decisions]:
-    folder = cache_dir() / FOLDER
+    folder = cache_dir() / CUE_CONFLICT_FOLDER
     if not (folder / "texture-shape_cue-conflict_subject-01_session_1.csv").is_file():
         pytest.skip("the published decisions are not in the cache: set ATTNLIB_DATA")
     return load_published()
@@ -138,7 +138,7 @@ def test_every_file_has_addresses_at_a_pinned_commit_of_its_source():
         "https://raw.githubusercontent.com/bethgelab/model-vs-human/79ed7cd/raw-data/cue-conflict/"
         "cue-conflict_subject-03_session_1.csv"
     ) in urls
-    image = f"{FOLDER}/cat/cat1-dog2.png"
+    image = f"{CUE_CONFLICT_FOLDER}/cat/cat1-dog2.png"
     assert published_urls(image)[0].endswith(
         "cnn_txf_bias/36e95d8/big_transfer/stimuli/cue-conflict/cat/cat1-dog2.png"
     )
@@ -159,7 +159,7 @@ def test_every_published_network_says_how_it_was_asked(systems):
 def three_images(tmp_path, monkeypatch) -> dict[str, bytes]:
     """A cache of the test's own, of whose images three are known."""
     monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path))
-    images = {f"{FOLDER}/cat/cat{k}-dog1.png": bytes([k]) * 10 for k in range(3)}
+    images = {f"{CUE_CONFLICT_FOLDER}/cat/cat{k}-dog1.png": bytes([k]) * 10 for k in range(3)}
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in images.items()}
     monkeypatch.setattr(sources, "known_hashes", lambda: hashes)
     return images
@@ -176,7 +176,7 @@ def archive(root: Path, images: dict[str, bytes]) -> None:
 
 def test_images_come_from_the_archive_of_the_cache_each_checked(tmp_path, three_images):
     archive(tmp_path, three_images)
-    found = load_images()
+    found = load_stimuli()
     assert found == {Path(path).name: content for path, content in three_images.items()}
 
 
@@ -190,7 +190,7 @@ def test_an_archive_with_another_or_a_missing_image_is_refused(
     damaged = {**three_images, first: b"x"} if change else dict(list(three_images.items())[1:])
     archive(tmp_path, damaged)
     with pytest.raises(ValueError, match=told):
-        load_images()
+        load_stimuli()
 
 
 def test_images_that_lie_in_the_cache_one_by_one_are_used(tmp_path, three_images):
@@ -198,7 +198,7 @@ def test_images_that_lie_in_the_cache_one_by_one_are_used(tmp_path, three_images
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     told = []
-    assert len(load_images(told.append)) == 3 and told == []
+    assert len(load_stimuli(told.append)) == 3 and told == []
 
 
 def test_missing_images_are_asked_for_one_by_one_and_one_alone_where_nothing_answers(
@@ -212,10 +212,15 @@ def test_missing_images_are_asked_for_one_by_one_and_one_alone_where_nothing_ans
 
     monkeypatch.setattr(sources, "fetch", refuse)
     with pytest.raises(DownloadError, match="cat0-dog1"):
-        load_images(told.append)
-    path = f"{FOLDER}/cat/cat0-dog1.png"
+        load_stimuli(told.append)
+    path = f"{CUE_CONFLICT_FOLDER}/cat/cat0-dog1.png"
     assert asked == [
-        ("cat0-dog1.png", published_urls(path)[0], sources.known_hashes()[path], f"{FOLDER}/cat")
+        (
+            "cat0-dog1.png",
+            published_urls(path)[0],
+            sources.known_hashes()[path],
+            f"{CUE_CONFLICT_FOLDER}/cat",
+        )
     ]
     assert "downloading 3 images" in told[0]
 

@@ -16,7 +16,7 @@ from torch import nn
 import attnlib as al
 from attnlib.config import PROFILES
 from attnlib.data.downloads import cache_dir
-from attnlib.human.sources import FOLDER
+from attnlib.human.sources import CUE_CONFLICT_FOLDER
 from attnlib.losses import hard_distillation_loss, soft_target_cross_entropy
 from attnlib.models.hooks import attention_rollout, record_attention, record_features
 from attnlib.models.layers import Block, PostNormBlock
@@ -103,7 +103,9 @@ def test_erratum_13_fine_tuned_resnet50_is_another_network():
         resnet = models.resnet50()
     assert any(isinstance(m, nn.GroupNorm) for m in bit.modules())
     assert not any(isinstance(m, nn.GroupNorm) for m in resnet.modules())
-    published = cache_dir() / FOLDER / "texture-shape_cue-conflict_resnet50_session-1.csv"
+    published = (
+        cache_dir() / CUE_CONFLICT_FOLDER / "texture-shape_cue-conflict_resnet50_session-1.csv"
+    )
     if published.exists():  # Tuli's file of ResNet-50 is Geirhos's, by its name in git
         content = published.read_bytes()
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

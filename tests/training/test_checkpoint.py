@@ -82,7 +82,7 @@ def test_kill_while_saving_leaves_the_state_before_and_no_orphans(tmp_path, monk
 
 
 def test_state_of_another_schema_is_refused_with_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SCHEMA", 99)
+    monkeypatch.setattr(checkpoint, "STATE_SCHEMA", 99)
     save_state(tmp_path, 1, 0, state(1))
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"no saved state can be read: .*schema 99 is not 2"):

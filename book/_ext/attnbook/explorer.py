@@ -24,7 +24,7 @@ from attnlib.explorer.page_payload import (
     Exploration,
     find_exploration,
     image_names,
-    overlay,
+    overlay_png,
     static_maps,
     to_payload,
 )
@@ -91,7 +91,7 @@ def static_figure(found: Exploration) -> str:
     for row, planes in enumerate(maps):
         image = None if found.images is None else found.images[row]
         for column, plane in enumerate([None, *planes.values()]):
-            png = base64.b64encode(overlay(image, plane)).decode()
+            png = base64.b64encode(overlay_png(image, plane)).decode()
             parts.append(
                 f'<image x="{column * CELL + 2}" y="{HEAD + row * CELL + 2}" width="{CELL - 4}" '
                 f'height="{CELL - 4}" href="data:image/png;base64,{png}"/>'

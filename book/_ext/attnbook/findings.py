@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from attnbook.runs import shown_runs
-from attnlib.compare.reference_runs import NOT_RUN, Row, compare, find_rows, pair_runs, read_table
+from attnlib.compare.reference_runs import (
+    NOT_RUN,
+    ReferenceRow,
+    compare,
+    find_rows,
+    pair_runs,
+    read_table,
+)
 from attnlib.records.measurements import Measurements, read_measurements, select
 from attnlib.records.provenance import threads_of
 from attnlib.records.record import to_json
@@ -58,7 +65,7 @@ def read_runs(root: Path, *folders: str) -> tuple[Run, ...]:
     return tuple(shown_runs(*(root / folder for folder in folders)).runs)
 
 
-def find_row(root: Path, name: str) -> Row:
+def find_row(root: Path, name: str) -> ReferenceRow:
     """A row of the reference with its runs.
 
     Raises:
@@ -156,7 +163,7 @@ def origin(run: Run) -> Facts:
     )
 
 
-def missing(row: Row) -> Finding:
+def missing(row: ReferenceRow) -> Finding:
     """What stands where a known row has no record yet."""
     facts = (
         ("what", f"{row.title}: no run record yet"),
