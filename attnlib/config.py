@@ -266,23 +266,7 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
     """Refuse values that are each valid but don't go together."""
-    faults = []
-    size, patch = config.img_size, config.patch_size
-    if patch is not None and config.model not in TRANSFORMERS:
-        faults.append(f"patch_size: {config.model} has no patches; leave patch_size out.")
-    if config.model in TRANSFORMERS:
-        patch = patch or CATALOGUE[config.model].patch_size or 0
-        if size % patch:
-            valid = ", ".join(str(p) for p in range(1, size + 1) if size % p == 0)
-            faults.append(f"patch_size: {patch} does not divide img_size {size}. Valid: {valid}.")
-    if config.model.startswith("timm/"):
-        import timm  # slow, and only needed here
-
-        name = config.model.removeprefix("timm/")
-        if not timm.is_model(name):
-            near = suggest(name, timm.list_models())
-            faults.append(f"model: timm has no {name!r}.{near} timm.list_models() gives all names.")
-    faults += without_use(config)
+    faults = without_model(config) + without_use(config)
     if lacks_float64(config):
         faults.append(
             f"device: {FLOAT64}; set augment light or none, input reference, or device cpu."
@@ -309,6 +293,28 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
         )
     if faults:
         raise ValueError("\n".join(faults))
+
+
+def without_model(config: TrainConfig) -> list[str]:
+    """Say why there is no model of that name, or none of these patches."""
+    size, patch = config.img_size, config.patch_size
+    if config.model in TRANSFORMERS:
+        patch = patch or CATALOGUE[config.model].patch_size or 0
+        if size % patch:
+            valid = ", ".join(str(p) for p in range(1, size + 1) if size % p == 0)
+            return [f"patch_size: {patch} does not divide img_size {size}. Valid: {valid}."]
+        return []
+    faults = []
+    if patch is not None:
+        faults.append(f"patch_size: {config.model} has no patches; leave patch_size out.")
+    if config.model.startswith("timm/"):
+        import timm  # slow, and only needed here
+
+        name = config.model.removeprefix("timm/")
+        if not timm.is_model(name):
+            near = suggest(name, timm.list_models())
+            faults.append(f"model: timm has no {name!r}.{near} timm.list_models() gives all names.")
+    return faults
 
 
 FLOAT64 = "augment thesis computes in float64, which mps has not"

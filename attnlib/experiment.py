@@ -307,7 +307,7 @@ def resume(
         listener.note(f"resuming after epoch {progress.epoch}{middle}")
         now_here = circumstances(config, group)
         before = {**now_here, **state.values.get("circumstances", {})}
-        if changed := differences(before, now_here):
+        if changed := changed_values(before, now_here):
             listener.note(
                 f"since the last sitting: {'; '.join(changed)}. The result may differ in its last "
                 "digits from that of a run which was not interrupted."
@@ -321,14 +321,14 @@ def resume(
 
 def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) -> None:
     """Refuse a run or a state that another configuration has left, naming what differs."""
-    if differing := differences(theirs, ours):
+    if differing := changed_values(theirs, ours):
         raise ValueError(
             f"{path} holds a run of another configuration: {'; '.join(differing)}. "
             "Choose another runs_dir, or remove that folder."
         )
 
 
-def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+def changed_values(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     """What differs between two sets of values, in words."""
     return [
         f"{name} was {theirs.get(name)!s}, now {ours.get(name)!s}"

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlib.arrays import Floats, Integers
 from attnlib.augmentation import randaugment as ops
 from attnlib.augmentation.pil_transforms import PADDED_UP_TO
 from attnlib.seeding import sample_uniforms
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 TRIES = 10  # for a box that fits, of a crop and of an erased box
 SMALL_PADDING = 4  # pixels around a small image, before its crop
 LAYERS = 2  # of RandAugment, each of which happens with probability 0.5

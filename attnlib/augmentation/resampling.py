@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from attnlib.arrays import Integers
+
 TABLE_BYTES = 32 * 2**20  # above this the weights of random crops are computed for each batch
-Integers = NDArray[np.int64]
 
 
 class Weights(Protocol):

@@ -15,6 +15,10 @@ from attnlib.parameters import parameter
 from attnlib.records.find import find_folders, list_runs
 from attnlib.records.run import Run
 from attnlib.stats.intervals import (
+    HOLDS,
+    NOT_RUN,
+    OPEN,
+    OPPOSITE,
     Estimate,
     holm,
     mcnemar,
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 
 COUNTED_PROFILES = ("reference", "cpu-reference")  # only runs of the first that has any count
 TABLE = "experiments.toml"
-HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
 
 
 @dataclass(frozen=True)

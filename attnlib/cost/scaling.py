@@ -15,6 +15,7 @@ from torch import Tensor
 from attnlib.cost.measure import UNSTABLE
 from attnlib.cost.memory_replay import Prepared, replay
 from attnlib.models.layers import Attention, ClassAttention, attention_weights
+from attnlib.records.measurements import Row
 from attnlib.stats.intervals import Estimate, t_reach
 
 LAYER_WIDTH, LAYER_HEADS = 192, 3  # DeiT-T's
@@ -28,7 +29,6 @@ LAYER_TITLES = {
     "class_token": "class-token attention",
     "projections": "projections",
 }
-Row = dict[str, Any]
 
 
 def prepare_layer(layer: str, tokens: int, batch_size: int, device: str = "cpu") -> Prepared:

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from attnlib.human.decisions import CATEGORIES, Decisions, Flags, Names, check_paired
+from attnlib.arrays import Flags, Floats
+from attnlib.human.decisions import CATEGORIES, Decisions, Names, check_paired
 from attnlib.seeding import make_rng
 from attnlib.stats.intervals import LEVEL, mean_interval, wilson_interval
-
-Floats = NDArray[np.float64]
 
 MEASURES = ("accuracy", "kappa", "class_js", "inter_js", "shape_bias")
 PEOPLE = "people"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
+from attnlib.arrays import Flags, Integers
 from attnlib.data.datasets import Split, load_dataset
 from attnlib.data.downloads import cache_dir
 from attnlib.data.readers import CIFAR10_ARCHIVE, CIFAR10_CLASSES
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 # SHA-256 of the official test labels, as 10,000 bytes in the official order.
 LABELS_SHA256 = "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
 GROUPS = ("unanimous", "least divided third", "middle third", "most divided third")
-
-Integers = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 
 class Crowd(NamedTuple):

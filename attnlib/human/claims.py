@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from attnlib.human.bootstrap import PEOPLE, Agreement, Interval, difference
+from attnlib.stats.intervals import HOLDS, NOT_RUN, OPEN, OPPOSITE
 
-HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
 MOVED = "differs"
 BOTH = "both, as the ViTs were run"
 RESNET, RESNET_FT, VIT, VIT_FT, DEIT = (

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlib.arrays import Flags
 from attnlib.training.checkpoint import write_atomically
 
 Names = NDArray[np.str_]
-Flags = NDArray[np.bool_]
 
 CATEGORIES = (  # Geirhos et al. (2019), arXiv:1811.12231; the thesis leaves out cat and oven
     *("airplane", "bear", "bicycle", "bird", "boat", "bottle", "car", "cat"),

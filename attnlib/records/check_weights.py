@@ -10,7 +10,7 @@ from attnlib.records.run import Run
 from attnlib.training.predict import predict
 
 CHECKED = 500  # validation images that are classified for it
-TOLERANCE = 0.01  # other devices and precisions decide a few images otherwise
+ACCURACY_TOLERANCE = 0.01  # other devices and precisions decide a few images otherwise
 
 
 def check_weights(run: Run, data: Dataset) -> None:
@@ -37,7 +37,7 @@ def check_accuracy(run: Run, model: nn.Module, val: Split) -> None:
     found = predict(model, val.subset(chosen), img_size=run.config["img_size"]).accuracy
     is_whole = count == len(val) == recorded.n
     error = 0.0 if is_whole else math.sqrt(recorded.value * (1 - recorded.value) / count)
-    if abs(found - recorded.value) > 4 * error + max(TOLERANCE, 2 / count):
+    if abs(found - recorded.value) > 4 * error + max(ACCURACY_TOLERANCE, 2 / count):
         raise ValueError(
             f"{run.path}: its weights classify {found:.1%} of {count} validation images correctly, "
             f"its record says {recorded.value:.1%} of {recorded.n}; they are not the weights that "

@@ -40,7 +40,7 @@ from attnlib.training.predict import predict
 from attnlib.training.state import Training, amp_dtype, precision_name
 
 SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other
-PICTURES = {
+RECORDED_PICTURES = {
     "attention": sample_attention,
     "features": sample_features,
     "explorer": sample_explorer,
@@ -86,7 +86,7 @@ def finish(
     answers = pack_arrays({"logits": logits, "labels": tested.labels})
     write_atomically(path / "predictions.npz", answers)
     not_drawn: dict[str, str] = {}
-    for name, sample in PICTURES.items():
+    for name, sample in RECORDED_PICTURES.items():
         try:
             content = pack_arrays(sample(model, data.test, size))
         except Exception as fault:  # of any kind: a picture is not worth a trained run

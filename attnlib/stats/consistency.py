@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import rel_entr
 
-Floats = npt.NDArray[np.float64]
+from attnlib.arrays import Floats
+
 TOLERANCE = 1e-6  # how far from 1 the sum of a distribution may be
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-Floats = npt.NDArray[np.float64]
+from attnlib.arrays import Floats
+
 LEVEL = 0.95  # of all intervals
 RESAMPLES = 10_000  # of the bootstrap
+# What an interval says of a claim that a difference has one sign.
+HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
 
 
 class Proportion(NamedTuple):

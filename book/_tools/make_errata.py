@@ -17,11 +17,11 @@ INTRO = """(errata)=
 # Errors of the thesis
 
 Anyone who checks a text closely finds errors in it, and would in this book. These {count} are the
-ones that we know of in the thesis, in our words, ordered by how much they change what
-a reader takes away. Each says what the thesis states, what is true as far as we can tell, and how that is checked: every
-entry has a test of its own that would fail if the entry were wrong. Numbers in the entries are
-computed from the thesis's own and from counts when this page is written. The entries' numbers are
-fixed, so that other pages can refer to them.
+ones that we know of in the thesis, in our words, ordered by how much they change what a reader
+takes away. Each says what the thesis states, what is true as far as we can tell, and how that is
+checked: every entry has a test of its own that would fail if the entry were wrong. Numbers in the
+entries are computed from the thesis's own and from counts when this page is written. The entries'
+numbers are fixed, so that other pages can refer to them.
 
 ```{{admonition}} What you will learn
 - where the thesis's text, its numbers and the code that it rests on part ways;

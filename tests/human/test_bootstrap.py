@@ -18,10 +18,6 @@ from attnlib.human.bootstrap import (
 )
 from attnlib.human.claims import (
     CLAIMS,
-    HOLDS,
-    NOT_RUN,
-    OPEN,
-    OPPOSITE,
     Interval,
     judge,
     judge_claims,
@@ -37,6 +33,7 @@ from attnlib.stats.consistency import (
     js_distance,
     shape_bias,
 )
+from attnlib.stats.intervals import HOLDS, NOT_RUN, OPEN, OPPOSITE
 
 IMAGES = [
     f"{shape}{k}-{CATEGORIES[(place + step) % 16]}{k}.png"

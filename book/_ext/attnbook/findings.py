@@ -13,7 +13,6 @@ from typing import Any
 
 from attnbook.runs import shown_runs
 from attnlib.compare.reference_runs import (
-    NOT_RUN,
     ReferenceRow,
     compare,
     find_rows,
@@ -24,7 +23,7 @@ from attnlib.records.measurements import Measurements, read_measurements, select
 from attnlib.records.provenance import threads_of
 from attnlib.records.record import to_json
 from attnlib.records.run import Run
-from attnlib.stats.intervals import mean_interval
+from attnlib.stats.intervals import NOT_RUN, mean_interval
 
 SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
 GIGA_COUNT = "1e9"
