@@ -176,7 +176,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
             trainer = Trainer(training, data, config, objective, group=group)
             times = train_and_save(trainer, path, times, listener)
             if group.is_first:
-                with storage_faults(path):
+                with trainer.memory_faults(), storage_faults(path):
                     finish(training, data, config, path, times, teacher, group)
         group.wait()
     return load_run(path)
@@ -456,11 +456,13 @@ def train_and_save(trainer: Trainer, path: Path, times: Times, listener: Listene
             for epoch in trainer.train(saver.after_step):
                 saver.after_epoch(epoch)
     except NonFiniteLossError as fault:
-        with suppress(OSError):  # the fault itself is worth more than its file
-            write_json(path / "fault.json", fault.report)
+        if trainer.group.is_first:
+            with suppress(OSError):  # the fault itself is worth more than its file
+                write_json(path / "fault.json", fault.report)
         raise
-    (path / "fault.json").unlink(missing_ok=True)
-    saver.check_folder()
+    if trainer.group.is_first:
+        (path / "fault.json").unlink(missing_ok=True)
+        saver.check_folder()
     return saver.spent()
 
 

@@ -4,9 +4,9 @@ Started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without it 
 process, a group of its own. The learner, which a process calls in each step, is made here too.
 """
 
+import functools
 import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from attnlib.config import TrainConfig
@@ -24,6 +25,7 @@ from attnlib.losses import Objective
 
 Positions = npt.NDArray[np.int64]
 TIMEOUT = timedelta(minutes=30)  # the longest that one rank waits for another
+REASON_TIMEOUT = timedelta(seconds=5)  # for a process that has ended to say why
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,52 @@ def join(device: str) -> Iterator[Group]:
     is_cuda = device.startswith("cuda")
     if is_cuda:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if is_cuda else "gloo", timeout=TIMEOUT)
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    dist.init_process_group(
+        "nccl" if is_cuda else "gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT
+    )
     _groups["host"] = dist.new_group(backend="gloo", timeout=TIMEOUT) if is_cuda else None
     try:
-        yield current_group()
+        with reasons_shared(store, rank):
+            yield current_group()
     finally:
         dist.destroy_process_group()
         _groups.clear()
+
+
+class LostProcessError(ConnectionError):
+    """Another process of the group has ended, and so this one can't go on."""
+
+
+@contextmanager
+def reasons_shared(store: Any, rank: int) -> Iterator[None]:
+    """Leave the reason for which this process ends; hear the other's reason if it has ended.
+
+    Whoever waits for a process that is gone is told so by gloo in a moment, but not why.
+
+    Raises:
+        LostProcessError: With the other's reason, if another process ended first.
+    """
+    try:
+        yield
+    except Exception as fault:
+        if not is_connection_lost(fault):
+            reason = str(fault).strip() or type(fault).__name__
+            store.compare_set("attnlib/reason", "", f"process {rank} of the group ended: {reason}")
+            raise
+        try:
+            store.wait(["attnlib/reason"], REASON_TIMEOUT)
+            reason = store.get("attnlib/reason").decode()
+        except RuntimeError:  # nothing was left, or the store is gone with its process
+            reason = "another process of the group ended without saying why"
+        raise LostProcessError(reason) from fault
+
+
+def is_connection_lost(fault: BaseException) -> bool:
+    """Whether another process can't be reached any more."""
+    if isinstance(fault, torch.distributed.DistError):
+        return True
+    return isinstance(fault, RuntimeError) and any(w in str(fault) for w in ("gloo", "NCCL"))
 
 
 def part_of_batch(batch_size: int, part: int, parts: int) -> Positions:
@@ -162,47 +203,26 @@ class Learner(nn.Module):
         return self.objective(self.model, images, targets)
 
 
-def make_learner(
-    model: nn.Module,
-    objective: Objective,
-    config: TrainConfig,
-    group: Group,
-    example: Callable[[], tuple[Tensor, Tensor]],
-) -> nn.Module:
-    """The learner that the loop calls.
+def distribute(learner: Learner, config: TrainConfig, group: Group) -> nn.Module:
+    """The learner whose gradients are the mean over all processes of ``group``."""
+    if group.size == 1:
+        return learner
+    devices = [torch.device(config.device)] if config.device.startswith("cuda") else None
+    return DistributedDataParallel(learner, devices)
 
-    Args:
-        model: What is trained.
-        objective: Model, images, targets to a scalar.
-        config: Its device and compile count.
-        group: The processes that train together.
-        example: Makes a batch to compile with.
+
+@contextmanager
+def computed_alone(model: nn.Module) -> Iterator[None]:
+    """Inside, no layer waits for another process: SyncBatchNorm takes the own images' statistics.
+
+    For looking at a step that only some processes may be able to compute.
     """
-    learner: nn.Module = Learner(model, objective)
-    if group.size > 1:
-        devices = [torch.device(config.device)] if config.device.startswith("cuda") else None
-        learner = DistributedDataParallel(learner, devices)
-    return compile_or_say_why(learner, model, example) if config.compile else learner
-
-
-def compile_or_say_why(
-    learner: nn.Module, model: nn.Module, example: Callable[[], tuple[Tensor, Tensor]]
-) -> nn.Module:
-    """The compiled learner, after one step on trial; if that fails, itself, with a warning.
-
-    The trial leaves the model as it was: no gradients, BatchNorm's statistics untouched.
-    """
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    compiled: nn.Module = torch.compile(learner)  # type: ignore[assignment]
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.SyncBatchNorm)]
+    for layer in layers:
+        alone = nn.modules.batchnorm._BatchNorm.forward
+        vars(layer)["forward"] = functools.partial(alone, layer)
     try:
-        model.train()
-        compiled(*example()).backward()
-    except Exception as fault:  # compilers fail in every way there is
-        reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
-        warnings.warn(f"torch.compile failed, so this run goes on without: {reason}", stacklevel=2)
-        torch.compiler.reset()
-        compiled = learner
-    model.zero_grad(set_to_none=True)
-    for name, buffer in model.named_buffers():
-        buffer.copy_(before[name])
-    return compiled
+        yield
+    finally:
+        for layer in layers:
+            del vars(layer)["forward"]

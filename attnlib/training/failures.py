@@ -6,6 +6,7 @@ Signals, storage, memory, values that are not finite, in this order.
 import errno
 import math
 import os
+import re
 import shutil
 import signal
 import threading
@@ -132,10 +133,20 @@ def check_storage(path: Path, needed: int) -> None:
         )
 
 
+# What allocators say, CUDA's libraries among them: CUBLAS_STATUS_ALLOC_FAILED and cuDNN's
+# CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
+NO_MEMORY_WORDS = re.compile(
+    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory"
+    r"|STATUS_\w*ALLOC\w*_FAILED",
+    re.IGNORECASE,
+)
+
+
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether PyTorch failed to allocate, on whatever device."""
-    words = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate")
-    is_torch = isinstance(fault, RuntimeError) and any(word in str(fault) for word in words)
+    """Whether memory could not be allocated, on whatever device, by whatever library."""
+    if isinstance(fault, OSError):
+        return fault.errno == errno.ENOMEM
+    is_torch = isinstance(fault, RuntimeError) and NO_MEMORY_WORDS.search(str(fault)) is not None
     return is_torch or isinstance(fault, torch.OutOfMemoryError | MemoryError)
 
 

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -16,7 +17,13 @@ from attnlib.data.loading import Batch, Source, make_source
 from attnlib.losses import Objective
 from attnlib.models.layers import drop_paths, set_drop_path_draws
 from attnlib.seeding import derive_seed, sample_uniforms
-from attnlib.training.distributed import Group, make_learner, part_of_split
+from attnlib.training.distributed import (
+    Group,
+    Learner,
+    computed_alone,
+    distribute,
+    part_of_split,
+)
 from attnlib.training.failures import (
     LEAST_SCALE,
     NonFiniteLossError,
@@ -112,9 +119,10 @@ class Trainer:
         self.group = group or Group()
         self.source = source or make_source(data.train, config, len(data.class_names))
         self.steps = count_steps(len(data.train), config.batch_size)  # of an epoch
-        self.learner = make_learner(
-            training.model, objective, config, self.group, self.example_batch
-        )
+        self.own_learner = Learner(training.model, objective)  # waits for no other process
+        self.learner = distribute(self.own_learner, config, self.group)
+        if config.compile:
+            self.compile_or_say_why()
 
     def train(self, after_step: Callable[[Step], object] = lambda step: None) -> Iterator[Epoch]:
         """Train to the last epoch; after each, validate, keep the best weights, and yield.
@@ -127,15 +135,10 @@ class Trainer:
             OutOfMemoryError: If a step does not fit.
         """
         while self.training.progress.epoch < self.config.epochs:
-            try:
+            with self.memory_faults():
                 self.train_epoch(after_step)
-            except (RuntimeError, MemoryError) as fault:
-                if not is_out_of_memory(fault):
-                    raise
-                traceback.clear_frames(fault.__traceback__)  # they hold the step that did not fit
-                raise self.explain_memory() from fault
-            started = time.perf_counter()
-            validated = self.evaluate()
+                started = time.perf_counter()
+                validated = self.evaluate()
             yield self.end_epoch(validated, time.perf_counter() - started)
 
     def train_epoch(self, after_step: Callable[[Step], object] = lambda step: None) -> None:
@@ -265,9 +268,36 @@ class Trainer:
         """The rate of a step of the epoch that runs."""
         return rate_at(self.config, len(self.data.train), self.training.progress.epoch, step)
 
-    def example_batch(self) -> Batch:
-        """The first batch of the run."""
-        return self.source.batch(0, 0, next(self.plan(0)).parts[0])
+    def compile_or_say_why(self) -> None:
+        """Compile the learner, with one step on trial; if that fails, go on without and say why.
+
+        The trial is computed as every step will be, so that no other graph is compiled later.
+        """
+        plain, planned, fault = self.learner, next(self.plan(0)), ""
+        self.learner = torch.compile(self.learner)  # type: ignore[assignment]
+        try:
+            with self.rehearsal():
+                self.backward(planned, (self.source.batch(0, 0, part) for part in planned.parts))
+        except Exception as error:  # compilers fail in every way there is
+            fault = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
+        if self.group.any(bool(fault)):
+            fault = fault or "it failed in another process"
+            warnings.warn(f"torch.compile failed; this run goes on without: {fault}", stacklevel=2)
+            torch.compiler.reset()
+            self.learner = plain
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Inside, a step can be computed that leaves no gradients and BatchNorm as it was."""
+        model = self.training.model
+        kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        model.train()
+        try:
+            yield
+        finally:
+            model.zero_grad(set_to_none=True)
+            for buffer, value in kept:
+                buffer.copy_(value)
 
     def has_failed(self) -> bool:
         """Whether more steps of this epoch were bad than may be skipped; waits for the device."""
@@ -297,14 +327,13 @@ class Trainer:
 
     def stop_at(self, step: int, fault: str, unless_finite: bool = False) -> None:
         """Compute a step of this epoch again to see where it goes wrong, and stop."""
-        training, epoch = self.training, self.training.progress.epoch
+        epoch, group = self.training.progress.epoch, self.group
         planned = next(self.plan(epoch, step))
-        images, targets = self.source.batch(epoch, step, planned.parts[0])
-        with autocast(self.config):
-            layer = first_bad_layer(training.model, self.learner, images, targets)
+        layers = group.gather(np.array([self.first_bad_layer(planned) or ""]))
+        layer = next((str(found) for found in layers if found), None)
         if layer is None and unless_finite:
             return
-        samples = self.data.train.indices[np.concatenate(planned.parts)]
+        samples = self.data.train.indices[group.gather(np.concatenate(planned.parts))]
         report: dict[str, Any] = {
             "fault": fault,
             "epoch": epoch + 1,
@@ -316,12 +345,50 @@ class Trainer:
         }
         raise NonFiniteLossError(report)
 
+    def first_bad_layer(self, planned: PlannedStep) -> str | None:
+        """Where this process's parts of a step go wrong; no other process is waited for."""
+        epoch, model = self.training.progress.epoch, self.training.model
+        try:
+            for place, part in enumerate(planned.parts):
+                images, targets = self.source.batch(epoch, planned.step, part)
+                with (
+                    self.rehearsal(),
+                    computed_alone(model),
+                    self.layers_seeded(planned, place),
+                    autocast(self.config),
+                ):
+                    found = first_bad_layer(model, self.own_learner, images, targets)
+                if found:
+                    return found
+        except (RuntimeError, MemoryError) as fault:
+            return f"not found, since the step can't be computed again ({fault})"
+        return None
+
+    @contextmanager
+    def memory_faults(self) -> Iterator[None]:
+        """Inside, running out of memory becomes an error that says what would fit."""
+        try:
+            yield
+        except (RuntimeError, OSError, MemoryError) as fault:
+            if not is_out_of_memory(fault):
+                raise
+            traceback.clear_frames(fault.__traceback__)  # they hold the step that did not fit
+            self.training.optimizer.zero_grad(set_to_none=True)
+            raise self.explain_memory() from fault
+
     def explain_memory(self) -> OutOfMemoryError:
         """An error that says what would fit, counted on two images if these still do."""
-        config = self.config
+        config, planned = self.config, next(self.plan(0))
+        few = planned._replace(parts=[planned.parts[0][:2]])
         try:
-            images, targets = self.source.batch(0, 0, next(self.plan(0)).parts[0][:2])
-            count: int | None = bytes_per_image(self.learner, images, targets)
+            images, targets = self.source.batch(0, 0, few.parts[0])
+            with (
+                self.rehearsal(),
+                computed_alone(self.training.model),
+                self.layers_seeded(few, 0),
+                autocast(config),
+            ):
+                count: int | None = bytes_per_image(self.own_learner, images, targets)
         except (RuntimeError, MemoryError):
             count = None
         return OutOfMemoryError(

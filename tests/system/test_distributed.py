@@ -1,5 +1,6 @@
 """Two processes train as one: the same batches, the same weights, one writer."""
 
+import json
 import os
 import signal
 import subprocess
@@ -27,9 +28,11 @@ sys.exit(main())
 """
 
 
-def torchrun(tmp_path: Path, config: al.TrainConfig, processes: int = 2) -> subprocess.Popen[str]:
+def torchrun(
+    tmp_path: Path, config: al.TrainConfig, processes: int = 2, preamble: str = ""
+) -> subprocess.Popen[str]:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(preamble + SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     command += ["--standalone", str(script), "train", *config.options.split()]
     command += ["-p", "runs_dir", config.runs_dir]
@@ -109,3 +112,54 @@ def test_notebook_on_a_machine_with_several_gpus_says_how_to_use_them(tmp_path, 
 def test_too_many_processes_for_a_batch_are_refused(tmp_path):
     with pytest.raises(ValueError, match="can't be cut into"):
         part_of_batch(4, 0, 3)
+
+
+FAULTY = """
+import os, torch
+from timm.models import register_model
+
+class Faulty(torch.nn.Module):
+    steps = 0
+
+    def forward(self, x):
+        if self.training and os.environ["RANK"] == "1":
+            Faulty.steps += 1
+            if Faulty.steps == 4 and KIND == "memory":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            if Faulty.steps >= 4 and KIND == "nan":
+                return x * float("nan")
+        return x
+
+@register_model
+def faulty_net(num_classes=10, **options):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 4, 4), torch.nn.BatchNorm2d(8), Faulty(),
+        torch.nn.Flatten(), torch.nn.Linear(512, num_classes),
+    )
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("memory", "out of memory with 16 images of 32 x 32 pixels at once"),
+        ("nan", "at step 4 of 5 in epoch 1"),
+    ],
+)
+def test_fault_of_one_process_of_two_ends_both_with_its_message(tmp_path, kind, message):
+    """Neither waits for the other, which would take half an hour."""
+    config = small_config(tmp_path, epochs=2, drop_path=0.0)
+    config = replace(config, model="timm/faulty_net")
+    process = torchrun(tmp_path, config, preamble=f"KIND = {kind!r}{FAULTY}")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert errors and all(message in line for line in errors), output
+    assert "Traceback (most recent call last)" not in output.partition("elastic")[0]
+    report = tmp_path / config.name / "fault.json"
+    if kind == "nan":
+        found = json.loads(report.read_text())
+        assert found["first_bad_layer"] == "2 (Faulty), forward"
+        assert len(set(found["samples"])) == 32
+    else:
+        assert not report.exists()

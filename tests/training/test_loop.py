@@ -10,6 +10,7 @@ from timm.models import register_model
 
 import attnlib as al
 from attnlib import experiment
+from attnlib.models.vit import EncoderSize, ViT
 from attnlib.training.distributed import part_of_batch
 from attnlib.training.loop import Trainer
 from attnlib.training.state import Training
@@ -106,3 +107,59 @@ def test_only_convolutional_networks_have_their_channels_last(masked):
 
     assert first_weight("resnet18").is_contiguous(memory_format=torch.channels_last)
     assert first_weight("timm/volume_net").is_contiguous()
+
+
+@register_model
+def dropping_vit(num_classes=10, **options):
+    return ViT(num_classes, 32, 8, EncoderSize(32, 2, 2), drop_path_rate=0.2)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Counts what torch.compile compiles; a test may let it fail."""
+    compiled: list[object] = []
+    real = torch.compile
+
+    def count(graph, example):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda module: real(module, backend=count))
+    torch.compiler.reset()
+    yield compiled
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"amp": "true"}, {"accumulate": 3, "batch_size": 31}, {"model": "resnet18"}]
+)
+def test_training_compiles_no_graph_that_the_trial_has_not(masked, graphs, changes):
+    drop_path = {} if "model" in changes else {"drop_path": 0.2}
+    config = replace(
+        masked, **{"model": "timm/dropping_vit", "compile": True} | drop_path | changes
+    )
+    trainer = make_trainer(config)
+    tried = len(graphs)
+    assert tried > 0
+    list(trainer.train())
+    assert len(graphs) == tried
+
+
+def test_compiler_that_fails_on_trial_is_done_without(masked, monkeypatch):
+    real = torch.compile
+
+    def fail(graph, example):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", lambda module: real(module, backend=fail))
+    expected = make_trainer(replace(masked, model="resnet18"))
+    with pytest.warns(UserWarning, match="goes on without: .*no compiler here"):
+        trainer = make_trainer(replace(masked, model="resnet18", compile=True))
+    for ours, theirs in zip(
+        trainer.training.model.state_dict().values(),
+        expected.training.model.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
+    (epoch,) = trainer.train()
+    assert epoch.train_loss == pytest.approx(next(expected.train()).train_loss, rel=1e-6)
