@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ from attnlib.records.run import Run, pack_arrays, read_history
 from attnlib.records.samples import sample_attention, sample_explorer, sample_features
 from attnlib.training.checkpoint import write_atomically
 from attnlib.training.distributed import Group
-from attnlib.training.predict import predict
+from attnlib.training.predict import images_at_once, predict
 from attnlib.training.state import Training, amp_dtype, precision_name
 
 SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other
@@ -64,12 +64,12 @@ def finish(
     group: Group,
 ) -> None:
     """Evaluate the weights that were best on the validation set, once, and write the record."""
-    model, size, dtype = training.model, config.img_size, amp_dtype(config)
+    model, size, options = training.model, config.img_size, evaluation_options(config)
     model.load_state_dict(training.best_weights)
-    tested = predict(model, data.test, img_size=size, amp=dtype)
+    tested = predict(model, data.test, **options)
     logits = to_keep(tested.logits)
     tested = replace(tested, logits=logits.astype(np.float32))  # metrics are of what is kept
-    validated = predict(model, data.val, img_size=size, amp=dtype)
+    validated = predict(model, data.val, **options)
     metrics = Metrics(
         test_accuracy=Accuracy.of(tested.interval),
         val_accuracy=Accuracy.of(validated.interval),
@@ -145,15 +145,24 @@ def to_keep(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
     return small if np.isfinite(small).all() else logits
 
 
+def evaluation_options(config: TrainConfig) -> dict[str, Any]:
+    """How the run evaluates: what ``predict`` is told besides model and split."""
+    return {
+        "img_size": config.img_size,
+        "batch_size": images_at_once(config),
+        "amp": amp_dtype(config),
+    }
+
+
 def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Accuracy]:
     """Test accuracy of the same run's variants, by the names that ``Metrics`` has for them."""
-    size, dtype, model = config.img_size, amp_dtype(config), training.model
+    options, model = evaluation_options(config), training.model
     found = {}
     if hasattr(model, "average"):  # heads averaged after the softmax
         usual = model.average
         model.average = "softmax"  # type: ignore[assignment]
-        found["test_accuracy_softmax"] = predict(model, data.test, img_size=size, amp=dtype)
+        found["test_accuracy_softmax"] = predict(model, data.test, **options)
         model.average = usual
     if training.average is not None:
-        found["test_accuracy_ema"] = predict(training.average, data.test, img_size=size, amp=dtype)
+        found["test_accuracy_ema"] = predict(training.average, data.test, **options)
     return {name: Accuracy.of(predictions.interval) for name, predictions in found.items()}

@@ -37,7 +37,7 @@ from attnlib.training.failures import (
     skip_update,
 )
 from attnlib.training.optim import update_average
-from attnlib.training.predict import Predictions, predict
+from attnlib.training.predict import Predictions, images_at_once, predict
 from attnlib.training.schedule import PlannedStep, count_steps, plan_epoch, rate_at
 from attnlib.training.state import Training, amp_dtype, autocast, precision_name
 
@@ -225,6 +225,7 @@ class Trainer:
         """Answers on the validation set: each process takes a part and hears of all."""
         options: dict[str, Any] = {
             "img_size": self.config.img_size,
+            "batch_size": images_at_once(self.config, self.group.size),
             "amp": amp_dtype(self.config),
         }
         model, split, group = self.training.model, self.data.val, self.group

@@ -1,15 +1,23 @@
 """Evaluation: a model's answers on a split, and accuracy with its interval."""
 
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
-from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.augmentation.pil_transforms import Transform, eval_transform
+from attnlib.config import TrainConfig
 from attnlib.data.datasets import Split
-from attnlib.data.loading import eval_batches, num_workers
+from attnlib.data.loading import make_source
+from attnlib.data.readers import ImageFiles
+from attnlib.data.storage import Indices
 from attnlib.models.modes import evaluating
 from attnlib.stats.intervals import Proportion, wilson_interval
 
@@ -80,16 +88,55 @@ def predict(
     """
     size = img_size if img_size is not None else int(getattr(model, "img_size", 224))
     device = device or str(next(model.parameters()).device)
-    batches = eval_batches(
-        split, eval_transform(size), batch_size=batch_size, workers=num_workers(device)
-    )
+    batches = evaluation_batches(split, size, batch_size, device)
     model.to(device)
+    mixed = torch.autocast(device.split(":")[0], amp, enabled=amp is not None)
     logits = []
-    with (
-        evaluating(model),
-        torch.inference_mode(),
-        torch.autocast(device.split(":")[0], amp, enabled=amp is not None),
-    ):
-        for images, _ in batches:
-            logits.append(model(images.to(device, non_blocking=True)).float().cpu())
+    with evaluating(model), torch.inference_mode():
+        for images in batches:  # made in full precision
+            with mixed:
+                logits.append(model(images).float().cpu())
     return Predictions(torch.cat(logits).numpy(), np.asarray(split.labels, dtype=np.int64))
+
+
+def evaluation_batches(
+    split: Split, img_size: int, batch_size: int, device: str
+) -> Iterator[Tensor]:
+    """The split in its order, without augmentation: (B, 3, S, S) in [0, 1] on the device.
+
+    Arrays become batches on the device, as in training. Files are read by threads: processes would
+    hand images over in shared memory, of which a container may have as little as 64 MB. A batch is
+    valid until the next.
+    """
+    starts = range(0, len(split), batch_size)
+    parts = [np.arange(start, min(start + batch_size, len(split))) for start in starts]
+    if isinstance(split.images, ImageFiles):
+        yield from _read_ahead(split.images, parts, eval_transform(img_size), device)
+        return
+    config = TrainConfig(augment="none", input="faithful", img_size=img_size, device=device)
+    source = make_source(split, config, int(split.labels.max()) + 1, device=device)
+    for batch in source.batches(0, list(enumerate(parts))):
+        yield batch.images
+
+
+def _read_ahead(
+    files: ImageFiles, parts: Sequence[Indices], transform: Transform, device: str
+) -> Iterator[Tensor]:
+    """Batches of files through ``transform``, one ahead of what is asked for."""
+
+    def read(index: int) -> Tensor:
+        return transform(Image.fromarray(files[index]))
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:
+        coming = [threads.map(read, part.tolist()) for part in parts[:1]]
+        for number in range(len(parts)):
+            images = torch.stack(list(coming.pop()))
+            coming += [threads.map(read, part.tolist()) for part in parts[number + 1 : number + 2]]
+            if device.startswith("cuda"):
+                images = images.pin_memory()
+            yield images.to(device, non_blocking=True)
+
+
+def images_at_once(config: TrainConfig, processes: int = 1) -> int:
+    """Images of one forward pass in evaluation: no more than fit in a step of training."""
+    return min(128, math.ceil(config.batch_size / (config.accumulate * processes)))

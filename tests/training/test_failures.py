@@ -436,3 +436,66 @@ def test_configuration_removed_while_training_ends_with_a_message(tmp_path):
 
     with pytest.raises(failures.StorageError, match=r"config\.json was removed"):
         al.run_experiment(config, on_epoch=remove)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_no_memory_while_evaluating_is_told_as_in_training(fragile, monkeypatch, split):
+    real, calls = Fragile.forward, itertools.count()
+    data = al.load_dataset("digits", limit=96)
+    before = 0 if split == "val" else 2 * -(-len(data.val) // 32)  # two epochs of validation
+
+    def forward(self, x):
+        if not self.training and next(calls) == before:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, x)
+
+    monkeypatch.setattr(Fragile, "forward", forward)
+    with pytest.raises(failures.OutOfMemoryError, match="out of memory with 32 images of 32 x 32"):
+        al.run_experiment(fragile)
+
+
+def test_evaluation_computes_no_more_images_at_once_than_a_step(fragile, monkeypatch):
+    sizes, real = set(), Fragile.forward
+
+    def forward(self, x):
+        sizes.add(len(x))
+        return real(self, x)
+
+    monkeypatch.setattr(Fragile, "forward", forward)
+    al.run_experiment(replace(fragile, batch_size=32, accumulate=4))
+    assert max(sizes) == 8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+        "MPS backend out of memory (MPS allocated: 7.41 GB)",
+        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_every_allocator_is_understood(words):
+    assert failures.is_out_of_memory(RuntimeError(words))
+    assert not failures.is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"))
+
+
+def test_memory_of_an_image_is_counted_in_the_precision_of_the_run(fragile, monkeypatch):
+    counted = {}
+    data = al.load_dataset("digits", limit=96)
+    for amp in ("false", "true"):
+        config = replace(fragile, model="deit_t", amp=amp, patch_size=8)
+        model, objective = experiment.prepare(config, data)
+        trainer = Trainer(Training.start(model, config), data, config, objective)
+
+        def keep(images, img_size, accumulate, count, free, amp=amp):
+            counted[amp] = count
+            return ""
+
+        monkeypatch.setattr("attnlib.training.loop.explain_out_of_memory", keep)
+        trainer.explain_memory()
+    assert 0.4 < counted["true"] / counted["false"] < 0.8

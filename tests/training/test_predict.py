@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import attnlib as al
-from attnlib.training.predict import Predictions
+from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.training.predict import Predictions, evaluation_batches
 
 DATA = al.load_dataset("digits")
 
@@ -23,7 +25,7 @@ class Brightness(nn.Module):
         return self.norm(images.mean(dim=(1, 2, 3))[:, None] * self.scale)
 
 
-def test_predictions_do_not_hang_on_the_batch_size():
+def test_predictions_do_not_depend_on_the_batch_size():
     model = Brightness()
     many = al.predict(model, DATA.val, img_size=32, batch_size=100)
     few = al.predict(model, DATA.val, img_size=32, batch_size=7)
@@ -60,3 +62,53 @@ def test_loss_is_the_mean_cross_entropy():
     logits = np.log(np.array([[0.8, 0.2], [0.4, 0.6]], dtype=np.float32))
     expected = -(np.log(0.8) + np.log(0.6)) / 2
     assert Predictions(logits, np.array([0, 1])).loss == pytest.approx(expected, rel=1e-5)
+
+
+def folder_of_images(path, sizes):
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for place, size in enumerate(sizes):
+            folder = path / part / f"class{place % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{place}.png")
+    return al.load_dataset("folder", path).test
+
+
+@pytest.mark.parametrize("img_size", [32, 64])
+def test_images_are_those_of_the_evaluation_transform(tmp_path, img_size):
+    transform = eval_transform(img_size)
+    files = folder_of_images(tmp_path, [(40, 50), (64, 30), (32, 32), (90, 91), (50, 50)] * 4)
+    for split, tolerance in ((files, 0.0), (DATA.val.subset(np.arange(20)), 1.01 / 255)):
+        wanted = torch.stack([transform(Image.fromarray(image)) for image in split.images])
+        found = torch.cat(
+            [images.clone() for images in evaluation_batches(split, img_size, 7, "cpu")]
+        )
+        assert found.dtype == torch.float32 and found.shape == wanted.shape
+        assert (found - wanted).abs().max() <= tolerance
+
+
+def test_predicting_starts_no_process_and_needs_no_shared_memory(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("a worker would hand over its images in /dev/shm")
+
+    for split in (DATA.val, folder_of_images(tmp_path, [(40, 40)] * 8)):
+        monkeypatch.setattr("torch.utils.data.DataLoader.__init__", refuse)
+        answers = al.predict(Brightness(), split, img_size=32)
+        monkeypatch.undo()
+        assert len(answers.logits) == len(split)
+
+
+def test_images_are_the_same_in_mixed_precision():
+    class Watched(Brightness):
+        seen: torch.Tensor
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.seen = images.clone()
+            return super().forward(images)
+
+    model, split = Watched(), DATA.val.subset(np.arange(9))
+    al.predict(model, split, img_size=48)
+    full = model.seen
+    al.predict(model, split, img_size=48, amp=torch.bfloat16)
+    assert torch.equal(model.seen, full)
