@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnlib.explain.feature_maps import features_on_plane
 from attnlib.models.hooks import (
     NothingToRecordError,
     TokenGrid,
     attention_rollout,
     feature_names,
+    is_channels_last,
+    output_tensors,
     patches_to_grid,
     prefix_names,
     record_attention,
@@ -223,37 +226,62 @@ def tokens_to_plane(tokens: Tensor, grid: TokenGrid, img_size: tuple[int, int]) 
 def grad_cam(
     model: nn.Module, images: Tensor, classes: Tensor | None = None, layer: str | None = None
 ) -> Tensor:
-    """Grad-CAM of a convolutional network, Selvaraju et al. (2017), arXiv:1610.02391, Eqs. 1, 2.
+    """Grad-CAM, Selvaraju et al. (2017), arXiv:1610.02391, Eqs. 1 and 2, resized bilinearly.
 
-    Computed by captum's ``LayerGradCam``, then resized bilinearly.
+    Of a convolutional network, with channels first or last. Of a transformer its tokens, laid out
+    over the image, are the feature map, as in pytorch-grad-cam: those that the last block's
+    attention reads, for what the patches become after it no class token sees.
+
+    Not captum's ``LayerGradCam``, which takes the second axis for the channels of every model.
 
     Args:
-        model: A network whose stages have feature maps (B, C, H, W); it is left as it was.
+        model: A network whose stages or blocks lie on the image; it is left as it was.
         images: (B, 3, H, W) in [0, 1].
         classes: (B,); those that the model decides for if None.
         layer: Name of the module whose output is weighted; the last of ``feature_names``
-            if None.
+            if None, or in a transformer's block its first normalisation.
 
     Returns:
         (B, H, W), >= 0.
 
     Raises:
         NothingToRecordError: If the model has no stages known by name, or no feature maps there.
-        ImportError: If captum is not installed.
     """
+    module = model.get_submodule(layer or cam_layer(model))
+    kept: list[Tensor] = []
+    handle = module.register_forward_hook(
+        lambda module, args, output: kept.extend(output_tensors(output)[:1])
+    )
     try:
-        from captum.attr import LayerGradCam
-    except ImportError as error:
-        raise ImportError("Grad-CAM needs captum: pip install captum") from error
-    module = model.get_submodule(layer or feature_names(model)[-1])
-    with evaluating(model), torch.enable_grad():
-        if classes is None:
-            classes = model(images).argmax(dim=1)
-        cam = LayerGradCam(model, module).attribute(images, target=classes, relu_attributions=True)
-    if cam.ndim != 4:
-        raise NothingToRecordError(
-            f"Grad-CAM needs feature maps (B, C, H, W); {type(model).__name__} has tokens there"
-        )
-    size = (images.shape[-2], images.shape[-1])
-    plane = F.interpolate(cam.detach(), size, mode="bilinear", align_corners=False)
-    return plane[:, 0]
+        with evaluating(model), torch.enable_grad():
+            logits = model(images.detach().requires_grad_())
+            classes = logits.argmax(dim=1) if classes is None else classes
+            chosen = logits.gather(1, classes[:, None]).sum()
+            gradients = torch.autograd.grad(chosen, kept[-1:]) if kept else ()
+    finally:
+        handle.remove()
+    if not gradients:
+        raise NothingToRecordError(f"{type(model).__name__}: no feature maps to weight there")
+    img_size = (images.shape[-2], images.shape[-1])
+    planes, slopes = (_on_plane(model, t.detach(), img_size) for t in (kept[-1], *gradients))
+    weights = slopes.mean(dim=(2, 3), keepdim=True)
+    cam = (weights * planes).sum(dim=1, keepdim=True).relu()
+    return F.interpolate(cam, img_size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def cam_layer(model: nn.Module) -> str:
+    """The module whose output Grad-CAM weights if none is named.
+
+    Raises:
+        NothingToRecordError: If the model has no stages known by name.
+    """
+    last = feature_names(model)[-1]
+    is_block = bool(prefix_names(model)) and hasattr(model.get_submodule(last), "norm1")
+    return f"{last}.norm1" if is_block else last
+
+
+def _on_plane(model: nn.Module, output: Tensor, img_size: tuple[int, int]) -> Tensor:
+    usual = getattr(model, "output_fmt", "NCHW") == "NHWC"
+    if is_channels_last(output, img_size, usual):
+        output = output.permute(0, 3, 1, 2)
+    return features_on_plane(model, output, img_size)

@@ -314,9 +314,81 @@ def test_grad_cam_asks_for_the_decision_and_leaves_the_model_as_it_was() -> None
     torch.testing.assert_close(plane, grad_cam(model, images, classes))
 
 
-def test_grad_cam_of_tokens_is_refused(deit: nn.Module) -> None:
-    with pytest.raises(NothingToRecordError, match="DeiT has tokens there"):
-        grad_cam(deit, WIDE)
+@pytest.mark.parametrize("layer", ["layer4", "layer2"])
+def test_grad_cam_equals_captums(convolutional: nn.Module, layer: str) -> None:
+    from captum.attr import LayerGradCam
+
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
+    classes = torch.tensor([1, 4])
+    captums = LayerGradCam(convolutional, convolutional.get_submodule(layer))
+    theirs = captums.attribute(images, target=classes, relu_attributions=True)
+    expected = F.interpolate(theirs.detach(), (64, 96), mode="bilinear")[:, 0]
+    found = grad_cam(convolutional, images, classes, layer)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+class ChannelsLast(nn.Module):
+    """A network of two stages that computes with channels last, if it is told to."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.output_fmt = "NHWC" if last else "NCHW"
+        generator = torch.Generator().manual_seed(0)
+        self.stages = nn.Sequential(Moved(nn.Conv2d(3, 8, 4, 4), False, last),
+                                    Moved(nn.Conv2d(8, 6, 3, 1, 1), last, last))  # fmt: skip
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, generator=generator)
+        self.last = last
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stages(images)
+        return x.square().mean(dim=(1, 2) if self.last else (2, 3))
+
+
+class Moved(nn.Module):
+    """A convolution between layouts."""
+
+    def __init__(self, layer: nn.Module, comes_last: bool, goes_last: bool) -> None:
+        super().__init__()
+        self.layer, self.comes_last, self.goes_last = layer, comes_last, goes_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x.permute(0, 3, 1, 2) if self.comes_last else x)
+        return x.permute(0, 2, 3, 1) if self.goes_last else x
+
+
+@pytest.mark.parametrize("size", [(32, 24), (24, 24)])  # (24, 24): 6 x 6 cells of 6 channels
+def test_grad_cam_and_features_do_not_depend_on_where_the_channels_stand(
+    size: tuple[int, int],
+) -> None:
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(2))
+    first, last = ChannelsLast(False), ChannelsLast(True)
+    torch.testing.assert_close(first(images), last(images))
+    torch.testing.assert_close(grad_cam(last, images), grad_cam(first, images))
+    for name, plane in real_features(first, images).items():
+        torch.testing.assert_close(real_features(last, images)[name], plane)
+    assert grad_cam(first, images).std() > 0
+
+
+def test_grad_cam_of_a_transformer_weights_what_the_last_attention_reads(deit: nn.Module) -> None:
+    """pytorch-grad-cam's reshape for ViT, written out: tokens without prefix, row by row."""
+    kept: list[Tensor] = []
+    block = deit.get_submodule("blocks.2.norm1")
+    handle = block.register_forward_hook(lambda *a: kept.append(a[2]))
+    logits = deit(WIDE)
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logits[0, 1] + logits[1, 3], kept[0])
+    planes, slopes = (t[:, 2:].view(2, 2, 3, 24).permute(0, 3, 1, 2) for t in (kept[0], gradient))
+    expected = (slopes.mean(dim=(2, 3), keepdim=True) * planes).sum(dim=1).relu()
+    found = grad_cam(deit, WIDE, torch.tensor([1, 3]))
+    resized = F.interpolate(expected[:, None], (16, 24), mode="bilinear")[:, 0]
+    torch.testing.assert_close(found, resized, atol=1e-6, rtol=1e-4)
+    assert (found.amax(dim=(1, 2)) > 0).any()
+
+
+def test_grad_cam_of_a_model_without_known_stages_is_refused() -> None:
+    with pytest.raises(NothingToRecordError, match="no stages known by name"):
+        grad_cam(nn.Sequential(), WIDE)
 
 
 def test_grad_cam_agrees_with_pytorch_grad_cam(convolutional: nn.Module) -> None:
