@@ -90,9 +90,13 @@ class ViT(nn.Module):
         x = torch.cat([self.prefix_tokens(x.shape[0]), x], dim=1)  # (B, N, C)
         return self.norm(self.blocks(x + self.pos_embed))
 
+    def forward_head(self, tokens: Tensor) -> Tensor:
+        """Classify by the class token: (B, N, C) -> (B, K)."""
+        return self.head(tokens[:, 0])
+
     def forward(self, images: Tensor) -> Tensor:
         """Classify images in [0, 1]: (B, 3, H, W) -> (B, K)."""
-        return self.head(self.forward_features(images)[:, 0])
+        return self.forward_head(self.forward_features(images))
 
 
 class Heads(NamedTuple):
@@ -169,12 +173,14 @@ class DeiT(ViT):
 
     def forward_heads(self, images: Tensor) -> Heads:
         """Both heads' logits for images in [0, 1]: (B, 3, H, W) -> two (B, K)."""
-        x = self.forward_features(images)
-        return Heads(self.head(x[:, 0]), self.head_dist(x[:, 1]))
+        return self._ask_heads(self.forward_features(images))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Classify images in [0, 1]: (B, 3, H, W) -> (B, K)."""
-        logits = torch.stack(self.forward_heads(images))
+    def _ask_heads(self, tokens: Tensor) -> Heads:
+        return Heads(self.head(tokens[:, 0]), self.head_dist(tokens[:, 1]))
+
+    def forward_head(self, tokens: Tensor) -> Tensor:
+        """Classify by class and distillation token: (B, N, C) -> (B, K)."""
+        logits = torch.stack(self._ask_heads(tokens))
         if self.average == "logits":
             return logits.mean(dim=0)
         return logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(2)

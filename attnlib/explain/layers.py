@@ -1,0 +1,136 @@
+"""A network layer by layer: what each would answer, and how alike two networks' layers are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnlib.models.hooks import NothingToRecordError, record_features
+from attnlib.models.modes import evaluating
+
+
+def logit_lens(model: nn.Module, images: Tensor) -> Tensor:
+    """What a transformer would answer after each of its blocks (nostalgebraist 2020).
+
+    The tokens that leave a block go straight to the last normalisation and the head, or, in
+    DeiT, to both heads. The last entry is the model's own answer.
+
+    Args:
+        model: A ViT or DeiT, ours or timm's; it is left as it was.
+        images: (B, 3, H, W) in [0, 1].
+
+    Returns:
+        Logits (L, B, K), first block first.
+
+    Raises:
+        NothingToRecordError: If the model has no such blocks, or tokens that its head can't read.
+    """
+    if not all(hasattr(model, part) for part in ("blocks", "norm", "forward_head")):
+        raise NothingToRecordError(f"{type(model).__name__} is not made of blocks, as ViTs are")
+    asked: Any = model
+    with evaluating(model), torch.no_grad(), record_features(model) as features:
+        answer = model(images)
+        logits = torch.stack([asked.forward_head(asked.norm(x)) for x in features.values()])
+    if logits.ndim != 3 or not torch.allclose(logits[-1], answer, atol=1e-4, rtol=1e-4):
+        raise NothingToRecordError(
+            f"{type(model).__name__}: its head does not read the last block's tokens alone"
+        )
+    return logits
+
+
+def centered_kernel_alignment(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Linear CKA of two sets of features of the same images, in batches.
+
+    Kornblith et al. (2019), arXiv:1905.00414; the estimator is that of Nguyen et al. (2021),
+    arXiv:2010.15327, Eqs. 3 and 4, which Raghu et al. (2021), arXiv:2108.08810, compare ViTs with:
+    an unbiased HSIC of each batch, added up, so that the number does not depend on how many
+    images a batch holds. 1 for features that differ by a rotation and a scale; about 0, above or
+    below, for unrelated ones.
+
+    Args:
+        batches: Pairs (n, p) and (n, q) with n of at least 4.
+
+    Raises:
+        ValueError: If there is no batch, one has too few images, or features are constant.
+    """
+    sums = torch.zeros(3, dtype=torch.float64)
+    for first, second in batches:
+        sums += _alignments(_centered_gram(first), _centered_gram(second))
+    return _align(sums)
+
+
+def layer_similarity(
+    first: nn.Module, second: nn.Module, batches: Iterable[Tensor]
+) -> tuple[Tensor, list[str], list[str]]:
+    """CKA of each layer of one network with each of another, on the same images.
+
+    Args:
+        first: Its stages or blocks must be known by name; it is left as it was.
+        second: Likewise.
+        batches: Images (n, 3, H, W) in [0, 1], n of at least 4.
+
+    Returns:
+        (L1, L2), and the names of the layers of each.
+
+    Raises:
+        NothingToRecordError: If the stages of a network are not known.
+        ValueError: If there is no batch, or one has too few images.
+    """
+    grams: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
+    for images in batches:
+        grams.append((_layer_grams(first, images), _layer_grams(second, images)))
+    if not grams:
+        raise ValueError("batches: expected at least one; got none.")
+    rows, columns = list(grams[0][0]), list(grams[0][1])
+    similarity = [[_align_layers(grams, row, column) for column in columns] for row in rows]
+    return torch.tensor(similarity), rows, columns
+
+
+def _align_layers(
+    grams: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]], row: str, column: str
+) -> float:
+    sums = torch.zeros(3, dtype=torch.float64)
+    for ours, theirs in grams:
+        sums += _alignments(ours[row], theirs[column])
+    return _align(sums)
+
+
+def _layer_grams(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    with evaluating(model), torch.no_grad(), record_features(model) as features:
+        model(images)
+    return {name: _centered_gram(feature.flatten(1)) for name, feature in features.items()}
+
+
+def _centered_gram(features: Tensor) -> Tensor:
+    """Inner products of images' features (n, p), with a diagonal of zeros: (n, n).
+
+    Features are centred first: it changes nothing in exact arithmetic and spares digits.
+    """
+    if features.ndim != 2 or len(features) < 4:
+        raise ValueError(f"expected features (n, p) of 4 images or more; got {features.shape}.")
+    x = features.double().cpu()
+    x = x - x.mean(dim=0)
+    return (x @ x.T).fill_diagonal_(0)
+
+
+def _alignments(ours: Tensor, theirs: Tensor) -> Tensor:
+    """The unbiased HSIC of Song et al. (2012), of both together and of each with itself."""
+    if ours.shape != theirs.shape:
+        raise ValueError(f"expected features of the same images; got {len(ours)}, {len(theirs)}.")
+    pairs = ((ours, theirs), (ours, ours), (theirs, theirs))
+    return torch.stack([_unbiased_hsic(*pair) for pair in pairs])
+
+
+def _unbiased_hsic(ours: Tensor, theirs: Tensor) -> Tensor:
+    n = len(ours)
+    whole = ours.sum() * theirs.sum() / ((n - 1) * (n - 2))
+    rows = 2 * (ours.sum(dim=0) @ theirs.sum(dim=0)) / (n - 2)
+    return ((ours * theirs).sum() + whole - rows) / (n * (n - 3))
+
+
+def _align(sums: Tensor) -> float:
+    both, first, second = sums.tolist()
+    if not first * second > 0:
+        raise ValueError("expected features that differ between images; got constant ones, or none")
+    return both / (first * second) ** 0.5
