@@ -17,6 +17,7 @@ from attnlib.colab import drive
 from attnlib.config import TrainConfig, complete_values, takes_drop_path
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
+from attnlib.models.image_size import check_size
 from attnlib.models.pretrained import read_checkpoint, start_from
 from attnlib.records.check_weights import check_accuracy, check_weights
 from attnlib.records.find import load_run
@@ -144,6 +145,8 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
     """``run_experiment`` as one of the processes of ``group``."""
     path = Path(config.runs_dir) / config.name
     start = find_checkpoint(config)
+    if not (path / "record.json").exists():
+        check_size(config.model, lambda size: build_for(config, size), config.img_size)
     data = load_dataset(config.dataset, config.data_path, limit=config.limit, seed=SPLIT_SEED)
     check_batch(config, data)
     if group.share((path / "record.json").exists()):
@@ -180,6 +183,11 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
                     finish(training, data, config, path, times, teacher, group)
         group.wait()
     return load_run(path)
+
+
+def build_for(config: TrainConfig, img_size: int) -> nn.Module:
+    """The run's model with fresh weights and ten classes, for images of any size."""
+    return build_model(config.values | {"img_size": img_size}, 10)
 
 
 def prepare(

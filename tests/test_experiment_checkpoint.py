@@ -47,7 +47,7 @@ def test_training_begins_from_the_weights_and_says_which(first, tmp_path, monkey
     )
     assert run.config["initial_checkpoint"] == first.name
     assert run.name.startswith("timm_small_vit-finetuned-digits-quick-s0-")
-    assert run.record["initial_checkpoint"] == {"name": first.name, "sha256": sha256}
+    assert run.record.initial_checkpoint == {"name": first.name, "sha256": sha256}
 
 
 def test_a_run_by_name_by_folder_and_by_its_weights_is_one_start(first, tmp_path):
@@ -71,7 +71,7 @@ def test_going_on_loads_nothing_again(first, tmp_path, monkeypatch):
     run = al.run_experiment(config, on_note=notes.append)
     assert notes[0].startswith("resuming after epoch 1")
     assert not any("initial_checkpoint" in note for note in notes)
-    assert run.record["initial_checkpoint"] == whole.record["initial_checkpoint"]
+    assert run.record.initial_checkpoint == whole.record.initial_checkpoint
     ours, theirs = ((r.path / "model.safetensors").read_bytes() for r in (run, whole))
     assert ours == theirs
 
