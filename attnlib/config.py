@@ -182,7 +182,10 @@ class TrainConfig:
     @property
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from what the profile gives."""
-        deciding = ("model", "distillation", "batch_size", "dataset", "limit", "initial_checkpoint")
+        deciding = (
+            "model", "pretrained", "distillation", "batch_size", "dataset", "limit",
+            "initial_checkpoint",
+        )  # fmt: skip
         given = {name: getattr(self, name) for name in deciding}
         given["epochs"] = self.epochs
         usual = profile_defaults(self.profile, given)
@@ -247,7 +250,9 @@ def complete_values(values: dict[str, Any]) -> dict[str, Any]:
 def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
     """A profile's values, following ``given`` where one parameter's default depends on another."""
     defaults = dict(PROFILES[profile])
-    if defaults["img_size"] == 32 and given.get("model", "deit_t") in TRANSFORMERS:
+    wants_weights = given.get("pretrained", defaults["pretrained"])  # made for their own patches
+    is_small = defaults["img_size"] == 32 and not wants_weights
+    if is_small and given.get("model", "deit_t") in TRANSFORMERS:
         defaults["patch_size"] = SMALL_PATCH_SIZE
     if given.get("distillation", "none") != "none":
         defaults["teacher"] = "resnet18"
@@ -299,7 +304,13 @@ def without_model(config: TrainConfig) -> list[str]:
     """Say why there is no model of that name, or none of these patches."""
     size, patch = config.img_size, config.patch_size
     if config.model in TRANSFORMERS:
-        patch = patch or CATALOGUE[config.model].patch_size or 0
+        usual = CATALOGUE[config.model].patch_size or 0
+        if config.pretrained and patch not in (None, usual):
+            return [
+                f"patch_size: the ImageNet weights of {config.model} are made for patches of "
+                f"{usual} pixels; got {patch}. Leave out patch_size or pretrained."
+            ]
+        patch = patch or usual
         if size % patch:
             valid = ", ".join(str(p) for p in range(1, size + 1) if size % p == 0)
             return [f"patch_size: {patch} does not divide img_size {size}. Valid: {valid}."]

@@ -179,3 +179,16 @@ def test_a_teacher_by_its_folder_is_the_teacher_by_its_name(tmp_path, monkeypatc
     assert by_name.title == "DeiT-T, hard distillation from ResNet-18"
     model = TrainConfig.from_params(distillation="hard", teacher="timm/resnet26")
     assert model.values["teacher"] == "timm/resnet26"
+
+
+def test_advice_can_be_followed_where_patches_do_not_fit_the_imagenet_weights():
+    with pytest.raises(ValueError, match=r"of 16 pixels; got 8\. Leave out patch"):
+        TrainConfig.from_params(model="deit_t", pretrained=True, patch_size=8)
+    config = TrainConfig.from_params(model="deit_t", pretrained=True)  # so it was left out
+    assert config.patch_size is None and set(config.changed) == {"pretrained"}
+    assert TrainConfig.from_params(**told_by(config.command)).name == config.name
+
+
+def test_a_name_with_timm_in_it_finds_its_folder():
+    """``runs/{model}.ipynb``, as the book has it, is runs/timm/NAME.ipynb."""
+    assert (ROOT / "runs" / "timm").is_dir()
