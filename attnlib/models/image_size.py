@@ -26,10 +26,10 @@ def check_size(name: str, build: Callable[[int], nn.Module], img_size: int) -> N
         return
     larger = (size for size in USUAL_SIZES if size > img_size and _fault(build, size) is None)
     size = next(larger, None)
+    reason = str(fault).strip().splitlines()[0].removeprefix("img_size: ").rstrip(".")
     hint = f" img_size {size} would do." if size else ""
     raise ValueError(
-        f"img_size: {name} can't take images of {img_size} x {img_size} pixels: "
-        f"{str(fault).strip().splitlines()[0]}{hint}"
+        f"img_size: {name} can't take images of {img_size} x {img_size} pixels: {reason}.{hint}"
     )
 
 
