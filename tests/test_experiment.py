@@ -334,7 +334,7 @@ def test_run_goes_on_in_another_precision_and_says_so(tiny, tmp_path, monkeypatc
     run = al.run_experiment(params(tiny, tmp_path), on_note=notes.append)
     assert f"precision was {first} autocast, now {second} autocast" in notes[1]
     assert [line["precision"] for line in run.history] == [f"{name} autocast" for name in order]
-    assert run.record["precision"] == f"{first} autocast, then {second} autocast"
+    assert run.record.precision == f"{first} autocast, then {second} autocast"
 
 
 def test_resuming_says_that_code_or_threads_have_changed(tiny, tmp_path, monkeypatch):

@@ -75,9 +75,9 @@ def test_a_run_stays_on_its_card_from_the_first_step_to_its_record(
     with pretend(card) as machine:
         run = al.run_experiment(configure("cuda", model=model, augment="thesis", ema=0.9))
         held = torch.cuda.memory_allocated()
-    assert run.record["precision"] == precision
-    assert run.record["device"]["type"] == "cuda" and run.record["device"]["name"] == card.name
-    assert run.record["cost"]["peak_memory_bytes"] == machine.memory.peak(0)
+    assert run.record.precision == precision
+    assert run.record.device.type == "cuda" and run.record.device.name == card.name
+    assert run.record.cost.peak_memory_bytes == machine.memory.peak(0)
     assert np.isfinite([epoch["train_loss"] for epoch in run.history]).all()
     assert held == 0, "the run is over and tensors of it are still on the card"
 
@@ -85,7 +85,7 @@ def test_a_run_stays_on_its_card_from_the_first_step_to_its_record(
 def test_a_run_on_a_mac_stays_on_its_device(configure):
     with pretend(M1) as machine:
         run = al.run_experiment(configure("mps", ema=0.9, drop_path=0.1))
-    assert run.record["device"]["type"] == "mps"
+    assert run.record.device.type == "mps"
     assert machine.launches and np.isfinite(run.history[0]["train_loss"])
 
 
@@ -216,7 +216,7 @@ def test_a_run_records_its_own_peak_of_memory(configure):
         before = torch.zeros(10**8, dtype=torch.uint8, device="cuda")  # another run's
         del before
         run = al.run_experiment(configure("cuda"))
-    assert 0 < run.record["cost"]["peak_memory_bytes"] < 10**8
+    assert 0 < run.record.cost.peak_memory_bytes < 10**8
 
 
 STEPS = {
