@@ -121,8 +121,6 @@ class TrainConfig:
         defaults = profile_defaults(profile, given)
         config = cls(**defaults | given)
         config = replace(config, profile=profile, device=device)
-        if given.get("device", "auto") == "auto" and lacks_float64(config):
-            config = replace(config, device="cpu")
         if config.drive:
             config = replace(config, runs_dir=on_drive(config.runs_dir))
         check_combinations(config, given)
@@ -216,8 +214,8 @@ class TrainConfig:
     def describe(self) -> str:
         """What was resolved: one line a parameter, with what differs from the profile marked."""
         why = ""
-        if self.device == "cpu":
-            why = FLOAT64 if torch.backends.mps.is_available() else why_no_cuda()
+        if self.device == "cpu" and not torch.backends.mps.is_available():
+            why = why_no_cuda()
         lines = [f"run      {self.name}", f"profile  {self.profile} on {self.device}"]
         lines[-1] += f" ({why})" if why else ""
         for f in fields(self):
@@ -272,10 +270,6 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
 def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
     """Refuse values that are each valid but don't go together."""
     faults = without_model(config) + without_use(config)
-    if lacks_float64(config):
-        faults.append(
-            f"device: {FLOAT64}; set augment light or none, input reference, or device cpu."
-        )
     if config.dataset in ("npz", "folder") and config.data_path is None:
         faults.append(f"data_path: the data set {config.dataset!r} needs its file or folder.")
     if config.warmup_epochs >= config.epochs and config.warmup_epochs > 0:
@@ -326,15 +320,6 @@ def without_model(config: TrainConfig) -> list[str]:
             near = suggest(name, timm.list_models())
             faults.append(f"model: timm has no {name!r}.{near} timm.list_models() gives all names.")
     return faults
-
-
-FLOAT64 = "augment thesis computes in float64, which mps has not"
-
-
-def lacks_float64(config: TrainConfig) -> bool:
-    """Whether the run computes on the device in float64, and Apple's devices have none."""
-    on_device = config.augment == "thesis" and config.input != "reference"
-    return config.device.startswith("mps") and on_device
 
 
 def without_use(config: TrainConfig) -> list[str]:

@@ -103,13 +103,7 @@ def test_a_cuda_device_says_nothing(pretend):
     assert devices.why_no_cuda() == "" and "on cuda\n" in TrainConfig.from_params().describe()
 
 
-def test_apples_device_runs_what_needs_no_float64_and_says_what_does(pretend):
+def test_apples_device_runs_every_recipe(pretend):
     pretend(0, mps=True)
-    for params in ({}, {"augment": "light"}, {"augment": "thesis", "input": "reference"}):
+    for params in ({}, {"augment": "light"}, {"profile": "thesis"}):
         assert TrainConfig.from_params(**params).device == "mps"
-    config = TrainConfig.from_params(profile="thesis")
-    assert "thesis on cpu (augment thesis computes in float64, which mps has not)" in (
-        config.describe()
-    )
-    with pytest.raises(ValueError, match="device: augment thesis computes in float64"):
-        TrainConfig.from_params(profile="thesis", device="mps")

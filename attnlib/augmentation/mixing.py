@@ -58,7 +58,18 @@ def cut_box(size: tuple[int, int], share: float, generator: np.random.Generator)
 
 
 def mix_in_place(images: Tensor, targets: Tensor, mixing: Mixing) -> Tensor:
-    """Mix images (B, C, H, W) where they are; mixed targets (B, K) are returned.
+    """Mix images (B, C, H, W) where they are; mixed targets (B, K) are returned."""
+    mix_images(images, mixing)
+    return mix_targets(targets, mixing)
+
+
+def mix_targets(targets: Tensor, mixing: Mixing) -> Tensor:
+    """Each image's targets (B, K) with its partner's, by the share that is left of it."""
+    return targets * mixing.share + targets.flip(0) * (1 - mixing.share)
+
+
+def mix_images(images: Tensor, mixing: Mixing) -> None:
+    """Mix images (B, C, H, W) where they are.
 
     Mirrored pairs are done a few at a time on a CPU, where they stay in the cache.
     """
@@ -68,16 +79,15 @@ def mix_in_place(images: Tensor, targets: Tensor, mixing: Mixing) -> Tensor:
         stop = min(start + few, B // 2)
         own, partners = images[start:stop], images[B - stop : B - start]
         if mixing.box is None:
-            kept, share = own.clone(), mixing.share
+            kept, share = own.flip(0), mixing.share
             own.mul_(share).add_(partners.flip(0), alpha=1 - share)
-            partners.mul_(share).add_(kept.flip(0), alpha=1 - share)
+            partners.mul_(share).add_(kept, alpha=1 - share)
         else:
             top, bottom, left, right = mixing.box
             own, partners = (half[..., top:bottom, left:right] for half in (own, partners))
-            kept = own.clone()
+            kept = own.flip(0)
             own.copy_(partners.flip(0))
-            partners.copy_(kept.flip(0))
-    return targets * mixing.share + targets.flip(0) * (1 - mixing.share)
+            partners.copy_(kept)
 
 
 def cutmix(

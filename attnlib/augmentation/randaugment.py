@@ -138,18 +138,17 @@ class Operations:
         tables = pixels.new_empty(len(pixels), 3, 256)
         stretched, equalized, fixed = _slices(codes, (AUTO_CONTRAST,), (EQUALIZE,), TABLES[2:])
         if _some(stretched):
-            tables[stretched] = self.auto_contrast(pixels[stretched])
+            tables[stretched] = self.auto_contrast(levels[stretched])
         if _some(equalized):
             tables[equalized] = self.equalize(levels[equalized])
         if _some(fixed):
             tables[fixed] = given[fixed, None]
         torch.gather(tables, 2, levels, out=pixels.flatten(2))
 
-    def auto_contrast(self, pixels: Tensor) -> Tensor:
-        """Tables (b, 3, 256) that stretch each channel to 0..255."""
-        low, high = pixels.amin(dim=(2, 3)), pixels.amax(dim=(2, 3))
-        pairs = torch.add(high, low.int(), alpha=256)
-        return self.stretches.index_select(0, pairs.flatten()).view(len(pixels), 3, 256)
+    def auto_contrast(self, levels: Tensor) -> Tensor:
+        """Tables (b, 3, 256) that stretch each channel's levels (b, 3, n) to 0..255."""
+        pairs = torch.add(levels.amax(2), levels.amin(2), alpha=256)
+        return self.stretches.index_select(0, pairs.flatten()).view(len(levels), 3, 256)
 
     def equalize(self, levels: Tensor) -> Tensor:
         """Tables that spread each channel's levels (b, 3, n) to be about equally frequent."""

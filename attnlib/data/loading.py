@@ -25,7 +25,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from attnlib.augmentation.mixing import draw_mixing, mix_in_place, soft_labels
+from attnlib.augmentation.mixing import (
+    Mixing,
+    draw_mixing,
+    mix_images,
+    mix_targets,
+    soft_labels,
+)
 from attnlib.augmentation.pil_transforms import (
     PADDED_UP_TO,
     Transform,
@@ -44,7 +50,7 @@ from attnlib.augmentation.resampling import (
 )
 from attnlib.config import INPUTS, TrainConfig
 from attnlib.data.datasets import Split
-from attnlib.data.storage import Indices, current_device, place_pixels, send_together
+from attnlib.data.storage import Indices, current_device, place_pixels, send, send_together
 from attnlib.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from attnlib.seeding import derive_seed, make_generator, make_rng, seeded
 
@@ -130,9 +136,12 @@ class Reference:
         positions = [indices.tolist() for _, indices in steps]
         loader = load_samples(samples, positions, workers, self.device)
         for (step, _), (images, labels) in zip(steps, loader, strict=True):
+            mixing = draw_for_step(self.config, epoch, step)
+            targets = make_targets(labels, self.config, self.num_classes, mixing)
             images = images.to(self.device, non_blocking=True)
-            labels = labels.to(self.device, non_blocking=True)
-            yield mix_batch(images, labels, self.config, self.num_classes, epoch, step)
+            if mixing is not None:
+                mix_images(images, mixing)
+            yield Batch(images, send([targets.numpy()], self.device)[0])
 
 
 class Batched:
@@ -167,12 +176,14 @@ class Batched:
         """The batches of these (step, indices), in order."""
         fetched = self.pixels.fetch([indices for _, indices in steps])
         for (step, indices), pixels in zip(steps, fetched, strict=True):
-            images, labels = self._augment(pixels, epoch, indices)
-            yield mix_batch(images, labels, self.config, self.num_classes, epoch, step)
+            yield self._make(pixels, epoch, step, indices)
 
-    def _augment(self, pixels: Tensor, epoch: int, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Samples ``indices`` of an epoch from their uint8 images (B, H, W, 3), and labels."""
+    def _make(self, pixels: Tensor, epoch: int, step: int, indices: Indices) -> Batch:
+        """The batch of one step from its uint8 images (B, H, W, 3)."""
         config = self.config
+        mixing = draw_for_step(config, epoch, step)
+        labels = torch.from_numpy(self.labels[indices])
+        soft = make_targets(labels, config, self.num_classes, mixing)
         draws = draw_samples(
             config.augment,
             config.img_size,
@@ -182,8 +193,8 @@ class Batched:
             indices=indices,
         )
         columns, lies_at = plan_columns(draws.codes, draws.arguments, self.work_size)
-        (labels,), cropped, operated, erased = send_together(
-            [self.labels[indices]],
+        (targets,), cropped, operated, erased = send_together(
+            [soft.numpy()],
             self.crop.numbers(draws),
             self.operations.numbers(columns, lies_at),
             self.erase.numbers(draws),
@@ -193,7 +204,9 @@ class Batched:
         views = self.operations.apply(views, columns, operated)
         images = self.enlarge.apply(views)
         self.erase.apply(images, draws, erased)
-        return images, labels
+        if mixing is not None:
+            mix_images(images, mixing)
+        return Batch(images, targets)
 
 
 def few_at_once(size: int, device: str) -> int | None:
@@ -305,15 +318,18 @@ class Erase:
                 image[:, top : top + height, left : left + width] = noise
 
 
-def mix_batch(
-    images: Tensor, labels: Tensor, config: TrainConfig, num_classes: int, epoch: int, step: int
-) -> Batch:
-    """Mix images where they are; targets from labels, smoothed and mixed alike."""
-    targets = soft_labels(labels.long(), num_classes, config.label_smoothing)
-    H, W = images.shape[-2:]
-    rng = make_rng(config.seed, "mix", epoch, step)
-    mixing = draw_mixing((H, W), rng, config.mixup, config.cutmix)
-    return Batch(images, targets if mixing is None else mix_in_place(images, targets, mixing))
+def draw_for_step(config: TrainConfig, epoch: int, step: int) -> Mixing | None:
+    """How the batch of one step is mixed, if it is."""
+    size, rng = (config.img_size, config.img_size), make_rng(config.seed, "mix", epoch, step)
+    return draw_mixing(size, rng, config.mixup, config.cutmix)
+
+
+def make_targets(
+    labels: Tensor, config: TrainConfig, num_classes: int, mixing: Mixing | None
+) -> Tensor:
+    """Targets (B, K) from labels, smoothed, and mixed as the images are."""
+    targets = soft_labels(labels, num_classes, config.label_smoothing)
+    return targets if mixing is None else mix_targets(targets, mixing)
 
 
 class Transformed(Dataset[tuple[Tensor, Tensor]]):

@@ -89,9 +89,9 @@ def test_a_run_on_a_mac_stays_on_its_device(configure):
     assert machine.launches and np.isfinite(run.history[0]["train_loss"])
 
 
-def test_the_thesis_recipe_which_needs_float64_is_refused_on_a_mac(configure):
-    with pretend(M1), pytest.raises(ValueError, match="device: augment thesis computes in float64"):
-        configure("mps", augment="thesis")
+def test_the_thesis_recipe_runs_on_a_mac(configure):
+    with pretend(M1):
+        al.run_experiment(configure("mps", augment="thesis"))
 
 
 @pytest.mark.parametrize("card", [T4, M1], ids=lambda card: card.kind)
@@ -233,8 +233,6 @@ STEPS = {
     "drop-path": {"drop_path": 0.2},
 }
 COPIED = {
-    "the thesis's augmentation": "the fill colour is sent to the device by each movement",
-    "the faithful input": "the fill colour is sent to the device by each movement",
     "drop-path": "drop-path's numbers are copied from pageable memory in each step",
 }
 
@@ -251,7 +249,6 @@ def test_no_step_waits_for_the_device(name, card, configure):
     assert steps and not waits, f"in {len(steps)} steps the host waits:\n{by_line(waits)}"
 
 
-@is_fault("each step of each augmentation is an operation of its own")
 @pytest.mark.parametrize("path", ["fast", "faithful"])
 def test_a_batch_takes_a_third_of_the_launches_that_it_took(path, configure):
     settings = {"augment": "thesis", "cutmix": 1.0, "img_size": 48, "batch_size": 128}
