@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnlib.explain.faithfulness import substrate
 from attnlib.explain.feature_maps import features_on_plane
 from attnlib.models.hooks import (
     NothingToRecordError,
@@ -285,3 +287,81 @@ def _on_plane(model: nn.Module, output: Tensor, img_size: tuple[int, int]) -> Te
     if is_channels_last(output, img_size, usual):
         output = output.permute(0, 3, 1, 2)
     return features_on_plane(model, output, img_size)
+
+
+def integrated_gradients(
+    model: nn.Module, images: Tensor, classes: Tensor | None = None, *, steps: int = 50
+) -> Tensor:
+    """Integrated gradients, Sundararajan et al. (2017), arXiv:1703.01365, from a black image.
+
+    Computed by captum, in Gauss-Legendre steps. Channels are added up, so that a map sums to the
+    class's logit less that of the black image.
+
+    Args:
+        model: Images in [0, 1] to logits; it is left as it was.
+        images: (B, 3, H, W).
+        classes: (B,); those that the model decides for if None.
+        steps: Points on the line from black to the image.
+
+    Returns:
+        (B, H, W); negative where a pixel speaks against the class.
+
+    Raises:
+        ImportError: If captum is not installed.
+    """
+    with evaluating(model), torch.enable_grad():
+        classes = _decided(model, images) if classes is None else classes
+        method = _captum("IntegratedGradients")(model)
+        return method.attribute(images, target=classes, n_steps=steps).sum(dim=1).detach()
+
+
+def occlusion(
+    model: nn.Module, images: Tensor, classes: Tensor | None = None, *, side: int, stride: int
+) -> Tensor:
+    """How much a class's logit falls where a grey square hides the image.
+
+    Zeiler and Fergus (2014), arXiv:1311.2901, section 4.2, computed by captum: a pixel's value is
+    the mean over the squares that hide it. The grey is the image's mean colour.
+
+    Args:
+        model: Images in [0, 1] to logits; it is left as it was.
+        images: (B, 3, H, W).
+        classes: (B,); those that the model decides for if None.
+        side: Pixels of the square's side.
+        stride: Pixels from one square to the next.
+
+    Returns:
+        (B, H, W); negative where hiding helps the class.
+
+    Raises:
+        ImportError: If captum is not installed.
+        ValueError: If squares leave pixels out, or don't fit the image.
+    """
+    if not 1 <= stride <= side <= min(images.shape[-2:]):
+        raise ValueError(
+            f"side, stride: expected 1 <= stride <= side <= {min(images.shape[-2:])}, the image's; "
+            f"got {side} and {stride}."
+        )
+    with evaluating(model), torch.no_grad():
+        classes = _decided(model, images) if classes is None else classes
+        found = _captum("Occlusion")(model).attribute(
+            images,
+            sliding_window_shapes=(3, side, side),
+            strides=(3, stride, stride),
+            baselines=substrate(images, "mean"),
+            target=classes,
+        )
+    return found[:, 0].detach()  # the same in each channel
+
+
+def _decided(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(images).argmax(dim=1)
+
+
+def _captum(name: str) -> Any:
+    try:
+        from captum import attr
+    except ImportError as error:
+        raise ImportError("this map needs captum: pip install captum") from error
+    return getattr(attr, name)

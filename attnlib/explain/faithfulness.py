@@ -1,6 +1,6 @@
 """How good is a map? Deletion and insertion; and how wide and how far attention looks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy.integrate import trapezoid
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from attnlib.models.hooks import TokenGrid, patches_to_grid
@@ -47,12 +48,21 @@ class Curves:
 
 
 def deletion_and_insertion(
-    model: nn.Module, images: Tensor, maps: Tensor, classes: Tensor, *, steps: int = 16
+    model: nn.Module,
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    *,
+    steps: int = 16,
+    deleted: str = "mean",
+    inserted: str = "colours",
 ) -> Curves:
     """Deletion and insertion curves of maps, Petsiuk et al. (2018), arXiv:1806.07421, section 3.2.
 
-    Deletion replaces pixels by the image's mean colour, the map's largest first; insertion puts
-    them, in the same order, into an image so blurred that nothing is left of it but nine colours.
+    Deletion replaces pixels by a substrate, the map's largest first; insertion puts them, in the
+    same order, into another. By default these are the image's mean colour, and an image so blurred
+    that nothing is left of it but nine colours; the paper's own are "black" and "blur", which let
+    its numbers be compared.
 
     Args:
         model: Images in [0, 1] to logits; it is left as it was.
@@ -60,9 +70,11 @@ def deletion_and_insertion(
         maps: (B, H, W), larger where it mattered more; equal values go in reading order.
         classes: (B,), whose probability is followed.
         steps: Steps S, each of equally many pixels.
+        deleted: What stands in the place of deleted pixels, one of ``SUBSTRATES``.
+        inserted: What pixels are inserted into, one of ``SUBSTRATES``.
 
     Raises:
-        ValueError: If images and maps do not fit, or there are no steps.
+        ValueError: If images and maps do not fit, there are no steps, or a substrate is unknown.
     """
     B, _, H, W = images.shape
     if maps.shape != (B, H, W) or classes.shape != (B,) or steps < 1:
@@ -72,24 +84,54 @@ def deletion_and_insertion(
         )
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1).view(B, 1, H, W)
-    empty = images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
-    blurred = blur(images)
+    empty, blurred = substrate(images, deleted), substrate(images, inserted)
     shares = np.linspace(0, 1, steps + 1)
     deletion, insertion = [], []
     for share in shares:
         chosen = rank < round(share * H * W)
-        deleted = torch.where(chosen, empty, images)
-        inserted = torch.where(chosen, images, blurred)
-        both = _probability(model, torch.cat([deleted, inserted]), classes.repeat(2))
+        less = torch.where(chosen, empty, images)
+        more = torch.where(chosen, images, blurred)
+        both = _probability(model, torch.cat([less, more]), classes.repeat(2))
         deletion.append(both[:B])
         insertion.append(both[B:])
     return Curves(shares, np.stack(deletion, axis=1), np.stack(insertion, axis=1))
+
+
+def substrate(images: Tensor, kind: str) -> Tensor:
+    """Images without what was in them, by one of ``SUBSTRATES``: (B, 3, H, W), the same.
+
+    Raises:
+        ValueError: If there is no such substrate.
+    """
+    if kind not in SUBSTRATES:
+        raise ValueError(f"substrate: unknown {kind!r}. Valid: {', '.join(SUBSTRATES)}.")
+    return SUBSTRATES[kind](images)
+
+
+def gaussian_blur(images: Tensor) -> Tensor:
+    """Blur as RISE's authors do: a kernel of 11 pixels and sigma 5, black beyond the edges.
+
+    Their code (eclique/RISE, evaluation.py) filters a single bright pixel with SciPy, which
+    reflects it at the kernel's edges.
+    """
+    point = np.zeros((11, 11))
+    point[5, 5] = 1
+    kernel = torch.from_numpy(gaussian_filter(point, 5)).to(images)
+    return F.conv2d(images, kernel.expand(3, 1, 11, 11), padding=5, groups=3)
 
 
 def blur(images: Tensor) -> Tensor:
     """Blur images to the mean colours of a grid of 3 x 3, interpolated: (B, 3, H, W), the same."""
     size = (images.shape[-2], images.shape[-1])
     return F.interpolate(F.adaptive_avg_pool2d(images, 3), size, mode="bilinear")
+
+
+SUBSTRATES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "black": torch.zeros_like,
+    "mean": lambda images: images.mean(dim=(-2, -1), keepdim=True).expand_as(images),
+    "blur": gaussian_blur,
+    "colours": blur,
+}
 
 
 def _probability(model: nn.Module, images: Tensor, classes: Tensor) -> npt.NDArray[np.float64]:

@@ -14,7 +14,9 @@ from attnlib.explain.attribution import (
     Trace,
     grad_cam,
     gradient_rollout,
+    integrated_gradients,
     layer_grid,
+    occlusion,
     tokens_to_plane,
     trace,
 )
@@ -420,3 +422,43 @@ def test_rollout_agrees_with_fast_vit_rollout() -> None:
         if hasattr(module, "fused_attn"):
             module.fused_attn = False
     torch.testing.assert_close(ours, other(model, discard_ratio=0)(images), atol=1e-6, rtol=1e-5)
+
+
+def test_integrated_gradients_add_up_to_what_the_logit_gained(convolutional: nn.Module) -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    classes = torch.tensor([1, 4])
+    maps = integrated_gradients(convolutional, images, classes, steps=200)
+    with torch.no_grad():
+        gain = convolutional(images) - convolutional(torch.zeros_like(images))
+    torch.testing.assert_close(maps.sum(dim=(1, 2)), gain.gather(1, classes[:, None])[:, 0],
+                               atol=0.01, rtol=0.01)  # fmt: skip
+
+
+class Bright(nn.Module):
+    """Class 1 has the mean of the top left quarter for its logit, times 12."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        bright = images[:, :, :4, :4].mean(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(bright), 12 * bright], dim=1)
+
+
+def test_occlusion_is_the_fall_of_the_logit_written_out() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    found = occlusion(Bright(), images, torch.tensor([1, 1]), side=2, stride=2)
+    for image, plane in zip(images, found, strict=True):
+        grey = image.mean(dim=(1, 2), keepdim=True)
+        for row in range(0, 8, 2):
+            for column in range(0, 8, 2):
+                hidden = image.clone()
+                hidden[:, row : row + 2, column : column + 2] = grey
+                fall = Bright()(image[None])[0, 1] - Bright()(hidden[None])[0, 1]
+                expected = fall.expand(2, 2)
+                square = plane[row : row + 2, column : column + 2]
+                torch.testing.assert_close(square, expected, atol=1e-5, rtol=1e-4)
+    assert found[:, 4:].abs().max() == 0 and found[:, :4, :4].abs().max() > 0
+
+
+@pytest.mark.parametrize(("side", "stride"), [(0, 0), (2, 3), (9, 1)])
+def test_squares_that_do_not_cover_the_image_are_refused(side: int, stride: int) -> None:
+    with pytest.raises(ValueError, match="side, stride: expected"):
+        occlusion(Bright(), torch.rand(1, 3, 8, 8), side=side, stride=stride)

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import convolve, gaussian_filter
 from torch import Tensor, nn
 
 from attnlib.explain.faithfulness import (
+    SUBSTRATES,
     Curves,
     areas_table,
     attention_distance,
@@ -16,6 +18,7 @@ from attnlib.explain.faithfulness import (
     centre_maps,
     deletion_and_insertion,
     random_maps,
+    substrate,
 )
 from attnlib.models.hooks import TokenGrid
 
@@ -154,3 +157,40 @@ def test_distance_goes_by_rows_and_columns() -> None:
     assert attention_distance(weights, grid, 4).item() == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match=r"\(B, h, N, N\)"):
         attention_distance(torch.ones(1, 8, 1, 6), grid, 4)
+
+
+@pytest.mark.parametrize("deleted", SUBSTRATES)
+@pytest.mark.parametrize("inserted", SUBSTRATES)
+def test_curves_run_between_the_image_and_the_substrate_that_was_asked_for(
+    deleted: str, inserted: str
+) -> None:
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    curves = deletion_and_insertion(
+        Corner(), images, centre_maps(images), ONES[:2], steps=2, deleted=deleted, inserted=inserted
+    )
+
+    def probability(images: Tensor) -> np.ndarray:
+        return Corner()(images).softmax(dim=1)[:, 1].double().numpy()
+
+    whole = probability(images)
+    np.testing.assert_allclose(curves.deletion[:, 0], whole, rtol=1e-6)
+    np.testing.assert_allclose(curves.insertion[:, -1], whole, rtol=1e-6)
+    empty, blurred = (probability(substrate(images, kind)) for kind in (deleted, inserted))
+    np.testing.assert_allclose(curves.deletion[:, -1], empty, rtol=1e-5)
+    np.testing.assert_allclose(curves.insertion[:, 0], blurred, rtol=1e-5)
+
+
+def test_blur_of_rise_is_a_gaussian_of_eleven_pixels() -> None:
+    """As its code builds it: a point filtered by SciPy, then a convolution with black edges."""
+    point = np.zeros((11, 11))
+    point[5, 5] = 1
+    kernel = gaussian_filter(point, 5)
+    image = np.random.default_rng(0).random((3, 20, 24))
+    expected = np.stack([convolve(plane, kernel, mode="constant") for plane in image])
+    found = substrate(torch.from_numpy(image)[None], "blur")[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_an_unknown_substrate_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown 'white'\. Valid: black, mean, blur, colours"):
+        deletion_and_insertion(Corner(), IMAGES, IMAGES[:, 0], ONES, deleted="white")
