@@ -5,22 +5,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from attnlib.config import TrainConfig
-from attnlib.data.datasets import Split, load_dataset
-from attnlib.data.downloads import cache_dir
-from attnlib.data.readers import CIFAR10_ARCHIVE, CIFAR10_CLASSES
+from attnlib.data.datasets import Split
 from attnlib.parameters import parameter, parse_params, suggest
+from attnlib.records.answers import Answers, find_images, read_answers
 from attnlib.records.find import find_folders, load_run
 from attnlib.records.run import Run
 from attnlib.stats.intervals import Estimate, Proportion, mean_interval, wilson_interval
 
 Ints = npt.NDArray[np.int64]
-FETCH = " To fetch CIFAR-10, run: papermill notebooks/data.ipynb OUT.ipynb -p dataset cifar10"
 DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # of what an older record lacks
 
 
@@ -47,13 +45,6 @@ class ErrorsConfig:
     def names(self) -> list[str]:
         """The runs asked for, in order; empty: all."""
         return [name.strip() for name in self.runs.split(",")] if self.runs else []
-
-
-class Answers(NamedTuple):
-    """Logits (n, K) and labels (n,) of a run's test images."""
-
-    logits: npt.NDArray[np.float32]
-    labels: Ints
 
 
 @dataclass(frozen=True)
@@ -169,7 +160,7 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
     for name, folder in folders.items():
         try:
             run = load_run(folder)
-            answers[name] = _read_answers(run)
+            answers[name] = read_answers(run)
             runs[name] = run
         except (ValueError, OSError) as fault:
             left_out[name] = str(fault).replace(f"{folder / 'record.json'}: ", "")
@@ -236,65 +227,6 @@ def _told_apart(labels: Sequence[str], more: Sequence[str]) -> list[str]:
 def load_images(comparison: Comparison, data_path: str | None = None) -> tuple[Split | None, str]:
     """The test images that the runs answered, and a sentence: ``find_images`` of one of them."""
     return find_images(next(iter(comparison.runs.values())), data_path)
-
-
-def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, str]:
-    """The test images of a run, and a sentence; None where they are not to be had.
-
-    Nothing is downloaded for it: CIFAR-10 is shown where its archive is in the cache already.
-    """
-    record = run.record.dataset
-    name, title = record.name, record.title
-    cached = cache_dir() / "cifar10" / CIFAR10_ARCHIVE
-    if name == "cifar10" and data_path is None and not cached.exists():
-        return None, (
-            f"The images of {title} are not shown: {cached.name} is not in the cache.{FETCH}"
-        )
-    if data_path is None and name in ("npz", "folder"):
-        file = str(run.config.get("data_path"))
-        if not (cache_dir() / file).exists():
-            if cached.exists() and (official := _official_images(run)) is not None:
-                return official, (
-                    f"Images from CIFAR-10's own archive, which has the labels of {title} in the "
-                    "same order, by their place in the test set."
-                )
-            fetch = record.classes == CIFAR10_CLASSES and not cached.exists()
-            return None, (
-                f"The images of {title} are not shown: {file} is not in the folder of data sets."
-                f"{FETCH if fetch else ' To name another folder, run: export ATTNLIB_DATA=FOLDER'}"
-            )
-        data_path = str(cache_dir() / file)
-    try:
-        data = load_dataset(name, data_path)
-    except (ValueError, OSError) as fault:
-        return None, f"The images of {title} are not shown: {fault}"
-    if data.sha256 != record.sha256:
-        return None, f"The images of {title} are not shown: what is in {data_path} is other data."
-    return data.test, f"Images from {title}, by their place in the test set."
-
-
-def _official_images(run: Run) -> Split | None:
-    """CIFAR-10's test images from the cache, if the run was tested on a copy of them."""
-    if run.record.dataset.classes != CIFAR10_CLASSES:
-        return None
-    test = load_dataset("cifar10").test
-    return test if np.array_equal(test.labels, run.arrays("predictions")["labels"]) else None
-
-
-def _read_answers(run: Run) -> Answers:
-    """The predictions of a run.
-
-    Raises:
-        ValueError: If they are not there, or don't fit its classes.
-    """
-    arrays = run.arrays("predictions")
-    lacking = [key for key in ("logits", "labels") if key not in arrays]
-    if lacking:
-        raise ValueError(f"its predictions lack {' and '.join(lacking)}")
-    expected = len(arrays["labels"]), len(run.record.dataset.classes)
-    if arrays["logits"].shape != expected:
-        raise ValueError(f"its logits have the shape {arrays['logits'].shape}, not {expected}")
-    return Answers(arrays["logits"].astype(np.float32), arrays["labels"].astype(np.int64))
 
 
 def _difference(run: Run, own: Answers, first: Run, theirs: Answers) -> str:

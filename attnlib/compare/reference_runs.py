@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from attnlib.catalogue import TITLES
 from attnlib.config import TrainConfig, profile_defaults
 from attnlib.parameters import parameter
+from attnlib.records.answers import read_answers
 from attnlib.records.find import find_folders, list_runs
 from attnlib.records.run import Run
 from attnlib.stats.intervals import (
@@ -194,13 +192,6 @@ def is_of_profile(run: Run) -> bool:
     return all(run.config.get(name) == value for name, value in usual.items() if name != "teacher")
 
 
-def right_of(run: Run) -> NDArray[np.bool_]:
-    """Whether a run answers each test image right (n,)."""
-    arrays = run.arrays("predictions")
-    right: NDArray[np.bool_] = arrays["logits"].argmax(axis=1) == arrays["labels"]
-    return right
-
-
 def seed_of(run: Run) -> int:
     """The seed that tells the runs of a row apart."""
     return run.record.seeds.run
@@ -231,7 +222,10 @@ def compare(first: ReferenceRow, second: ReferenceRow) -> Estimate:
 
     Seeds are paired where both rows have the same ones, two or more.
     """
-    each = [paired_difference(right_of(a), right_of(b)) for a, b in pair_runs(first, second)]
+    each = [
+        paired_difference(read_answers(a).correct, read_answers(b).correct)
+        for a, b in pair_runs(first, second)
+    ]
     return mean_interval([one.value for one in each]) if len(each) > 1 else each[0]
 
 
@@ -248,7 +242,7 @@ def answer(
     p_values = []
     for claim in made:
         pairs = pair_runs(rows[claim.first], rows[claim.second])
-        answered = [(right_of(a), right_of(b)) for a, b in pairs]
+        answered = [(read_answers(a).correct, read_answers(b).correct) for a, b in pairs]
         p_values.append(max(mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in answered))
     corrected = dict(zip(made, holm(p_values) if made else (), strict=True))
     answers = []

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from attnlib.augmentation.pil_transforms import eval_transform
-from attnlib.compare.comparison import find_images
 from attnlib.compare.reference_runs import COUNTED_PROFILES
 from attnlib.data.datasets import Split
+from attnlib.records.answers import find_images, read_answers
 from attnlib.records.run import Run
 
 Bytes = npt.NDArray[np.uint8]
@@ -26,22 +26,10 @@ class Exploration(NamedTuple):
 
     transformer: Run
     network: Run | None
+    attention: dict[str, npt.NDArray[Any]]  # arrays of the transformer's ``explorer.npz``
+    grad_cam: Bytes | None  # the network's maps (S, R, C)
     images: Bytes | None  # (S, H, W, 3) as the models see them
-    note: str  # where the images come from, or why they are not here
-
-    @property
-    def attention(self) -> dict[str, Any]:
-        """Arrays of the transformer's ``explorer.npz``."""
-        return self.transformer.arrays("explorer")
-
-    @property
-    def grad_cam(self) -> Bytes | None:
-        """The network's maps (S, R, C), of the same images."""
-        if self.network is None:
-            return None
-        count = len(self.attention["indices"])
-        cam: Bytes = self.network.arrays("explorer")["grad_cam"][:count]
-        return cam
+    note: str  # where the images come from, or why they are not shown
 
 
 def find_exploration(runs: Iterable[Run]) -> Exploration | None:
@@ -50,20 +38,22 @@ def find_exploration(runs: Iterable[Run]) -> Exploration | None:
     Runs whose images are here come first; of those the reference runs, on a GPU before on a CPU;
     then those with a ResNet-18 beside them, best their teacher, those taught at all, the newest.
     """
-    recorded = [run for run in runs if (run.path / "explorer.npz").exists()]
+    recorded = {}
+    for run in runs:
+        if (run.path / "explorer.npz").exists():
+            recorded[run.path] = run, run.arrays("explorer")
     pictures: dict[str, tuple[Split | None, str]] = {}  # by the data, which may be large
     found = []
-    for run in recorded:
-        arrays = run.arrays("explorer")
+    for run, arrays in recorded.values():
         if "attention" not in arrays:
             continue
-        data = run.record.dataset.sha256
+        data, indices = run.record.dataset.sha256, arrays["indices"]
         if data not in pictures:
             pictures[data] = find_images(run)
         split, note = pictures[data]
-        images = None if split is None else _seen(split, arrays["indices"], run.config["img_size"])
-        network = _network_beside(run, arrays["indices"], recorded)
-        found.append(Exploration(run, network, images, note))
+        images = None if split is None else _seen(split, indices, run.config["img_size"])
+        network, cam = _network_beside(run, indices, list(recorded.values())) or (None, None)
+        found.append(Exploration(run, network, arrays, cam, images, note))
     return max(found, key=_rank, default=None)
 
 
@@ -80,24 +70,31 @@ def _rank(found: Exploration) -> tuple[object, ...]:
     )
 
 
-def _network_beside(run: Run, indices: npt.NDArray[Any], recorded: Sequence[Run]) -> Run | None:
-    """The transformer's teacher, or else the newest ResNet-18 of the same profile and data."""
+def _network_beside(
+    run: Run,
+    indices: npt.NDArray[Any],
+    recorded: Sequence[tuple[Run, dict[str, npt.NDArray[Any]]]],
+) -> tuple[Run, Bytes] | None:
+    """The transformer's teacher, or else the newest ResNet-18 of the same profile and data.
+
+    With its Grad-CAM maps of the same images.
+    """
+    count = len(indices)
     fitting = [
-        other
-        for other in recorded
+        (other, arrays["grad_cam"][:count])
+        for other, arrays in recorded
         if other.config["model"] == "resnet18"
         and other.config["profile"] == run.config["profile"]
         and other.record.dataset.sha256 == run.record.dataset.sha256
-    ]
-    fitting = [
-        other
-        for other in fitting
-        if "grad_cam" in (arrays := other.arrays("explorer"))
-        and np.array_equal(arrays["indices"][: len(indices)], indices)
+        and "grad_cam" in arrays
+        and np.array_equal(arrays["indices"][:count], indices)
     ]
     teacher = run.record.teacher
-    order = [(other.name == teacher, other.record.finished) for other in fitting]
-    return fitting[order.index(max(order))] if fitting else None
+    return max(
+        fitting,
+        key=lambda pair: (pair[0].name == teacher, pair[0].record.finished),
+        default=None,
+    )
 
 
 def _seen(split: Split, indices: npt.NDArray[Any], img_size: int) -> Bytes:
@@ -136,14 +133,14 @@ def image_names(found: Exploration) -> list[str]:
     """Each image in words: its number, its class, and what the two models take it for."""
     classes = found.transformer.record.dataset.classes
     runs = [run for run in (found.transformer, found.network) if run is not None]
-    answers = [run.arrays("predictions") for run in runs]
+    answers = [read_answers(run) for run in runs]
     names = []
     for place, index in enumerate(found.attention["indices"]):  # the first of the test images
         says = [
-            f"{run.title.split(',')[0]} says {classes[int(arrays['logits'][place].argmax())]}"
-            for run, arrays in zip(runs, answers, strict=True)
+            f"{run.title.split(',')[0]} says {classes[own.decisions[place]]}"
+            for run, own in zip(runs, answers, strict=True)
         ]
-        truth = classes[int(answers[0]["labels"][place])]
+        truth = classes[answers[0].labels[place]]
         names.append(f"test image {index}, class {truth}: {', '.join(says)}")
     return names
 

@@ -8,7 +8,7 @@ prove it, or the join is refused.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from scipy.special import entr
 
 from attnlib.arrays import Flags, Integers
 from attnlib.data.datasets import Split, load_dataset
-from attnlib.data.downloads import cache_dir
 from attnlib.data.readers import CIFAR10_ARCHIVE, CIFAR10_CLASSES
 from attnlib.human.bootstrap import (
     Interval,
@@ -26,6 +25,7 @@ from attnlib.human.bootstrap import (
     kappa_rows,
     make_interval,
 )
+from attnlib.records.answers import Answers, is_cifar10_cached, read_answers
 from attnlib.records.run import Run
 
 if TYPE_CHECKING:
@@ -221,21 +221,15 @@ class VotesStudy:
 
 def fitting_runs(
     runs: Sequence[Run],
-) -> tuple[list[tuple[Run, dict[str, NDArray[Any]]]], list[str]]:
+) -> tuple[list[tuple[Run, Answers]], list[str]]:
     """Runs on the official test images with their predictions, and what to say of the others."""
     fitting, lines = [], []
     for run in runs:
         classes = tuple(run.record.dataset.classes)
         try:
-            arrays = run.arrays("predictions")
-            lacking = [key for key in ("labels", "logits") if key not in arrays]
-            if lacking:
-                raise ValueError(f"its predictions lack {' and '.join(lacking)}")
-            check_official_order(arrays["labels"], classes)
-            expected = len(arrays["labels"]), len(classes)
-            if arrays["logits"].shape != expected:
-                raise ValueError(f"its logits are {arrays['logits'].shape}, not {expected}")
-            fitting.append((run, arrays))
+            answers = read_answers(run)
+            check_official_order(answers.labels, classes)
+            fitting.append((run, answers))
         except ValueError as error:
             if classes == CIFAR10_CLASSES:  # else it is just another data set
                 lines.append(f"{run.name} is refused: {error}")
@@ -263,7 +257,7 @@ def load_test_images(study: VotesStudy, path: str | None = None) -> tuple[Split 
     """
     if not study.compared:
         return None, "No run on CIFAR-10's test images is here, so there is no image to show."
-    if path is None and not (cache_dir() / "cifar10" / CIFAR10_ARCHIVE).exists():
+    if path is None and not is_cifar10_cached():
         return None, (
             f"The images are not shown: {CIFAR10_ARCHIVE} is not in the cache. Running "
             "notebooks/data.ipynb with -p dataset cifar10 fetches it; -p cifar10_path FILE shows "

@@ -280,13 +280,13 @@ def study_votes(
     compared = [
         compare_votes(
             label,
-            arrays["labels"].astype(np.int64),
-            arrays["logits"].argmax(axis=1),
+            answers.labels,
+            answers.decisions,
             votes,
             resamples=resamples,
             seed=seed,
         )
-        for label, (_, arrays) in zip(
+        for label, (_, answers) in zip(
             label_observers([run for run, _ in fitting]), fitting, strict=True
         )
     ]

@@ -10,6 +10,7 @@ from forged_runs import forge, record_values
 import attnlib as al
 from attnlib.compare import comparison
 from attnlib.compare.comparison import ErrorsConfig, compare_runs, find_runs, load_images
+from attnlib.records import answers
 from attnlib.records.find import find_folders, list_runs, load_run
 
 DATA = al.load_dataset("digits")
@@ -242,17 +243,17 @@ def test_images_of_a_file_are_found_in_the_cache(write, tmp_path, monkeypatch):
 
 def test_a_copy_of_cifar10_is_shown_from_the_official_archive(write, tmp_path, monkeypatch):
     (tmp_path / "cifar10").mkdir()
-    (tmp_path / "cifar10" / comparison.CIFAR10_ARCHIVE).touch()
+    (tmp_path / "cifar10" / answers.CIFAR10_ARCHIVE).touch()
     monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path))
-    monkeypatch.setattr(comparison, "load_dataset", lambda name: {"cifar10": DATA}[name])
-    copy = {"name": "npz", "title": "a copy", "classes": list(comparison.CIFAR10_CLASSES)}
+    monkeypatch.setattr(answers, "load_dataset", lambda name: {"cifar10": DATA}[name])
+    copy = {"name": "npz", "title": "a copy", "classes": list(answers.CIFAR10_CLASSES)}
     runs = [write(name, dataset=copy, config={"data_path": "copy.npz"}) for name in ("a", "b")]
     split, note = load_images(compare_runs(folders(*runs)))
     assert split is DATA.test and "own archive" in note
     other = write("c", dataset=copy, config={"data_path": "copy.npz"})
     logits = np.load(other / "predictions.npz")["logits"]
     np.savez(other / "predictions.npz", logits=logits, labels=DATA.test.labels[::-1])
-    assert comparison.find_images(load_run(other))[0] is None  # in another order
+    assert answers.find_images(load_run(other))[0] is None  # in another order
 
 
 def test_nothing_is_downloaded_to_show_an_image(write, tmp_path, monkeypatch):
@@ -260,7 +261,7 @@ def test_nothing_is_downloaded_to_show_an_image(write, tmp_path, monkeypatch):
         pytest.fail("asked for the data set, which would be fetched")
 
     monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(comparison, "load_dataset", download)
+    monkeypatch.setattr(answers, "load_dataset", download)
     dataset = {"name": "cifar10", "title": "CIFAR-10"}
     compared = compare_runs(folders(write("a", dataset=dataset), write("b", dataset=dataset)))
     assert load_images(compared)[0] is None

@@ -22,9 +22,9 @@ from attnlib.compare.reference_runs import (
     missing_table,
     read_table,
     reference_table,
-    right_of,
 )
 from attnlib.config import PROFILES, TrainConfig
+from attnlib.records.answers import read_answers
 from attnlib.records.find import load_run
 from attnlib.stats.intervals import wilson_interval
 from attnlib.thesis.statements import read_thesis
@@ -226,7 +226,7 @@ def test_conclusion_says_what_the_kept_runs_answer():
     assert "Each of the three students taught hard ended above the network without" in words
     assert "Here soft is ahead in all three seeds, if not by enough to be sure" in words
     shares = {
-        name: [right_of(run).mean() for run in rows[name].runs]
+        name: [read_answers(run).correct.mean() for run in rows[name].runs]
         for name in ("deit_t", "deit_t_hard", "deit_t_soft")
     }
     in_order = zip(*(shares[name] for name in shares), strict=True)

@@ -154,7 +154,7 @@ def test_runs_in_another_order_are_refused_aloud_and_other_data_sets_passed_over
     assert lines[0] == "Runs on CIFAR-10's test images: 1."
     assert "turned is refused: labels" in lines[1] and "bare is refused" in lines[2]
     assert lines[3] == "half is refused: its predictions lack logits"
-    assert lines[4] == "cut is refused: its logits are (9999, 10), not (10000, 10)"
+    assert lines[4] == "cut is refused: its logits have the shape (9999, 10), not (10000, 10)"
     assert not any("digits" in line for line in lines)
 
 

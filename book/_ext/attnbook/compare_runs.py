@@ -17,8 +17,8 @@ from sphinx.util.docutils import SphinxDirective
 from attnbook.findings import read_runs
 from attnlib import escaping
 from attnlib.compare.comparison import label_runs
-from attnlib.compare.reference_runs import right_of
 from attnlib.config import complete_values
+from attnlib.records.answers import read_answers
 from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from attnlib.stats.intervals import paired_difference
@@ -80,7 +80,9 @@ def describe(run: Run, label: str) -> dict[str, Any]:
 
 def differences(runs: Sequence[Run]) -> dict[str, list[float]]:
     """Paired differences of test accuracy with Newcombe's interval, where the data are the same."""
-    answers = {r.name: right_of(r) for r in runs if (r.path / "predictions.npz").exists()}
+    answers = {
+        r.name: read_answers(r).correct for r in runs if (r.path / "predictions.npz").exists()
+    }
     data = {run.name: run.record.dataset.sha256 for run in runs}
     found = {}
     for a, b in itertools.combinations(answers, 2):

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from attnlib.compare.reference_runs import right_of
+from attnlib.records.answers import read_answers
 from attnlib.records.find import Found, read_runs
 from attnlib.records.run import Run
 
@@ -63,7 +63,7 @@ def check(run: Run, others: Iterable[str] = ()) -> None:
         raise ValueError("history.jsonl lacks the epoch that was tested")
     check_arrays(run.path)
     if (run.path / "predictions.npz").exists():
-        right_of(run)
+        read_answers(run)
 
 
 def check_arrays(folder: Path) -> None:

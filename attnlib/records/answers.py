@@ -1,0 +1,93 @@
+"""What a run answered on its test images, and where those images can be had."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from attnlib.data.datasets import Split, load_dataset
+from attnlib.data.downloads import cache_dir
+from attnlib.data.readers import CIFAR10_ARCHIVE, CIFAR10_CLASSES
+from attnlib.records.run import Run
+
+FETCH = " To fetch CIFAR-10, run: papermill notebooks/data.ipynb OUT.ipynb -p dataset cifar10"
+
+
+class Answers(NamedTuple):
+    """Logits (n, K) and labels (n,) of a run's test images."""
+
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def decisions(self) -> npt.NDArray[np.int64]:
+        """The class chosen for each image (n,)."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each image is classified correctly (n,)."""
+        right: npt.NDArray[np.bool_] = self.decisions == self.labels
+        return right
+
+
+def read_answers(run: Run) -> Answers:
+    """The predictions of a run, from its ``predictions.npz``.
+
+    Raises:
+        ValueError: If they are missing or don't fit the run's classes.
+    """
+    arrays = run.arrays("predictions")
+    lacking = [key for key in ("labels", "logits") if key not in arrays]
+    if lacking:
+        raise ValueError(f"its predictions lack {' and '.join(lacking)}")
+    expected = len(arrays["labels"]), len(run.record.dataset.classes)
+    if arrays["logits"].shape != expected:
+        raise ValueError(f"its logits have the shape {arrays['logits'].shape}, not {expected}")
+    return Answers(arrays["logits"].astype(np.float32), arrays["labels"].astype(np.int64))
+
+
+def is_cifar10_cached() -> bool:
+    """Whether CIFAR-10's archive has been downloaded."""
+    return (cache_dir() / "cifar10" / CIFAR10_ARCHIVE).exists()
+
+
+def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, str]:
+    """The test images of a run, and a sentence about them; None if they are not available.
+
+    Nothing is downloaded: CIFAR-10 is shown only if its archive is already in the cache.
+    """
+    record = run.record.dataset
+    name, title = record.name, record.title
+    not_shown = f"The images of {title} are not shown"
+    if name == "cifar10" and data_path is None and not is_cifar10_cached():
+        return None, f"{not_shown}: {CIFAR10_ARCHIVE} is not in the cache.{FETCH}"
+    if data_path is None and name in ("npz", "folder"):
+        file = str(run.config.get("data_path"))
+        if not (cache_dir() / file).exists():
+            return _official_images(run, file)
+        data_path = str(cache_dir() / file)
+    try:
+        data = load_dataset(name, data_path)
+    except (ValueError, OSError) as fault:
+        return None, f"{not_shown}: {fault}"
+    if data.sha256 != record.sha256:
+        return None, f"{not_shown}: what is in {data_path} is other data."
+    return data.test, f"Images from {title}, by their place in the test set."
+
+
+def _official_images(run: Run, file: str) -> tuple[Split | None, str]:
+    """CIFAR-10's own test images in place of ``file``, if the run was tested on a copy of them."""
+    title, is_copy = run.record.dataset.title, run.record.dataset.classes == CIFAR10_CLASSES
+    if is_copy and is_cifar10_cached():
+        test = load_dataset("cifar10").test
+        if np.array_equal(test.labels, run.arrays("predictions")["labels"]):
+            return test, (
+                f"Images from CIFAR-10's own archive, which has the labels of {title} in the "
+                "same order, by their place in the test set."
+            )
+    advice = " To name another folder, run: export ATTNLIB_DATA=FOLDER"
+    return None, (
+        f"The images of {title} are not shown: {file} is not in the folder of data sets."
+        f"{FETCH if is_copy and not is_cifar10_cached() else advice}"
+    )
