@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.catalogue import CATALOGUE, MODELS, TITLES, TRANSFORMERS
 from attnlib.config import TrainConfig
-from attnlib.data.datasets import Split, load_dataset
+from attnlib.data.datasets import Split
 from attnlib.data.downloads import DownloadError
 from attnlib.data.open_image import PHOTOGRAPHS, open_image
 from attnlib.experiment import run_experiment
@@ -22,6 +22,7 @@ from attnlib.explain.feature_maps import DULL
 from attnlib.models.pretrained import NoWeightsError, fit_tokens
 from attnlib.models.zoo import create_model
 from attnlib.parameters import parameter, parse_params
+from attnlib.records.answers import find_images
 from attnlib.records.find import find_folders, list_runs, load_run
 from attnlib.records.run import Run, build_model
 
@@ -239,16 +240,11 @@ def open_run(run: Run, data_path: str | None, note: Announce, *, weights: bool =
         ValueError: If the run's weights are not here, or ``data_path`` holds other data.
     """
     record, config = run.record, run.config
-    test = None
-    try:
-        data = load_dataset(config["dataset"], data_path)
-        test = data.test
-    except (DownloadError, ValueError) as error:
-        if data_path:
-            raise
-        note(f"test images of {record.dataset.title} are not here: {error}")
-    if test is not None and data.sha256 != record.dataset.sha256:
-        raise ValueError(f"data_path: {run.name} was made on other data than {data.title} here.")
+    test, told = find_images(run, data_path)
+    if test is None and data_path:
+        raise ValueError(f"data_path: {told}")
+    if test is None:
+        note(told)
     accuracy = record.metrics.test_accuracy.value
     title = f"{run.title} on {record.dataset.title}, {accuracy:.1%} right"
     names = record.dataset.classes

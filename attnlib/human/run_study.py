@@ -1,8 +1,8 @@
-"""Networks beside people (section 8.2): one study, from decisions or from its record.
+"""Run the study of networks beside people (section 8.2), or read its record.
 
-``run_study`` takes people's and networks' published decisions, adds networks that it runs itself,
-and measures all of them at once. Where the published decisions can't be had, it reads the record
-that an earlier study has left, and says so.
+``run_study`` loads people's and networks' published decisions, adds those of networks that it runs
+itself, and measures them all together. If the published decisions are not available, it reads the
+record of an earlier study and says so.
 """
 
 import itertools
@@ -68,7 +68,7 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True)
 class StudyParams:
-    """What the reader may choose."""
+    """Parameters of the human notebook."""
 
     models: str = parameter(NETWORK, "networks to add, with commas between")
     protocol: str = parameter("rgb-mean", "how they are asked", choices=PROTOCOL_NAMES)
@@ -104,26 +104,30 @@ class StudyParams:
 
     @property
     def networks(self) -> list[str]:
-        """The networks by name, each once."""
+        """Names of the networks to add, without repetitions."""
         return list(dict.fromkeys(word.strip() for word in self.models.split(",") if word.strip()))
 
     @property
+    def published_stimuli(self) -> bool:
+        """Whether the images are the published ones."""
+        return not (self.data_path or self.decisions_path)
+
+    @property
     def are_default(self) -> bool:
-        """Whether the record can show what is asked for."""
+        """Whether the kept record answers what is asked."""
         asked = (self.models, self.protocol, self.data_path, self.decisions_path, self.save)
         return asked == (NETWORK, "rgb-mean", None, None, None)
 
 
 def run_study(params: StudyParams, note: Note | None = None) -> Study:
-    """Decide, measure and judge; or read the record where published decisions can't be had.
+    """Collect decisions, measure and judge them; or read the record if they are not available.
 
     Args:
         params: What to do.
         note: Called with a line of text when something takes time or is left out.
 
     Raises:
-        DownloadError: If files are missing without which nothing, or not what was asked for, can
-            be shown; names them.
+        DownloadError: If files are missing and the record does not answer what is asked.
         ValueError: If files are malformed or don't pair.
     """
     tell = note or (lambda _: None)
@@ -137,35 +141,21 @@ def run_study(params: StudyParams, note: Note | None = None) -> Study:
     stimuli = read_stimuli(Path(params.data_path).expanduser()) if params.data_path else None
     if stimuli:
         published = _restrict(published, stimuli, tell)
-    own: list[Decisions] = []
-    several = not (stimuli or params.decisions_path)  # the first network, by several protocols
-    networks = params.networks if stimuli or several else []  # else there are no images to show
-    if not networks and params.models not in ("", NETWORK):
-        tell(f"{params.models} left out: to show it the images, data_path must name their folder.")
-    for place, name in enumerate(networks):
-        extra = PROTOCOLS if several and place == 0 else ()
-        try:
-            own += ask(name, [params.protocol, *extra], stimuli, params.reuse, tell)
-        except (DownloadError, ImportError) as error:
-            if params.models != NETWORK:  # asked for, and not just the default
-                raise
-            tell(f"{name} is left out: {str(error).splitlines()[0]}")
+    own = _ask_networks(params, stimuli, tell)
+    every_protocol = bool(own) and params.published_stimuli
     study = conclude(
         measure_agreement([*published, *own], resamples=params.resamples, seed=params.seed),
         told=_tell_sources(published, own, params.resamples),
         stimuli=stimuli.name if stimuli else Path(params.decisions_path or CUE_CONFLICT).name,
-        network=own[0].system.removesuffix(f"-{params.protocol}") if own and several else "",
+        network=own[0].system.removesuffix(f"-{params.protocol}") if every_protocol else "",
     )
     if params.save:
-        folder = Path(params.save).expanduser()
-        write_study(study, folder)
-        for one in own:
-            write_decisions(folder / "human" / f"{one.system}.csv", one)
+        _save(study, own, Path(params.save).expanduser())
     return study
 
 
 def figure_systems(study: Study, params: StudyParams) -> list[Measured]:
-    """Systems of the thesis's figures, and the reader's; all networks where those are not there."""
+    """The thesis's systems and the reader's; every network if the thesis's are missing."""
     own = [f"{name.replace('/', '-')}-{params.protocol}" for name in params.networks]
     thesis = study.find(RESNET, RESNET_FT, VIT, VIT_FT)
     networks = [one for one in study.systems if one.system != PEOPLE]
@@ -183,8 +173,36 @@ def _load_observers(params: StudyParams) -> list[Decisions]:
         raise
 
 
+def _ask_networks(params: StudyParams, stimuli: Stimuli | None, tell: Note) -> list[Decisions]:
+    """Decisions of the reader's networks; on the published stimuli the first uses every protocol.
+
+    Raises:
+        DownloadError, ImportError: If the weights of a network other than the default are missing.
+    """
+    if params.decisions_path and not stimuli:  # there are no images to show
+        if params.models not in ("", NETWORK):
+            tell(f"{params.models} left out: set data_path to the folder of the images.")
+        return []
+    own: list[Decisions] = []
+    for place, name in enumerate(params.networks):
+        more = PROTOCOLS if params.published_stimuli and place == 0 else ()
+        try:
+            own += ask(name, [params.protocol, *more], stimuli, params.reuse, tell)
+        except (DownloadError, ImportError) as error:
+            if params.models != NETWORK:
+                raise
+            tell(f"{name} is left out: {str(error).splitlines()[0]}")
+    return own
+
+
+def _save(study: Study, own: list[Decisions], folder: Path) -> None:
+    write_study(study, folder)
+    for decisions in own:
+        write_decisions(folder / "human" / f"{decisions.system}.csv", decisions)
+
+
 def _restrict(systems: list[Decisions], stimuli: Stimuli, tell: Note) -> list[Decisions]:
-    """People's and networks' decisions on the reader's own stimuli, if they have all of these."""
+    """Published decisions on the reader's stimuli only; none if some stimuli are not among them."""
     images = np.array(sorted(stimuli.files))
     try:
         return [select_images(one, images) for one in systems]
@@ -210,42 +228,67 @@ def ask(
     reuse: bool = True,
     note: Note | None = None,
 ) -> list[Decisions]:
-    """A network's decisions by each protocol, read where they are written, else made.
+    """A network's decisions by each protocol, read from files if possible, else computed.
 
     Args:
         name: A model of ``create_model`` with ImageNet's 1000 classes.
-        protocols: Names such as ``rgb-mean``; one that is named twice is answered once.
-        stimuli: None for the published ones, for which decisions come with the project. Others'
-            are kept in ``runs/human``, in a folder that names the stimuli.
-        reuse: Whether to read what is there.
+        protocols: Names such as ``rgb-mean``; repetitions are dropped.
+        stimuli: None for the published ones, for which decisions come with the project. Decisions
+            on others are kept in ``runs/human``, in a folder named after the stimuli.
+        reuse: Whether to read existing files.
         note: Called with a line of text before work begins.
 
     Raises:
-        DownloadError: If weights or images are neither cached nor within reach.
+        DownloadError: If weights or images are neither cached nor downloadable.
         ImportError: If weights come in a package that is not installed.
         ValueError: For an unknown name.
     """
-    label, kind = name.replace("/", "-"), stimuli.name if stimuli else CUE_CONFLICT
-    own = Path("runs") / "human" / kind
-    kept = [own] if stimuli else [own, *(place / "human" for place in measurement_folders())]
-    found: dict[str, Decisions] = {}
-    for protocol in dict.fromkeys(protocols):
-        paths = [folder / f"{label}-{protocol}.csv" for folder in kept]
-        path = next((path for path in paths if reuse and path.exists()), None)
-        if path:
-            found[protocol] = read_decisions(path)
-    missing = [protocol for protocol in dict.fromkeys(protocols) if protocol not in found]
+    wanted = list(dict.fromkeys(protocols))
+    found = _read_decisions(name, wanted, stimuli) if reuse else {}
+    missing = [protocol for protocol in wanted if protocol not in found]
     if missing:
-        model = create_model(name, IMAGENET_CLASSES, pretrained=True)  # first: it may fail
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
-        stimuli = stimuli or Stimuli(CUE_CONFLICT, load_stimuli(note))
-        made = decide(model, label, stimuli, [read_protocol(word) for word in missing], note)
-        for protocol, decisions in zip(missing, made, strict=True):
-            write_decisions(own / f"{label}-{protocol}.csv", decisions)
-            found[protocol] = decisions
-    answers = [found[protocol] for protocol in dict.fromkeys(protocols)]
+        found |= _decide(name, missing, stimuli, note)
+    answers = [found[protocol] for protocol in wanted]
     check_paired(answers)
     return answers
+
+
+def _own_folder(stimuli: Stimuli | None) -> Path:
+    """Where decisions that are made here are kept."""
+    return Path("runs") / "human" / (stimuli.name if stimuli else CUE_CONFLICT)
+
+
+def _file_name(name: str, protocol: str) -> str:
+    return f"{name.replace('/', '-')}-{protocol}.csv"
+
+
+def _read_decisions(
+    name: str, protocols: Sequence[str], stimuli: Stimuli | None
+) -> dict[str, Decisions]:
+    """The decisions that are kept in files, by protocol."""
+    folders = [_own_folder(stimuli)]
+    if stimuli is None:
+        folders += [folder / "human" for folder in measurement_folders()]
+    found = {}
+    for protocol in protocols:
+        paths = [folder / _file_name(name, protocol) for folder in folders]
+        if path := next((path for path in paths if path.exists()), None):
+            found[protocol] = read_decisions(path)
+    return found
+
+
+def _decide(
+    name: str, protocols: Sequence[str], stimuli: Stimuli | None, note: Note | None
+) -> dict[str, Decisions]:
+    """Run the network, and keep its decisions in files."""
+    model = create_model(name, IMAGENET_CLASSES, pretrained=True)  # first, since it may fail
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    shown = stimuli or Stimuli(CUE_CONFLICT, load_stimuli(note))
+    asked = [read_protocol(protocol) for protocol in protocols]
+    made = decide(model, name.replace("/", "-"), shown, asked, note)
+    for protocol, decisions in zip(protocols, made, strict=True):
+        write_decisions(_own_folder(stimuli) / _file_name(name, protocol), decisions)
+    return dict(zip(protocols, made, strict=True))
 
 
 def study_votes(
@@ -256,10 +299,10 @@ def study_votes(
     seed: int = 0,
     save: str | None = None,
 ) -> VotesStudy:
-    """Set every run with CIFAR-10 test predictions beside people's votes.
+    """Compare every run with CIFAR-10 test predictions with people's votes.
 
-    Where the votes can't be had, the record ``results/measurements/human-cifar10h.json`` of an
-    earlier study is read, and the first words say so.
+    If the votes are not available, the record of an earlier study is read instead
+    (``results/measurements/human-cifar10h.json``), and its first words say so.
 
     Args:
         runs: Finished runs; None for all of ``results`` and ``runs``, here and one folder up.

@@ -72,7 +72,7 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
     except (ValueError, OSError) as fault:
         return None, f"{not_shown}: {fault}"
     if data.sha256 != record.sha256:
-        return None, f"{not_shown}: what is in {data_path} is other data."
+        return None, f"{not_shown}: what is in {data_path or 'the data folder'} is other data."
     return data.test, f"Images from {title}, by their place in the test set."
 
 

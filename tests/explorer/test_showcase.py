@@ -28,6 +28,7 @@ from attnlib.explorer.showcase import (
     resize,
     usual_side,
 )
+from attnlib.records import answers
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +141,11 @@ def test_data_that_is_not_here_is_said_and_its_images_are_left_black(
     def missing(name: str, data_path: str | None) -> None:
         raise ValueError("digits went out")
 
-    monkeypatch.setattr(showcase, "load_dataset", missing)
+    monkeypatch.setattr(answers, "load_dataset", missing)
     notes: list[str] = []
     found = open_run(tiny_run, None, notes.append)
     assert found.test is None
-    assert notes == ["test images of scikit-learn digits are not here: digits went out"]
+    assert notes == ["The images of scikit-learn digits are not shown: digits went out"]
     images, names = recorded_images(tiny_run, None, str, count=2)
     assert images.abs().sum() == 0 and names == ["test image 0", "test image 1"]
     with pytest.raises(ValueError, match="digits went out"):
@@ -155,9 +156,9 @@ def test_other_data_than_the_runs_is_refused(
     tiny_run: al.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replace(al.load_dataset("digits"), sha256="0" * 64)
-    monkeypatch.setattr(showcase, "load_dataset", lambda *a: other)
-    with pytest.raises(ValueError, match="was made on other data"):
-        open_run(tiny_run, None, str)
+    monkeypatch.setattr(answers, "load_dataset", lambda *a: other)
+    with pytest.raises(ValueError, match="what is in here is other data"):
+        open_run(tiny_run, "here", str)
 
 
 def test_a_model_of_the_zoo_says_whether_its_weights_are_random() -> None:

@@ -206,7 +206,7 @@ def test_own_decisions_take_the_place_of_the_published_ones(world, tmp_path):
     assert study.systems[1].measures["kappa"].value > 0
     told = []
     run_study(replace(params, models="deit_b"), told.append)
-    assert told == ["deit_b left out: to show it the images, data_path must name their folder."]
+    assert told == ["deit_b left out: set data_path to the folder of the images."]
 
 
 def test_the_default_network_is_left_out_aloud_where_its_weights_are_not(world, monkeypatch):
