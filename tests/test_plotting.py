@@ -70,22 +70,22 @@ def drawings(names: tuple[str, ...]) -> dict[str, Callable[[], Figure]]:
     ]  # fmt: skip
     passes = [
         {"layer": layer, "tokens": n, "quantity": quantity, "value": float(n)}
-        for layer in scaling.TITLES
+        for layer in scaling.LAYER_TITLES
         for quantity in ("seconds", "peak_bytes")
         for n in (784, 1225, 2025, 3136)
     ]
     rows = {
-        name: reference_runs.Row(name, {"model": name}, (run,))
+        name: reference_runs.ReferenceRow(name, {"model": name}, (run,))
         for name, run in zip(names, runs, strict=True)
     }
-    claim = reference_runs.Claim(first, first, second, 1)
+    claim = reference_runs.RunClaim(first, first, second, 1)
     reply = reference_runs.Answer(claim, SHARE, 0.01, "holds")  # type: ignore[arg-type]
     systems = [measured(name, number) for number, name in enumerate(names[:6])]
     findings = [Finding(name, "kappa", name, name, SHARE, "holds") for name in names[:4]]
     gaps = [Finding(BOTH, measure, "", "", SHARE, "") for measure in MEASURES]
     people = study.Study("", True, "", first, systems, gaps, [], findings)
     crowds = [cifar10h.Crowd("unanimous", 10, 1.0)]
-    group = cifar10h.Group("unanimous", 10, 1.0, SHARE)
+    group = cifar10h.ImageGroup("unanimous", 10, 1.0, SHARE)
     disputed = [cifar10h.Disputed(3, 1, 2, 1)]
     votes = cifar10h.VotesStudy(
         "",
