@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-TOKEN_PARAMETERS = ("cls_token", "dist_token", "pos_embed")
+VECTORS = ("bias", "cls_token", "dist_token", "pos_embed")  # whatever their axes
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -25,10 +25,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     exempt: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_vector = parameter.ndim <= 1 or name.rpartition(".")[2] in (
-                *TOKEN_PARAMETERS,
-                "bias",
-            )
+            is_vector = parameter.ndim <= 1 or name.rpartition(".")[2] in VECTORS
             is_declared = any(fnmatch(name, pattern) for pattern in declared)
             (exempt if is_vector or is_declared else decayed).append(parameter)
     return [
