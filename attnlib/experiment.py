@@ -24,6 +24,7 @@ from attnlib.records.find import load_run
 from attnlib.records.finish import SPLIT_SEED, Times, finish
 from attnlib.records.locks import lock_run
 from attnlib.records.provenance import (
+    commit_words,
     describe_device,
     describe_git,
     describe_versions,
@@ -349,7 +350,7 @@ def circumstances(config: TrainConfig, group: Group) -> dict[str, Any]:
     """What may change the last digits of a result, though it is no part of the configuration."""
     git, device = describe_git(), describe_device(config.device)
     return {
-        "code": f"{git['commit']}{' with changes' if git['dirty'] else ''}",
+        "code": commit_words(**git),
         "device": device["name"],
         "precision": precision_name(config),
         "processes": group.size,

@@ -351,4 +351,4 @@ def test_resuming_says_that_code_or_threads_have_changed(tiny, tmp_path, monkeyp
         al.run_experiment(params(tiny, tmp_path, epochs=3), on_epoch=stop, on_note=notes.append)
     assert notes[0] == "resuming after epoch 1"
     assert f"threads was {threads}, now {threads + 5}" in notes[1]
-    assert "now 0123abc with changes" in notes[1] and "last digits" in notes[1]
+    assert "now 0123abc, with uncommitted changes" in notes[1] and "last digits" in notes[1]

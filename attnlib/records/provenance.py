@@ -16,6 +16,13 @@ from attnlib.training.checkpoint import write_atomically
 PACKAGES = ("attnlib", "torch", "torchvision", "timm", "numpy", "Pillow", "scikit-learn")
 
 
+def commit_words(commit: str | None, dirty: bool | None, digits: int = 40) -> str:
+    """A commit of attnlib in words: its first ``digits``, and whether anything had changed."""
+    if commit is None:
+        return "none: not run from a repository"
+    return commit[:digits] + (", with uncommitted changes" if dirty else "")
+
+
 def threads_of(threads: int) -> str:
     """How many threads computed, in words."""
     return f"{threads} thread{'s' * (threads != 1)}"

@@ -17,7 +17,7 @@ from torch import nn
 
 from attnlib.config import TrainConfig
 from attnlib.models.zoo import create_model
-from attnlib.records.provenance import threads_of, write_json
+from attnlib.records.provenance import commit_words, threads_of, write_json
 from attnlib.records.record import Record, read_checked
 from attnlib.training.checkpoint import write_atomically
 
@@ -112,7 +112,7 @@ class Run:
             "speed": f"{record.cost.train_images_per_second:.0f} training images per second",
             "time": f"{record.cost.wall_seconds:.0f} s",
             "device": f"{device.name}, {threads_of(device.threads)}, {record.precision}",
-            "commit": f"{git.commit}{' with changes' if git.dirty else ''}",
+            "commit": commit_words(git.commit, git.dirty),
             "versions": ", ".join(f"{k} {v}" for k, v in record.versions.items()),
             "finished": record.finished,
         }

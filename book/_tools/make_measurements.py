@@ -13,7 +13,8 @@ from typing import Any
 
 from attnlib.escaping import code, markdown
 from attnlib.records.measurements import Measurements, Row, read_measurements
-from page_parts import ROOT, address, command, commit_words, device_words, table, write
+from attnlib.records.provenance import commit_words
+from page_parts import ROOT, address, command, device_words, table, write
 
 SHOWN = 250  # rows of a table; the file holds all
 TITLES = {
@@ -137,7 +138,7 @@ def page(measured: Measurements, title: str, address: str) -> str:
     file = f"results/measurements/{measured.path.name}"
     facts = [
         ("File", f"[{code(file)}]({address}/blob/main/{file})"),
-        ("Commit", commit_words(measured.git)),
+        ("Commit", commit_words(**measured.git)),
         ("Device", f"{markdown(measured.device['type'])}: {device_words(measured.device)}"),
         *busy(measured.device),
         ("Date", markdown(measured.date)),

@@ -22,9 +22,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from attnbook.runs import shown_runs
 from attnlib.compare.comparison import label_runs
 from attnlib.escaping import code, code_block, markdown, printable
+from attnlib.records.provenance import commit_words
 from attnlib.records.record import to_json
 from attnlib.records.run import Run
-from page_parts import ROOT, address, command, commit_words, device_words, table, write
+from page_parts import ROOT, address, command, device_words, table, write
 
 # Drawn in these colours, then given the page's own, which differ in light and dark (custom.css).
 COLOURS = {
@@ -129,7 +130,7 @@ def provenance(record: Mapping[str, Any]) -> str:
     rows = [
         ("Run", code(record["name"])),
         ("Teacher", code(record["teacher"]) if record["teacher"] else "none"),
-        ("Commit", commit_words(record["git"])),
+        ("Commit", commit_words(**record["git"])),
         ("Data", f"{markdown(data['title'])}, SHA-256 {code(data['sha256'])}"),
         ("Images", f"{n['train']:,} training, {n['val']:,} validation, {n['test']:,} test"),
         ("Device", f"{markdown(device['type'])}: {device_words(device)}"),

@@ -46,14 +46,6 @@ def device_words(device: Mapping[str, Any]) -> str:
     return escaping.markdown(f"{device['name']}, {threads_of(device['threads'])}")
 
 
-def commit_words(git: Mapping[str, Any]) -> str:
-    """The commit, and whether anything had changed since."""
-    changed = {True: ", with uncommitted changes", False: ", clean", None: ""}[git["dirty"]]
-    if not git["commit"]:
-        return "none: not run from a repository"
-    return escaping.code(git["commit"]) + changed
-
-
 def write(path: Path, text: str) -> None:
     """Write ``text`` unless the file already holds it."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -20,11 +20,12 @@ from attnlib.compare.reference_runs import (
     read_table,
 )
 from attnlib.records.measurements import Measurements, read_measurements, select
-from attnlib.records.provenance import threads_of
+from attnlib.records.provenance import commit_words, threads_of
 from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from attnlib.stats.intervals import NOT_RUN, mean_interval
 
+SHORT_COMMIT = 12  # of its 40 digits
 SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
 GIGA_COUNT = "1e9"
 Facts = tuple[tuple[str, str], ...]
@@ -151,7 +152,7 @@ def origin(run: Run) -> Facts:
     """Run, commit, command, data, device, date."""
     record = run.record
     git, data, device = record.git, record.dataset, record.device
-    commit = f"{str(git.commit)[:12]}{', with uncommitted changes' if git.dirty else ''}"
+    commit = commit_words(git.commit, git.dirty, SHORT_COMMIT)
     return (
         ("run", record.name),
         ("commit", commit),
@@ -333,7 +334,7 @@ def measured_finding(
     facts = (
         ("what", f"{quantity.replace('_', ' ') or column}{f': {about}' if about else ''}"),
         ("file", f"results/measurements/{measured.path.name}"),
-        ("commit", f"{str(git['commit'])[:12]}{', with changes' if git['dirty'] else ''}"),
+        ("commit", commit_words(**git, digits=SHORT_COMMIT)),
         ("command", measured.command),
         *([("data", data)] if (data := DATA.get(measured.kind, row.get("dataset"))) else []),
         ("device", f"{device['name']}, {threads_of(device['threads'])}"),
