@@ -1,7 +1,14 @@
-"""Downloads: mirrors in order, resumed where they broke off, checked by hash, cached once."""
+"""Downloads: mirrors in order, resumed where they broke off, checked by hash, cached once.
 
+pooch does neither resume nor leave a slow mirror for the next, so this is our own.
+"""
+
+import errno
+import functools
+import hashlib
 import os
 import queue
+import shutil
 import ssl
 import sys
 import threading
@@ -20,6 +27,9 @@ OFFLINE_SECONDS = 4.0  # without a word from any mirror, over all of them
 STALL_SECONDS = 20.0  # without a byte
 SLOW_RATE = 30_000  # bytes a second, over SLOW_SECONDS: below it a mirror is left for the next
 SLOW_SECONDS = 20.0
+LIMIT_BYTES = 4 * 2**30  # of a file; the largest that attnlib asks for has 1.2 GB
+PAGE = "sent a web page in place of the file, to log in perhaps"
+PAGE_STARTS = (b"<!doctype html", b"<html")
 REPORT_SECONDS = 10.0  # between two lines where standard error is no terminal
 
 
@@ -41,19 +51,24 @@ class _MirrorError(Exception):
 
 @dataclass(frozen=True)
 class _Digest:
-    """The hash that a file must have, or the first digits of it; none fits every file."""
+    """The hash that a file must have, or its first digits, and its largest size."""
 
     algorithm: str
     value: str
+    limit: int  # bytes that the file may have
 
     def __str__(self) -> str:
         return f"{self.algorithm} {self.value}" if self.value else "no hash is known"
 
     def of(self, path: Path) -> str:
         """The same hash of the file at ``path``."""
-        import pooch  # a tenth of a second, needed only here and in cache_dir
+        if not self.value:
+            return ""
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, self._new).hexdigest()
 
-        return pooch.file_hash(str(path), alg=self.algorithm) if self.value else ""
+    def _new(self) -> "hashlib._Hash":
+        return hashlib.new(self.algorithm, usedforsecurity=False)
 
     def fits(self, found: str) -> bool:
         """Whether a file with the hash ``found`` is the right one."""
@@ -64,9 +79,9 @@ def cache_dir() -> Path:
     """Root of the download cache: ``ATTNLIB_DATA``, else the platform's own place for caches."""
     if root := os.environ.get("ATTNLIB_DATA"):
         return Path(root).expanduser()
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("attnlib"))
+    return Path(platformdirs.user_cache_dir("attnlib"))
 
 
 def fetch(
@@ -77,6 +92,7 @@ def fetch(
     md5: str | None = None,
     folder: str = "",
     progress: ReportBytes | None = None,
+    limit: int = LIMIT_BYTES,
 ) -> Path:
     """Path of a cached file with the right hash, downloaded first where need be.
 
@@ -93,6 +109,7 @@ def fetch(
         folder: Folder of the file below ``cache_dir()``.
         progress: Called with the bytes so far and in all (None where the mirror doesn't say);
             by default a line on standard error.
+        limit: Bytes that the file may have.
 
     Returns:
         The file, complete and right.
@@ -103,7 +120,7 @@ def fetch(
     """
     if sha256 and md5:
         raise ValueError(f"{file}: sha256 or md5 is needed, not both; found {sha256}, {md5}")
-    digest = _Digest("md5", md5) if md5 else _Digest("sha256", sha256 or "")
+    digest = _Digest("md5", md5, limit) if md5 else _Digest("sha256", sha256 or "", limit)
     path = cache_dir() / folder / file
     if path.is_file() and digest.fits(digest.of(path)):
         return path
@@ -174,7 +191,7 @@ def _complete(
     resumed = True
     while resumed:
         resumed = _size(part) > 0
-        _transfer(url, part, patience, progress)
+        _transfer(url, part, patience, progress, digest.limit)
         found, size = digest.of(part), _size(part)
         if digest.fits(found):
             return
@@ -184,7 +201,7 @@ def _complete(
     )
 
 
-def _transfer(url: str, part: Path, patience: float, progress: ReportBytes) -> None:
+def _transfer(url: str, part: Path, patience: float, progress: ReportBytes, limit: int) -> None:
     """Append what is missing of ``part``, or write it anew where the server has no ranges."""
     done = _size(part)
     response = _open(url, done, patience)
@@ -198,9 +215,19 @@ def _transfer(url: str, part: Path, patience: float, progress: ReportBytes) -> N
         else:
             done, size = 0, response.headers.get("Content-Length", "")
         total = int(size) if size.isdigit() else None
+        if total is not None:
+            _refuse_large(part, total, limit)
+            if (free := shutil.disk_usage(part.parent).free) < total - done:
+                told = f"{total - done} bytes are needed, {free} are free"
+                raise OSError(errno.ENOSPC, told, str(part.parent))
+        if done == 0 and response.headers.get_content_type() == "text/html":
+            raise _MirrorError(PAGE, gone=True)
         with part.open("ab" if done else "wb") as stream:
             began, base = time.monotonic(), done
             while chunk := _read(response):
+                if done == 0 and chunk.lstrip()[:20].lower().startswith(PAGE_STARTS):
+                    raise _MirrorError(PAGE, gone=True)
+                _refuse_large(part, done + len(chunk), limit)
                 stream.write(chunk)
                 done += len(chunk)
                 progress(done, total)
@@ -213,15 +240,18 @@ def _transfer(url: str, part: Path, patience: float, progress: ReportBytes) -> N
         raise _MirrorError(f"broke off after {done} of {total} bytes")
 
 
+def _refuse_large(part: Path, size: int, limit: int) -> None:
+    if size > limit:
+        part.unlink(missing_ok=True)
+        raise _MirrorError(f"sent {size} bytes or more; at most {limit} are taken", gone=True)
+
+
 def _open(url: str, offset: int, patience: float) -> HTTPResponse | None:
     """The server's answer from byte ``offset`` on; None where the file has no more than that.
 
     Asked in a thread: neither a name server nor a host with many addresses keeps to a timeout.
     """
-    import certifi  # pooch's own dependency: not every Python finds the system's certificates
-
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
+    context = _certificates()
     headers = {"User-Agent": "attnlib"} | ({"Range": f"bytes={offset}-"} if offset else {})
     answers: queue.SimpleQueue[HTTPResponse | Exception] = queue.SimpleQueue()
 
@@ -246,6 +276,15 @@ def _open(url: str, offset: int, patience: float) -> HTTPResponse | None:
         reason = answer.reason if isinstance(answer, URLError) else answer
         raise _MirrorError(f"no connection: {reason}", silent=True) from answer
     return answer
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    import certifi  # not every Python finds the system's certificates
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 def _read(response: HTTPResponse) -> bytes:

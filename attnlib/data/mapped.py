@@ -5,14 +5,17 @@ import os
 import shutil
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout  # torch's own dependency
 from numpy.typing import NDArray
 
+CHUNK = 2**20  # bytes
 SHARE = 1 / 4  # of the machine's memory; a larger array is mapped
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -89,13 +92,55 @@ def load_member(path: Path, name: str, folder: Path) -> NDArray[Any]:
         status = path.stat()
         key = os.fsencode(f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {name}")
         file = folder / f"{hashlib.sha256(key).hexdigest()[:16]}.npy"
-        if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}.part")
-            with archive.open(member) as stream, partial.open("wb") as copy:
-                shutil.copyfileobj(stream, copy, 2**20)
-            partial.replace(file)
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(folder)
+        with FileLock(f"{file}.lock"):
+            if not _is_copy(file, member):
+                _unpack(archive, member, file)
     return map_array(file, 0)
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> None:
+    """Write a member to a file; reading it to its end checks its CRC.
+
+    Raises:
+        ValueError: If there is too little space.
+    """
+    file.unlink(missing_ok=True)
+    free = shutil.disk_usage(file.parent).free
+    if free < member.file_size:
+        raise ValueError(
+            f"{member.filename} needs {member.file_size:,} bytes unpacked, and {free:,} are free "
+            f"in {file.parent}; free space there, set ATTNLIB_DATA to another folder, or save the "
+            f"archive uncompressed (numpy.savez)"
+        )
+    partial = file.with_suffix(".part")
+    with archive.open(member) as stream, partial.open("wb") as copy:
+        shutil.copyfileobj(stream, copy, CHUNK)
+        copy.flush()
+        os.fsync(copy.fileno())
+    partial.replace(file)
+
+
+def _is_copy(file: Path, member: zipfile.ZipInfo) -> bool:
+    """Whether an unpacked file has the member's size and CRC."""
+    if not file.is_file() or file.stat().st_size != member.file_size:
+        return False
+    found = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            found = zlib.crc32(chunk, found)
+    return found == member.CRC
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what killed unpackings have left: parts that no process holds the lock of."""
+    for part in folder.glob("*.part"):
+        try:
+            with FileLock(f"{folder / part.name.partition('.')[0]}.npy.lock", timeout=0):
+                part.unlink(missing_ok=True)
+        except Timeout:
+            continue  # it is being written
 
 
 def map_array(path: Path, start: int) -> NDArray[Any]:

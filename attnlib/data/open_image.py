@@ -18,6 +18,7 @@ from attnlib.data.downloads import fetch
 
 PHOTOGRAPHS = ("china", "flower")  # inside scikit-learn, 640 x 427 pixels
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 200_000_000  # of a download
 WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}  # by Pillow's mode; 16 bits are 65535
 UPRIGHT = {  # by the orientation in the EXIF data
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,7 +63,8 @@ def open_image(image: str | Path) -> Image.Image:
                 f"image: a URL needs the file's hash, URL#sha256=64 hexadecimal digits; got {name}"
             )
         file = parts["sha256"][:16] + Path(parts["url"].partition("?")[0]).suffix
-        return read_image(fetch(file, [parts["url"]], sha256=parts["sha256"], folder="images"))
+        path = fetch(file, [parts["url"]], sha256=parts["sha256"], folder="images", limit=MAX_BYTES)
+        return read_image(path)
     if not Path(name).is_file():
         raise ValueError(
             f"image: no file {name!r}. Valid: a path, a URL with its hash, the number of a test "

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,14 +37,14 @@ class Mirror(BaseHTTPRequestHandler):
         fault, asked = self.path.split("/")[1], self.headers.get("Range")
         self.asked.append((fault, asked))
         self.close_connection = True
-        if fault == "missing":
-            self.send_error(404)
-            return
-        if fault == "silent":
-            time.sleep(1.5)
+        if fault in ("missing", "silent"):
+            self.send_error(404) if fault == "missing" else time.sleep(1.5)
             return
         if fault == "late":
             time.sleep(0.8)
+        if fault in ("login", "disguised"):
+            self.send_page(html=fault == "login")
+            return
         body = CONTENT[::-1] if fault == "wrong" else CONTENT
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and fault != "plain" else 0
         if start >= len(body):
@@ -66,6 +67,16 @@ class Mirror(BaseHTTPRequestHandler):
             time.sleep(1.5)
         else:
             self.wfile.write(body[start:])
+
+    def send_page(self, *, html: bool) -> None:
+        """Answer as a network does that wants a password first."""
+        page = b"\n <!DOCTYPE html><title>Log in</title>"
+        self.send_response(200)
+        if html:
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
 
     def handle(self) -> None:
         """Serve, and let a client go that has seen enough."""
@@ -243,6 +254,36 @@ def test_fetch_names_a_corrupt_cached_file_when_it_cannot_be_repaired(
     for part in (SHA256, "4 bytes", hashlib.sha256(b"torn").hexdigest(), ".corrupt", "404", here):
         assert part in str(caught.value)
     assert not (tmp_path / "a.bin").exists()
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+@pytest.mark.parametrize("fault", ["login", "disguised"])
+def test_a_web_page_is_never_taken_for_the_file(
+    mirror: str, tmp_path: Path, fault: str, sha256: str | None
+) -> None:
+    with pytest.raises(DownloadError, match="sent a web page in place of the file"):
+        get(mirror, fault, sha256=sha256)
+    assert not (tmp_path / "a.bin").exists()
+    assert get(mirror, fault, "good", sha256=sha256).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+@pytest.mark.parametrize("fault", ["good", "unsized"])
+def test_a_file_beyond_the_limit_is_not_kept(
+    mirror: str, tmp_path: Path, fault: str, sha256: str | None
+) -> None:
+    with pytest.raises(DownloadError, match="at most 500000 are taken"):
+        fetch("a.bin", [f"{mirror}/{fault}/a.bin"], sha256=sha256, limit=500_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin.lock"]
+
+
+def test_a_disk_that_is_too_full_is_told_before_anything_is_written(
+    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DownloadError, match="1024000 bytes are needed, 1000 are free"):
+        get(mirror, "good")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin.lock"]
 
 
 def test_fetch_says_what_is_kept_for_the_next_call(mirror: str) -> None:

@@ -191,7 +191,7 @@ def test_a_url_is_fetched_by_its_hash(
     two.save(tmp_path / "a.png")
     asked = {}
 
-    def fetch(file: str, urls: list[str], *, sha256: str, folder: str) -> Path:
+    def fetch(file: str, urls: list[str], *, sha256: str, folder: str, limit: int) -> Path:
         asked.update(file=file, urls=urls, sha256=sha256, folder=folder)
         return tmp_path / "a.png"
 

@@ -2,10 +2,12 @@
 
 import pickle
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import attnlib as al
 from attnlib.data import mapped, storage
@@ -86,6 +88,44 @@ def test_large_archives_are_mapped_and_give_the_same_data_set(save, tmp_path, mo
     before = [file.stat().st_mtime_ns for file in extracted]
     al.load_dataset("npz", path)
     assert [file.stat().st_mtime_ns for file in extracted] == before
+
+
+def unpacked(tmp_path, monkeypatch):
+    """A compressed archive whose arrays are to be unpacked, and the folder they go to."""
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(mapped, "SHARE", 0)
+    return archive(tmp_path, np.savez_compressed), tmp_path / "cache" / "npz"
+
+
+def test_space_is_checked_before_anything_is_unpacked(tmp_path, monkeypatch):
+    path, folder = unpacked(tmp_path, monkeypatch)
+    monkeypatch.setattr(mapped.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(ValueError, match=r"npy needs [\d,]+ bytes unpacked, and 100 are free"):
+        al.load_dataset("npz", path)
+    assert not [file for file in folder.iterdir() if file.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short"])
+def test_a_damaged_unpacked_copy_is_unpacked_again(damage, tmp_path, monkeypatch):
+    path, folder = unpacked(tmp_path, monkeypatch)
+    whole = al.load_dataset("npz", path).sha256
+    for file in folder.glob("*.npy"):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content if damage == "flipped" else content[:-9])
+    assert al.load_dataset("npz", path).sha256 == whole
+
+
+def test_leftovers_of_killed_unpackings_go_and_what_is_being_written_stays(tmp_path, monkeypatch):
+    path, folder = unpacked(tmp_path, monkeypatch)
+    folder.mkdir(parents=True)
+    for name in ("0123.part", "4567.99.part", "89ab.part"):
+        (folder / name).write_bytes(b"left")
+    with FileLock(folder / "89ab.npy.lock"):
+        al.load_dataset("npz", path)
+        assert [file.name for file in folder.glob("*.part")] == ["89ab.part"]
+    al.load_dataset("npz", path)
+    assert not list(folder.glob("*.part"))
 
 
 def test_mapped_grey_images_have_three_channels(tmp_path, monkeypatch):
