@@ -63,7 +63,7 @@ def test_two_processes_end_as_one_does_after_twenty_steps(single, tmp_path):
     config, expected = single
     both = replace(config, runs_dir=str(tmp_path))
     process = torchrun(tmp_path, both)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert (weights(both) - expected).abs().max() < 1e-5
     assert output.count("epoch 4/4") == 1 and output.count("test accuracy") == 1
@@ -85,7 +85,7 @@ def test_killed_rank_ends_the_job_with_a_message_and_one_process_goes_on(single,
         time.sleep(0.01)
     children = subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()
     os.kill(int(children[1]), signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=240)
     assert (process.returncode != 0 and "SIGKILL" in output.upper()) or "-9" in output
     assert not (tmp_path / both.name / "record.json").exists()
     saved = load_state(folder)
