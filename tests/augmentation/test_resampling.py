@@ -8,7 +8,6 @@ from torchvision.transforms import InterpolationMode, functional
 
 from attnlib.augmentation import resampling
 from attnlib.augmentation.resampling import (
-    Rows,
     ShiftedCrops,
     Weights,
     crop_weights,
@@ -34,10 +33,9 @@ def psnr(difference: np.ndarray) -> float:
     return 10 * np.log10(255**2 / np.mean(np.square(difference)))
 
 
-def weights_of(axis: Weights, place, extent, flip) -> torch.Tensor:
-    """Weights of crops (B, S, n), on the device of ``axis``."""
+def weights_of(axis: Weights, place, extent, flip, device: str = "cpu") -> torch.Tensor:
+    """Weights of crops (B, S, n)."""
     numbers = axis.numbers(*(np.asarray(values) for values in (place, extent, flip)))
-    device = axis.table.device if isinstance(axis, Rows) else "cpu"
     return axis.weights(torch.from_numpy(numbers.astype(np.int32)).to(device))
 
 
@@ -49,7 +47,7 @@ def cropped(images, device, size, seed=0):
     place = rng.integers(0, sides - extent + 1)
     flip = rng.integers(0, 2, (len(images), 2))
     axes = [crop_weights(int(side), size, torch.device(device)) for side in sides]
-    weights = [weights_of(axes[k], place[:, k], extent[:, k], flip[:, k]) for k in range(2)]
+    weights = [weights_of(axes[k], place[:, k], extent[:, k], flip[:, k], device) for k in range(2)]
     ours = resample(batch_of(images, device), *weights).permute(0, 2, 3, 1).cpu().numpy()
     theirs = []
     for image, (top, left), (height, width), (rows, columns) in zip(
@@ -84,7 +82,7 @@ def test_weights_without_a_table_are_those_of_the_table(monkeypatch, device):
 def test_a_crop_of_its_own_size_is_the_crop_itself(device):
     images = pictures(1, 12, 12)
     weights = crop_weights(12, 8, torch.device(device))
-    rows = weights_of(weights, [3], [8], [0])
+    rows = weights_of(weights, [3], [8], [0], device)
     found = resample(batch_of(images, device), rows, rows).cpu()
     assert torch.equal(found, batch_of(images, "cpu")[:, :, 3:11, 3:11])
 
@@ -102,7 +100,7 @@ def test_resize_and_centre_crop_equal_torchvisions(size, resized, device):
         ShiftedCrops(side, int(resized * side / 30), size, 0, torch.device(device))
         for side in (30, 41)
     ]
-    weights = [weights_of(axis, [0] * 4, [0] * 4, [0] * 4) for axis in axes]
+    weights = [weights_of(axis, [0] * 4, [0] * 4, [0] * 4, device) for axis in axes]
     ours = resample(batch_of(images, device), *weights).permute(0, 2, 3, 1).cpu().numpy()
     theirs = [
         np.asarray(
