@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from pretended_device import T4, pretend
 
 import attnlib as al
 from attnlib.data import mapped, storage
@@ -158,6 +159,27 @@ def test_mapped_images_give_the_batches_of_resident_ones(path, tmp_path, monkeyp
     batches = zip(whole.batches(2, steps), staged.batches(2, steps), strict=True)
     for ours, theirs in batches:
         assert torch.equal(ours.images, theirs.images) and torch.equal(ours.targets, theirs.targets)
+
+
+@pytest.mark.parametrize("path", ["reference", "faithful", "fast"])
+@pytest.mark.parametrize("memory", [None, 1000])
+def test_memory_for_the_second_card_is_pinned_for_it(path, memory, monkeypatch):
+    split = al.Split(IMAGES, LABELS, np.arange(40))
+    config = al.TrainConfig(augment="thesis", img_size=40, input=path, device="cuda:1")
+    with pretend(T4._replace(count=2)) as machine:
+        pin, owners = torch.Tensor.pin_memory, set()
+
+        def pinned(tensor, *arguments):
+            owners.add(torch.cuda.current_device())
+            return pin(tensor, *arguments)
+
+        source = make_source(split, config, 4, workers=0, memory=memory)
+        steps = [(step, np.arange(8) + step) for step in range(3)]
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "pin_memory", pinned)
+            assert all(batch.images.device.index == 1 for batch in source.batches(0, steps))
+        assert owners == {1} and torch.cuda.current_device() == 0
+    assert {card for _, card in machine.asked} <= {1}
 
 
 def test_arrays_of_objects_are_not_unpickled(tmp_path, monkeypatch):
