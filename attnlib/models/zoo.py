@@ -169,7 +169,8 @@ def _check_every_pixel_is_seen(model: nn.Module, name: str, img_size: int) -> No
     first = [m for m in model.modules() if type(m) is nn.Conv2d and m.in_channels == 3]
 
     def unseen(side: int) -> int:
-        return max((_unseen_pixels(layer, side) for layer in first), default=0)
+        # What one of several first layers (FastViT, MobileOne) passes over, another sees.
+        return min((_unseen_pixels(layer, side) for layer in first), default=0)
 
     if unseen(img_size):
         below = [side for side in range(img_size, 0, -1) if not unseen(side)][:1]
