@@ -22,7 +22,7 @@ from urllib.request import Request, urlopen
 
 ReportBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
-CHUNK = 1 << 16  # bytes
+DOWNLOAD_CHUNK = 1 << 16  # bytes
 OFFLINE_SECONDS = 4.0  # without a word from any mirror, over all of them
 STALL_SECONDS = 20.0  # without a byte
 SLOW_RATE = 30_000  # bytes a second, over SLOW_SECONDS: below it a mirror is left for the next
@@ -154,9 +154,9 @@ def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: Report
         os.replace(path, corrupt)
     part = path.with_name(f"{path.name}.part")
     reasons: dict[str, str] = {}
-    left, furthest = list(urls), -CHUNK
+    left, furthest = list(urls), -DOWNLOAD_CHUNK
     deadline, online = time.monotonic() + OFFLINE_SECONDS, False
-    while left and _size(part) >= furthest + CHUNK:
+    while left and _size(part) >= furthest + DOWNLOAD_CHUNK:
         furthest = _size(part)
         for still, url in zip(range(len(left), 0, -1), tuple(left), strict=True):
             share = max(0.1, (deadline - time.monotonic()) / still)  # of the silence that is left
@@ -167,7 +167,7 @@ def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: Report
                 online = online or not error.silent
                 if error.gone:
                     left.remove(url)
-                    furthest = -CHUNK
+                    furthest = -DOWNLOAD_CHUNK
             else:
                 _move(part, path)
                 return
@@ -289,7 +289,7 @@ def _certificates() -> ssl.SSLContext:
 
 def _read(response: HTTPResponse) -> bytes:
     try:
-        return response.read1(CHUNK)
+        return response.read1(DOWNLOAD_CHUNK)
     except TimeoutError as error:
         raise _MirrorError(f"stalled for {STALL_SECONDS:g} s") from error
     except (OSError, HTTPException) as error:

@@ -23,12 +23,13 @@ from attnlib.models.pretrained import NoWeightsError, fit_tokens
 from attnlib.models.zoo import create_model
 from attnlib.parameters import parameter, parse_params
 from attnlib.records.answers import find_images
-from attnlib.records.find import find_folders, list_runs, load_run
+from attnlib.records.find import find_folders, load_run, newest_run
 from attnlib.records.run import Run, build_model
 
 SMALL_RUN = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
 # from ImageNet weights more, or so few steps would not turn a new head
 FROM_IMAGENET = {"lr": 5e-3, "epochs": 4, "batch_size": 32}
+SMALL_FOLDER = "small"
 CHAINABLE = tuple(name for name, model in CATALOGUE.items() if model.family != "other")
 Announce = Callable[[str], object]
 
@@ -156,38 +157,48 @@ class Subject:
         pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
         return [f"{self.class_names[label]}, {share:.0%}" for share, label in pairs]
 
+    def resized(self, side: int) -> "Subject":
+        """The same network for images of ``side`` pixels; positions are resampled, bicubically.
 
-def open_subject(view: View, note: Announce, **usual: Any) -> Subject:
-    """The model that ``view`` names, or else a run like ``usual``, with its images.
+        Raises:
+            ValueError: If it can't take that size.
+        """
+        if not hasattr(self.model, "patch_embed"):
+            return replace(self, img_size=side)  # convolutions take any size
+        if hasattr(self.model, "set_input_size"):  # timm's
+            model: Any = deepcopy(self.model)
+            model.set_input_size(img_size=side)
+            return replace(self, model=model.eval(), img_size=side)
+        if self.run is not None:
+            model = build_model(self.run.config | {"img_size": side}, len(self.class_names))
+        else:
+            model = create_model(str(self.name), len(self.class_names), side)
+        state = self.model.state_dict()
+        model.load_state_dict(fit_tokens(state, model.grid_size, model.num_prefix_tokens))
+        return replace(self, model=model.eval(), img_size=side)
 
-    A model of the zoo has ImageNet weights if they are to be had, and says so if not.
+
+def open_subject(
+    view: View, note: Announce, *, beside: Subject | None = None, **like: Any
+) -> Subject:
+    """The model that ``view`` names, or else the newest run like ``like``, with its images.
 
     Args:
         view: Parameters.
         note: Called with a line of text when something is worth saying.
-        usual: Parameters of the run that is taken by default: see ``find_or_train``.
+        beside: What it will be compared with; ``view`` names that one then, and a run on the same
+            data is preferred.
+        like: Parameters of the run that is taken by default: see ``find_or_train``.
     """
-    if view.model is not None:
+    if beside is None and view.model is not None:
         return open_model(view.model)
-    run = load_run(view.run, view.runs_dir) if view.run else None
-    run = run or find_or_train(view.runs_dir, note, **usual)
-    return open_run(run, view.data_path, note)
-
-
-def open_beside(other: Subject, view: View, note: Announce, **like: Any) -> Subject:
-    """A run to put beside ``other``: of the same data if there is one, else as ``find_or_train``.
-
-    Args:
-        other: What it is to be compared with.
-        view: Parameters.
-        note: Called with a line of text when something is worth saying.
-        like: Values of parameters.
-    """
-    theirs = other.run.record.dataset.sha256 if other.run else None
-    run = find_run(view.runs_dir, data=theirs, **like) if theirs else None
+    run = load_run(view.run, view.runs_dir) if view.run and beside is None else None
+    theirs = beside.run.record.dataset.sha256 if beside and beside.run else None
+    if theirs is not None:
+        run = find_run(view.runs_dir, data=theirs, **like)
     run = run or find_or_train(view.runs_dir, note, **like)
-    same = run.record.dataset.sha256 == theirs
-    return open_run(run, view.data_path if same else None, note)
+    is_theirs = beside is None or run.record.dataset.sha256 == theirs
+    return open_run(run, view.data_path if is_theirs else None, note)
 
 
 def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
@@ -252,27 +263,10 @@ def open_run(run: Run, data_path: str | None, note: Announce, *, weights: bool =
     return Subject(model, title, config["img_size"], names, test, run)
 
 
-def find_run(
-    runs_dir: str | Path, *, weights: bool = True, data: str | None = None, **like: Any
-) -> Run | None:
-    """The newest finished run whose configuration has the values of ``like``; None if none has.
-
-    Args:
-        runs_dir: Where runs are, besides ``results``.
-        weights: Whether its weights must be here.
-        data: SHA-256 of its data set; any if None.
-        like: Values of parameters.
-    """
-    places = (runs_dir, Path(runs_dir) / "small", *find_folders("results")[::-1])
-    found = [
-        run
-        for run in list_runs(*places)
-        if (run.has_weights or not weights)
-        and data in (None, run.record.dataset.sha256)
-        and all(run.config.get(name) == value for name, value in like.items())
-    ]
-    whole = [run for run in found if run.path.parent.name != "small"] or found
-    return max(whole, key=lambda run: run.record.finished, default=None)
+def find_run(runs_dir: str | Path, **like: Any) -> Run | None:
+    """The newest run like that; those of ``SMALL_FOLDER`` only stand in where there is no other."""
+    whole = newest_run(*find_folders("results"), runs_dir, **like)
+    return whole or newest_run(Path(runs_dir) / SMALL_FOLDER, **like)
 
 
 def find_or_train(runs_dir: str | Path, note: Announce, **like: Any) -> Run:
@@ -285,33 +279,11 @@ def find_or_train(runs_dir: str | Path, note: Announce, **like: Any) -> Run:
         note(f"run {run.name}, finished {run.record.finished}")
         return run
     options = SMALL_RUN | (FROM_IMAGENET if like.get("pretrained") else {}) | like
-    config = TrainConfig.from_params(**options, runs_dir=str(Path(runs_dir) / "small"))
+    config = TrainConfig.from_params(**options, runs_dir=str(Path(runs_dir) / SMALL_FOLDER))
     run = run_experiment(config)
     accuracy = run.record.metrics.test_accuracy.value
     note(f"no finished run like that: trained {run.title} on 200 digits, {accuracy:.0%} right")
     return run
-
-
-def resize(subject: Subject, side: int) -> Subject:
-    """The same network for images of ``side`` pixels; positions are resampled, bicubically.
-
-    Raises:
-        ValueError: If it can't take that size.
-    """
-    run = subject.run
-    if not hasattr(subject.model, "patch_embed"):
-        return replace(subject, img_size=side)  # convolutions take any size
-    if hasattr(subject.model, "set_input_size"):  # timm's
-        model: Any = deepcopy(subject.model)
-        model.set_input_size(img_size=side)
-        return replace(subject, model=model.eval(), img_size=side)
-    if run is not None:
-        model = build_model(run.config | {"img_size": side}, len(subject.class_names))
-    else:
-        model = create_model(str(subject.name), len(subject.class_names), side)
-    state = subject.model.state_dict()
-    model.load_state_dict(fit_tokens(state, model.grid_size, model.num_prefix_tokens))
-    return replace(subject, model=model.eval(), img_size=side)
 
 
 def usual_side(*subjects: Subject) -> int:

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attnlib.records.record import parse_object, read_checked, read_record
 from attnlib.records.run import Run, parse_history
@@ -77,3 +77,24 @@ def read_runs(*folders: str | Path) -> Found:
                 reason = str(fault).replace(f"{path}/", "").removeprefix(f"{path}: ")
                 left_out["/".join(path.parts[-2:])] = reason
     return Found([runs[name] for name in sorted(runs)], left_out)
+
+
+def newest_run(
+    *folders: str | Path, weights: bool = True, data: str | None = None, **like: Any
+) -> Run | None:
+    """The newest finished run whose configuration has the values of ``like``; None if none has.
+
+    Args:
+        folders: Where runs are.
+        weights: Whether its weights must be present.
+        data: SHA-256 of its data set; any if None.
+        like: Values of parameters.
+    """
+    found = [
+        run
+        for run in list_runs(*folders)
+        if (run.has_weights or not weights)
+        and data in (None, run.record.dataset.sha256)
+        and all(run.config.get(name) == value for name, value in like.items())
+    ]
+    return max(found, key=lambda run: run.record.finished, default=None)

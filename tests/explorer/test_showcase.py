@@ -20,12 +20,10 @@ from attnlib.explorer.showcase import (
     Subject,
     find_or_train,
     find_run,
-    open_beside,
     open_model,
     open_run,
     open_subject,
     recorded_images,
-    resize,
     usual_side,
 )
 from attnlib.records import answers
@@ -191,13 +189,13 @@ def test_the_run_that_is_asked_for_is_opened(tiny_run: al.Run) -> None:
 
 def test_resized_network_is_the_same_one_with_its_positions_resampled(seen: Subject) -> None:
     assert usual_side(seen) == 256
-    large = resize(seen, 64)
+    large = seen.resized(64)
     assert large.model.grid_size == (4, 4) and seen.model.grid_size == (2, 2)
     states = large.model.state_dict(), seen.model.state_dict()
     for key, value in states[1].items():
         same = states[0][key].shape == value.shape and torch.equal(states[0][key], value)
         assert same == (key != "pos_embed")
-    again = resize(seen, 32)
+    again = seen.resized(32)
     images, _ = seen.images()
     torch.testing.assert_close(again.model(images), seen.model(images))
     assert real_features(large.model, large.images("china")[0])["blocks.0"].shape[-2:] == (4, 4)
@@ -206,7 +204,7 @@ def test_resized_network_is_the_same_one_with_its_positions_resampled(seen: Subj
 @pytest.mark.parametrize("name", ["deit_t", "timm/vit_tiny_patch16_224"])
 def test_models_of_the_zoo_are_resized_too(name: str) -> None:
     seen = open_model(name, pretrained=False)
-    large = resize(seen, 64)
+    large = seen.resized(64)
     assert large.model(large.images("china")[0]).shape == (1, 1000)
     before, after = seen.model.state_dict(), large.model.state_dict()
     assert [key for key in before if before[key].shape != after[key].shape] == ["pos_embed"]
@@ -238,8 +236,8 @@ def test_models_that_a_notebook_cannot_show_are_refused_by_name(view: type, mode
 def test_convolutions_take_any_size() -> None:
     lite = open_model("efficientnet_lite0", pretrained=False)
     assert usual_side(lite) == 1024
-    assert resize(lite, 96).images("china")[0].shape == (1, 3, 96, 96)
-    assert resize(lite, 96).model is lite.model
+    assert lite.resized(96).images("china")[0].shape == (1, 3, 96, 96)
+    assert lite.resized(96).model is lite.model
 
 
 def test_beside_a_run_stands_one_of_the_same_data(
@@ -257,5 +255,5 @@ def test_beside_a_run_stands_one_of_the_same_data(
     newest = find_run(tmp_path, model="deit_t")
     assert newest is not None and newest.path == newer
     view = AttentionView.from_params(runs_dir=str(tmp_path))
-    beside = open_beside(seen, view, str, model="deit_t")
+    beside = open_subject(view, str, beside=seen, model="deit_t")
     assert beside.run is not None and beside.run.path == older
