@@ -1,4 +1,4 @@
-"""Image recognition with attention layers: models, losses, training and what to ask of them."""
+"""Image recognition with attention layers: models, losses, training and evaluation."""
 
 from attnlib.config import TrainConfig
 from attnlib.cost.measure import checkpoint_size, measure_memory, measure_speed

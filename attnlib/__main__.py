@@ -1,4 +1,4 @@
-"""The command line: ``python -m attnlib train -p model deit_t``, names as in the notebooks."""
+"""The command line: ``python -m attnlib train -p model deit_t``, same names as in notebooks."""
 
 import argparse
 import io
@@ -53,17 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_anything() -> None:
-    """Escape what a terminal has no character for: no run is lost to a print."""
+    """Make prints escape what the terminal can't encode, so that no run fails on one."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def single_values(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
-    """The pairs as a dictionary.
+    """The (name, value) pairs as a dictionary.
 
     Raises:
-        ValueError: Naming each parameter that is given more than once, and its values.
+        ValueError: If a parameter is given more than once, naming each and its values.
     """
     values: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -80,7 +80,7 @@ def single_values(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
 
 
 def train(params: dict[str, str]) -> int:
-    """Train the run that ``params`` describe; under ``torchrun`` the first process speaks."""
+    """Train the run that ``params`` describe; under ``torchrun`` only the first process prints."""
     config = TrainConfig.from_params(**params)
     is_first = first_of_group()
     with TerminalBar() as bar:

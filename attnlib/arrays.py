@@ -1,4 +1,4 @@
-"""Types of NumPy arrays that several parts share."""
+"""Type aliases of NumPy arrays, shared by several modules."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,15 +1,15 @@
-"""The models by name: what readers call them, their family, and the size of their patches."""
+"""The models by name, with their display titles, families and patch sizes."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Listing(NamedTuple):
-    """A model as the rest of the package knows it; ``models.zoo`` knows how it is built."""
+    """What the rest of the package needs to know of a model; ``models.zoo`` builds it."""
 
     title: str
     family: str  # vit, resnet, atresnet, or other
-    patch_size: int | None = None  # pixels of a side; None: it is not made of patches
+    patch_size: int | None = None  # side of a patch in pixels; None: the model has no patches
 
 
 CATALOGUE: Mapping[str, Listing] = {

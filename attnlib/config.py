@@ -1,4 +1,4 @@
-"""What a run is made of: its parameters, the profiles that set them, and their checking."""
+"""A run's configuration: its parameters, the profiles that set them, and their validation."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ STEMS = ("imagenet", "cifar")
 INPUTS = ("reference", "faithful", "fast")
 DATASETS = ("digits", "cifar10", "npz", "folder")
 
-# What the thesis leaves open is DeiT's default (facebookresearch/deit, main.py): learning rate
+# Where the thesis gives no value, DeiT's default (facebookresearch/deit, main.py): learning rate
 # 5e-4 * batch / 512, weight decay, warm-up, drop-path, EMA, label smoothing.
 THESIS: dict[str, Any] = {
     "dataset": "cifar10", "pretrained": True, "epochs": 100, "batch_size": 128, "img_size": 224,
@@ -33,8 +33,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "colab": THESIS | {"epochs": 10, "warmup_epochs": 1, "ema": 0.0},
     "thesis": THESIS,
-    # The reference runs, which need no ImageNet weights but EfficientNet-Lite0's: with a GPU the
-    # thesis's recipe, without one as much as a few hours of a CPU allow.
+    # The reference runs, whose only ImageNet weights are EfficientNet-Lite0's: with a GPU the
+    # thesis's recipe, without one what a CPU can train in a few hours.
     "reference": THESIS | {"dataset": "npz", "pretrained": False, "ema": 0.0},
     "cpu-reference": {
         "dataset": "npz", "pretrained": False, "epochs": 5, "batch_size": 64, "img_size": 32,
@@ -44,24 +44,24 @@ PROFILES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 SMALL_PATCH_SIZE = 8  # 16 tokens of a 32 x 32 image; a patch of 16 would leave four
 
-# Parameters of the place and the machine, which are no part of a run's name.
+# Parameters that depend on the machine and its folders; they are not part of a run's name.
 PLACES = ("runs_dir", "drive", "device")
-# A run's name is a hash. It takes these fields with their values, as the first names did, and any
-# later field only where it differs from its default: a new parameter renames no run.
+# A run's name is a hash of these fields, as in the first version, and of any
+# later field only where it differs from its default, so new parameters rename no run.
 FIRST_FIELDS = (
     "model", "dataset", "data_path", "profile", "pretrained", "distillation", "teacher",
     "temperature", "alpha", "epochs", "batch_size", "img_size", "patch_size", "tokens", "augment",
     "input", "lr", "weight_decay", "warmup_epochs", "restarts", "ema", "drop_path", "mixup",
     "cutmix", "label_smoothing", "accumulate", "skip_nonfinite", "amp", "compile", "seed", "limit",
 )  # fmt: skip
-# `amp` was a boolean once, false on a CPU if nobody asked. `auto` has taken that place in the hash,
-# so that those runs keep their names; `false` that was asked for has a name of its own.
+# `amp` was once a boolean, false by default on a CPU. `auto` takes the place of that default in the
+# hash, so that those runs keep their names; an explicit `false` is hashed under another name.
 AMP_IN_NAMES = {"auto": False, "true": True}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run, fully resolved: the same fields in notebooks, on the command line, here."""
+    """One training run, fully resolved: the same fields in notebooks and on the command line."""
 
     model: str = parameter(
         "deit_t", "the model; timm/NAME takes any of timm", choices=MODELS, prefix="timm/"
@@ -108,7 +108,7 @@ class TrainConfig:
 
     @classmethod
     def from_params(cls, **params: Any) -> Self:
-        """Check ``params``, fill the rest from the profile; None means "as the profile says".
+        """Check ``params`` and fill the rest from the profile; None means the profile's value.
 
         Raises:
             ValueError: Naming each unknown or bad parameter, the nearest name, the valid values.
@@ -128,12 +128,12 @@ class TrainConfig:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
-        """The configuration that a run's ``config.json`` holds, from whatever time it is."""
+        """The configuration in a run's ``config.json``, whichever version wrote it."""
         return cls(**complete_values(values))
 
     @property
     def values(self) -> dict[str, Any]:
-        """What shapes the run, as JSON values; of a path only its name, for folders differ."""
+        """The values that determine the run, as JSON; paths are cut to their last name."""
         values = {name: value for name, value in asdict(self).items() if name not in PLACES}
         if self.data_path:
             values["data_path"] = Path(self.data_path).name  # its content is checked on resuming
@@ -145,7 +145,7 @@ class TrainConfig:
 
     @property
     def name(self) -> str:
-        """Folder of the run: readable, and a function of everything that shapes the result."""
+        """Name of the run's folder, readable and determined by all that affects the result."""
         values = self.values
         hashed = {
             f.name: values[f.name]
@@ -199,7 +199,7 @@ class TrainConfig:
 
     @property
     def options(self) -> str:
-        """The options that make this run again, of every command: ``-p model deit_t ...``."""
+        """The options that reproduce this run with any of the commands: ``-p model deit_t ...``."""
         words = {"model": self.model, "profile": self.profile} | self.changed
         words |= {name: self.values[name] for name in words if name in self.values}
         words.pop("runs_dir", None)
@@ -208,11 +208,11 @@ class TrainConfig:
 
     @property
     def command(self) -> str:
-        """The command that makes this run again."""
+        """The command that reproduces this run."""
         return f"papermill notebooks/train.ipynb OUT.ipynb {self.options}"
 
     def describe(self) -> str:
-        """What was resolved: one line a parameter, with what differs from the profile marked."""
+        """The resolved values: one line per parameter, departures from the profile marked."""
         why = ""
         if self.device == "cpu" and not torch.backends.mps.is_available():
             why = why_no_cuda()
@@ -227,28 +227,28 @@ class TrainConfig:
 
 
 def source_name(source: str) -> str:
-    """What a name and a record say of a run or file that was given, perhaps by its path."""
+    """How names and records refer to a run or file that may have been given by its path."""
     if source in MODELS or source.startswith("timm/"):
         return source
     path = Path(source)
     if path.name == "model.safetensors" and path.parent.name:
-        path = path.parent  # all runs' weights are called so
+        path = path.parent  # the file name is the same for all runs
     return path.resolve().name if path.is_dir() else path.name
 
 
 def complete_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a run's ``config.json``, with the defaults of parameters that came later."""
+    """The values of a run's ``config.json``, with defaults for parameters added since."""
     defaults = {f.name: f.default for f in fields(TrainConfig) if f.name not in PLACES}
     amp = values.get("amp")
-    if isinstance(amp, bool):  # from before `auto`, which is what false stood for
+    if isinstance(amp, bool):  # written before `auto` existed; false then meant auto
         values = values | {"amp": "true" if amp else "auto"}
     return defaults | values
 
 
 def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
-    """A profile's values, following ``given`` where one parameter's default depends on another."""
+    """A profile's values; where a default depends on another parameter, ``given`` is used."""
     defaults = dict(PROFILES[profile])
-    wants_weights = given.get("pretrained", defaults["pretrained"])  # made for their own patches
+    wants_weights = given.get("pretrained", defaults["pretrained"])  # need their own patch size
     is_small = defaults["img_size"] == 32 and not wants_weights
     if is_small and given.get("model", "deit_t") in TRANSFORMERS:
         defaults["patch_size"] = SMALL_PATCH_SIZE
@@ -268,7 +268,7 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
-    """Refuse values that are each valid but don't go together."""
+    """Refuse values that are each valid but can't be combined."""
     faults = without_model(config) + without_use(config)
     if config.dataset in ("npz", "folder") and config.data_path is None:
         faults.append(f"data_path: the data set {config.dataset!r} needs its file or folder.")
@@ -295,7 +295,7 @@ def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:
 
 
 def without_model(config: TrainConfig) -> list[str]:
-    """Say why there is no model of that name, or none of these patches."""
+    """Explain why there is no model of that name, or none with this patch size."""
     size, patch = config.img_size, config.patch_size
     if config.model in TRANSFORMERS:
         usual = CATALOGUE[config.model].patch_size or 0
@@ -323,7 +323,7 @@ def without_model(config: TrainConfig) -> list[str]:
 
 
 def without_use(config: TrainConfig) -> list[str]:
-    """Say which parameters that were set would change nothing of this run but its name."""
+    """Name the parameters that were set but would have no effect on this run."""
     faults = []
     model, distillation = config.model, config.distillation
     if config.tokens != TrainConfig.tokens and not model.startswith("atresnet"):
@@ -348,17 +348,17 @@ def without_use(config: TrainConfig) -> list[str]:
 
 
 def takes_drop_path(model: str) -> bool:
-    """Whether stochastic depth does anything in ``model``; of timm's, one is built to see."""
+    """Whether stochastic depth has an effect in ``model``; a timm model is built to find out."""
     if not model.startswith("timm/"):
         return model not in RESNETS
     import timm
 
     try:
-        with torch.device("meta"):  # which makes no weights
+        with torch.device("meta"):  # no memory is allocated for weights
             built = timm.create_model(model.removeprefix("timm/"), drop_path_rate=0.5)
     except TypeError:  # it has no such argument
         return False
-    except RuntimeError:  # unknown to timm, which is said elsewhere
+    except RuntimeError:  # unknown to timm, which is reported elsewhere
         return True
     rates = (getattr(m, "drop_prob", 0.0) or getattr(m, "rate", 0.0) for m in built.modules())
     return any(isinstance(rate, float) and rate > 0 for rate in rates)

@@ -1,13 +1,13 @@
-"""The device to compute on: which there are, which one ``auto`` takes, and why not another."""
+"""Choosing the device: which are available, which ``auto`` takes, and why others can't be used."""
 
 import torch
 
 
 def resolve_device(device: str) -> str:
-    """The device's name; ``auto`` takes CUDA where it can be used, then Apple's mps, else the CPU.
+    """The device's name; ``auto`` takes CUDA if it can be used, then Apple's mps, else the CPU.
 
     Raises:
-        ValueError: If there is no such device here, naming those that there are.
+        ValueError: If the device is not available, naming those that are.
     """
     if device == "auto":
         if torch.cuda.is_available() and not unsupported_card():
@@ -30,7 +30,7 @@ def resolve_device(device: str) -> str:
 
 
 def list_devices() -> list[str]:
-    """Names of the devices that PyTorch sees here; ``cuda`` alone stands for the first."""
+    """Names of the devices that PyTorch sees; plain ``cuda`` is the first one."""
     here = ["cpu"]
     if torch.cuda.is_available():
         here += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
@@ -41,18 +41,18 @@ def list_devices() -> list[str]:
 
 
 def unsupported_card() -> str:
-    """Why this PyTorch can't compute on the first CUDA card that it sees; empty if it can.
+    """Why this PyTorch can't compute on the first CUDA card; empty if it can.
 
-    PyTorch sees cards that it has no kernels for, warns, and fails at the first step.
+    PyTorch lists cards that it has no kernels for, warns, and fails at the first step.
     """
-    if torch.version.cuda is None:  # AMD's, whose architectures are named otherwise
+    if torch.version.cuda is None:  # AMD, whose architectures have other names
         return ""
     try:
         major, minor = torch.cuda.get_device_capability(0)
         name, built = torch.cuda.get_device_name(0), torch.cuda.get_arch_list()
     except (RuntimeError, AssertionError):
-        return ""  # it fails by itself, with its own words
-    # sm_86 runs on 8.6 and later of the same generation, compute_90 is compiled for any later card.
+        return ""  # PyTorch fails with its own message
+    # sm_86 runs on 8.6 and later of that generation; compute_90 can be compiled for any later card.
     for architecture in built:
         kind, _, digits = architecture.rstrip("af").partition("_")
         theirs = (int(digits[:-1]), int(digits[-1]))
@@ -66,13 +66,13 @@ def unsupported_card() -> str:
 
 
 def why_no_cuda() -> str:
-    """Why there is no CUDA to compute on, in PyTorch's words if it has some; else empty."""
+    """Why CUDA is not available, in PyTorch's words if it gives a reason; else empty."""
     if torch.cuda.is_available():
         return unsupported_card()
     if not torch.backends.cuda.is_built():
         return "this PyTorch is built without CUDA"
     try:
         torch.cuda.init()
-    except (RuntimeError, AssertionError) as fault:  # no driver, or one that is too old
+    except (RuntimeError, AssertionError) as fault:  # no driver, or an outdated one
         return str(fault).strip().split(". ")[0].rstrip(".")
     return "no CUDA device is visible"

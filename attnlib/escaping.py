@@ -1,7 +1,7 @@
-"""Text that others wrote, such as a run's title or the name of a class, made harmless.
+"""Escaping of text from outside, such as a run's title or a class name, for each output format.
 
-One function for each place in which characters have a meaning of their own. Whatever builds a
-command, a page or a script uses these.
+One function for each place in which some characters have a special meaning. All code that builds
+a command, a page or a script uses these.
 """
 
 import html as standard
@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import Any
 
-# What no page can hold: control characters but tab and newline, and halves of a character.
+# Not allowed in a page: control characters except tab and newline, and lone surrogates.
 CONTROL = (*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF)
 UNPRINTABLE = dict.fromkeys(CONTROL, "") | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
@@ -26,26 +26,26 @@ def shell(value: object) -> str:
 
 
 def html(value: object) -> str:
-    """Text of an element, or of an attribute in quotation marks."""
+    """Text of an HTML element, or of a quoted attribute."""
     return standard.escape(printable(value))
 
 
 def script(value: Any) -> str:
-    r"""JSON inside a ``<script>``, in which no ``</script>`` or ``<!--`` can be.
+    r"""JSON for use inside a ``<script>``, without any ``</script>`` or ``<!--``.
 
     Raises:
-        ValueError: If it holds a number that JSON has not, such as NaN.
+        ValueError: If it holds a number that JSON can't represent, such as NaN.
     """
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c")
 
 
 def markdown(value: object) -> str:
-    """Words within a line of MyST Markdown, of a heading or of a table's cell."""
+    """Inline text of MyST Markdown, for paragraphs, headings and table cells."""
     return re.sub(r"([\\`*_{}\[\]<>$~&#])", r"\\\1", " ".join(printable(value).split()))
 
 
 def code(value: object) -> str:
-    """A code span of Markdown, in more backticks than stand in it side by side."""
+    """A Markdown code span, delimited by more backticks than any run of them inside."""
     text = " ".join(printable(value).split())
     fence = "`" * (1 + _longest_run(text))
     space = " " if text.startswith("`") or text.endswith("`") or not text else ""
@@ -53,7 +53,7 @@ def code(value: object) -> str:
 
 
 def code_block(text: str, language: str) -> str:
-    """A block of code in Markdown, between fences longer than any in it."""
+    """A Markdown code block, with fences longer than any inside."""
     fence = "`" * max(3, 1 + _longest_run(text))
     return f"{fence}{language}\n{printable(text)}\n{fence}"
 

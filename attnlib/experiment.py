@@ -1,4 +1,4 @@
-"""One run from its configuration to its record: the only place that composes one."""
+"""Carrying out one run, from its configuration to its record."""
 
 import errno
 import hashlib
@@ -55,7 +55,7 @@ from attnlib.training.failures import (
 from attnlib.training.loop import Epoch, Step, Trainer
 from attnlib.training.state import Training, amp_dtype, precision_name, state_bytes
 
-SAVE_SECONDS = 300.0  # after which a state is saved within an epoch too
+SAVE_SECONDS = 300.0  # between states that are saved within an epoch
 
 
 def run_experiment(
@@ -64,25 +64,25 @@ def run_experiment(
     on_note: Callable[[str], object] | None = None,
     on_step: Callable[[Step], object] | None = None,
 ) -> Run:
-    """Train, evaluate and record the run that ``config`` describes; go on where it stopped.
+    """Train, evaluate and record the run that ``config`` describes, resuming it if it was stopped.
 
-    A finished run is read, not repeated. A teacher named by its model is trained first, if no
-    finished run of it with the same data and settings is there. Started by ``torchrun``, all its
-    processes train together and the first writes.
+    A finished run is read, not repeated. A teacher given by its model is trained first, if no
+    finished run of it with the same data and settings is found. Started by ``torchrun``, all its
+    processes train together and only the first one writes.
 
     Args:
         config: The resolved configuration.
         on_epoch: Called after each epoch, for instance ``print``.
-        on_note: Called with a line of text when something is worth saying: a resumed run, say.
+        on_note: Called with a line of text for the user, for instance when a run is resumed.
         on_step: Called after each step.
 
     Raises:
-        ValueError: If the data or the teacher don't fit, or the folder holds another run.
+        ValueError: If the data or the teacher don't match, or the folder holds another run.
         RunLockedError: If another process is training this run.
         NonFiniteLossError: If the loss became NaN or infinite.
         OutOfMemoryError: If a step does not fit into memory.
         StorageError: If the run can't be written.
-        KeyboardInterrupt: After Ctrl-C, when the state is saved; after SIGTERM it is SystemExit.
+        KeyboardInterrupt: After Ctrl-C, once the state is saved; after SIGTERM, SystemExit.
     """
     if config.drive:
         drive.mount_drive()
@@ -100,7 +100,7 @@ def run_experiment(
 
 @contextmanager
 def fast_matmul(config: TrainConfig) -> Iterator[None]:
-    """In mixed precision on CUDA what stays float32 may be TF32; cuDNN tries its algorithms."""
+    """In mixed precision on CUDA, use TF32 for what stays float32, and let cuDNN tune itself."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
     if config.device.startswith("cuda"):
         torch.backends.cudnn.benchmark = True
@@ -115,35 +115,35 @@ def fast_matmul(config: TrainConfig) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears of what happens; nobody does by default."""
+    """The run's callbacks; by default they do nothing."""
 
     on_epoch: Callable[[Epoch], object] | None = None
     on_note: Callable[[str], object] | None = None
     on_step: Callable[[Step], object] | None = None
 
     def note(self, text: str) -> None:
-        """Say something."""
+        """Report a line of text."""
         if self.on_note is not None:
             self.on_note(text)
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch is done."""
+        """Report a finished epoch."""
         if self.on_epoch is not None:
             self.on_epoch(epoch)
 
     def replay(self, history: list[dict[str, Any]]) -> None:
-        """Epochs of the past, as if they were just done: no report begins midway."""
+        """Report the epochs before a resumed one, so that displays show the whole run."""
         for values in history:
             self.epoch(Epoch(**values))
 
     def step(self, step: Step) -> None:
-        """A step is done."""
+        """Report a finished step."""
         if self.on_step is not None:
             self.on_step(step)
 
 
 def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
-    """``run_experiment`` as one of the processes of ``group``."""
+    """``run_experiment`` in one of the processes of ``group``."""
     path = Path(config.runs_dir) / config.name
     start = find_checkpoint(config)
     if not (path / "record.json").exists():
@@ -194,7 +194,7 @@ def build_for(config: TrainConfig, img_size: int) -> nn.Module:
 def prepare(
     config: TrainConfig, data: Dataset, teacher: Run | None = None, group: Group | None = None
 ) -> tuple[nn.Module, Objective]:
-    """The model with its starting weights, on its device, and what it minimises."""
+    """The model with its initial weights, on its device, and the objective to minimise."""
     with seeded(derive_seed(config.seed, "weights")):
         values = vars(config)
         model = build_model(values, len(data.class_names), pretrained=config.pretrained)
@@ -213,26 +213,26 @@ def prepare(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights to start from, and what is known of it."""
+    """A file of initial weights, and what is known about it."""
 
     name: str
     path: Path
     sha256: str
-    run: Run | None  # that it is of; None: not known
+    run: Run | None  # the run that it comes from; None: not known
 
     @property
     def values(self) -> dict[str, str]:
-        """What states and records say of it."""
+        """How states and records describe it."""
         return {"name": self.name, "sha256": self.sha256}
 
 
 def find_checkpoint(config: TrainConfig) -> Checkpoint | None:
-    """The weights that ``config`` starts from, a run's or a file's; None: they are not there.
+    """The weights that ``config`` starts from, a run's or a file's; None if they are missing.
 
-    A run that goes on, or is finished, can do without them.
+    A run that is resumed or finished doesn't need them.
 
     Raises:
-        ValueError: If they are not there and the run is yet to begin.
+        ValueError: If they are missing and the run has not begun.
     """
     if config.initial_checkpoint is None:
         return None
@@ -266,7 +266,7 @@ def load_checkpoint(
     config: TrainConfig,
     listener: Listener,
 ) -> dict[str, str]:
-    """Put the weights of ``start`` into a fresh model and say which; what the record says of it."""
+    """Load the weights of ``start`` into a fresh model; returns what the record says of them."""
     assert start is not None  # find_checkpoint has refused
     if start.run is not None:
         check_weights(start.run, data)
@@ -277,7 +277,7 @@ def load_checkpoint(
 
 
 def check_same_start(begun: dict[str, str] | None, start: Checkpoint | None, path: Path) -> None:
-    """Refuse to go on from other weights than the run was begun with, where they are known."""
+    """Refuse to resume a run whose initial weights have changed, where their hash is known."""
     if begun and start and begun["sha256"] != start.sha256:
         raise ValueError(
             f"{path} was begun from other weights of the name {start.name} "
@@ -294,7 +294,7 @@ def resume(
     group: Group,
     listener: Listener,
 ) -> Times:
-    """Restore the newest whole state, if there is one, and cut the history to it.
+    """Restore the newest intact state, if there is one, and truncate the history to it.
 
     Raises:
         ValueError: If the state was made on other data or by another configuration.
@@ -329,7 +329,7 @@ def resume(
 
 
 def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) -> None:
-    """Refuse a run or a state that another configuration has left, naming what differs."""
+    """Refuse a run or a state written by another configuration, naming what differs."""
     if differing := changed_values(theirs, ours):
         raise ValueError(
             f"{path} holds a run of another configuration: {'; '.join(differing)}. "
@@ -338,7 +338,7 @@ def check_same_config(theirs: dict[str, Any], ours: dict[str, Any], path: Path) 
 
 
 def changed_values(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """What differs between two sets of values, in words."""
+    """The differences between two sets of values, in words."""
     return [
         f"{name} was {theirs.get(name)!s}, now {ours.get(name)!s}"
         for name in sorted({*theirs, *ours})
@@ -347,7 +347,7 @@ def changed_values(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
 
 def circumstances(config: TrainConfig, group: Group) -> dict[str, Any]:
-    """What may change the last digits of a result, though it is no part of the configuration."""
+    """What may change the last digits of a result without being part of the configuration."""
     git, device = describe_git(), describe_device(config.device)
     return {
         "code": commit_words(**git),
@@ -361,14 +361,14 @@ def circumstances(config: TrainConfig, group: Group) -> dict[str, Any]:
 
 @dataclass
 class Saver:
-    """Saves the state of a run: after each epoch, every few minutes and when asked to stop.
+    """Saves the state of a run: after each epoch, every few minutes, and on a stop request.
 
-    On Google Drive less often: every half hour, at the end, and when asked to stop.
+    Less often on Google Drive: every half hour, at the end, and on a stop request.
     """
 
     trainer: Trainer
     path: Path
-    times: Times  # when the run was begun; the seconds of its earlier sittings
+    times: Times  # when the run was begun; the seconds spent in earlier sessions
     listener: Listener
     stop: StopRequest
 
@@ -383,20 +383,20 @@ class Saver:
         }
 
     def spent(self) -> Times:
-        """When the run was begun and how long it took, all its sittings together."""
+        """When the run was begun, and the time spent on it in all sessions."""
         seconds = self.times.wall_seconds + time.perf_counter() - self.began
         return Times(self.times.started, round(seconds, 2))
 
     def is_older_than(self, seconds: float) -> bool:
-        """Whether the last state, or the start of this sitting, is."""
+        """Whether the last state, or the start of this session, is older than ``seconds``."""
         return time.perf_counter() - self.saved >= seconds
 
     def due(self) -> bool:
-        """Whether the last state is old enough for another within the epoch."""
+        """Whether it is time to save a state within the epoch."""
         return self.is_older_than(max(SAVE_SECONDS, self.pause))
 
     def check_folder(self) -> None:
-        """Stop if the run's folder was removed: what follows could not be read as a run.
+        """Stop if the run's folder was removed, since what is left could not be read as a run.
 
         Raises:
             StorageError: If its configuration is gone.
@@ -410,7 +410,7 @@ class Saver:
             )
 
     def save(self) -> None:
-        """Save the state, if it is one to go back to; the first process of a group does."""
+        """Save the state unless training has failed; only the first process of a group writes."""
         training = self.trainer.training
         if self.trainer.group.is_first and not self.trainer.has_failed():
             self.check_folder()
@@ -426,11 +426,11 @@ class Saver:
         self.saved = time.perf_counter()
 
     def stopping(self) -> bool:
-        """Whether any process was asked to stop; all must ask."""
+        """Whether any process was asked to stop; every process must call this."""
         return self.trainer.group.any(bool(self.stop))
 
     def after_step(self, step: Step) -> None:
-        """Save within an epoch, if it is time or the run is to stop."""
+        """Save within an epoch, if it is time to or the run was asked to stop."""
         self.listener.step(step)
         if self.stopping():
             self.listener.note(f"stopping: saving after step {step.step} of epoch {step.epoch}")
@@ -458,7 +458,7 @@ class Saver:
 
 
 def train_and_save(trainer: Trainer, path: Path, times: Times, listener: Listener) -> Times:
-    """Train to the end, saving on the way; returns the time spent in all sittings."""
+    """Train to the end, saving on the way; returns the time spent in all sessions."""
     try:
         with stop_on_signals() as stop:
             saver = Saver(trainer, path, times, listener, stop)
@@ -466,7 +466,7 @@ def train_and_save(trainer: Trainer, path: Path, times: Times, listener: Listene
                 saver.after_epoch(epoch)
     except NonFiniteLossError as fault:
         if trainer.group.is_first:
-            with suppress(OSError):  # the fault itself is worth more than its file
+            with suppress(OSError):  # the error itself matters more than its report
                 write_json(path / "fault.json", fault.report)
         raise
     if trainer.group.is_first:
@@ -476,10 +476,10 @@ def train_and_save(trainer: Trainer, path: Path, times: Times, listener: Listene
 
 
 def find_teacher(config: TrainConfig, data: Dataset, group: Group, listener: Listener) -> Run:
-    """The teacher's finished run; one named by its model is trained if it is not there.
+    """The teacher's finished run; one given by its model is trained if no run is found.
 
     Raises:
-        ValueError: If the run does not exist, has no weights, or saw other data or sizes.
+        ValueError: If the run does not exist, has no weights, or used other data or sizes.
     """
     name = str(config.teacher)
     if name in MODELS or name.startswith("timm/"):
@@ -499,7 +499,7 @@ def find_teacher(config: TrainConfig, data: Dataset, group: Group, listener: Lis
 
 
 def teacher_config(config: TrainConfig) -> TrainConfig:
-    """The configuration of a teacher named by its model: the student's, without a teacher."""
+    """The configuration of a teacher given by its model: the student's, without a teacher."""
     name = str(config.teacher)
     return replace(
         config,
@@ -517,7 +517,7 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
 
 
 def check_batch(config: TrainConfig, data: Dataset) -> None:
-    """Refuse a batch that the training set can't fill: the learning rate follows its size."""
+    """Refuse a batch larger than the training set, since the learning rate depends on its size."""
     if config.batch_size > len(data.train):
         raise ValueError(
             f"batch_size: {config.batch_size} images asked for, but there are {len(data.train)} to "
@@ -526,7 +526,7 @@ def check_batch(config: TrainConfig, data: Dataset) -> None:
 
 
 def check_same_data(sha256: str, run: Run) -> None:
-    """Refuse to join ``run`` with data that it was not made on."""
+    """Refuse to use ``run`` with data other than its own."""
     theirs = run.record.dataset
     if theirs.sha256 != sha256:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Losses and objectives of the thesis, equations 5.1 to 5.3.
 
-An objective is ``(model, images, targets) -> scalar``; targets are class probabilities (B, K),
-so that mixed labels, smoothed labels and plain ones are one case.
+An objective is a function ``(model, images, targets) -> scalar``; targets are class probabilities
+(B, K), so that mixed, smoothed and plain labels are treated alike.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
 def soft_target_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy with soft labels: -sum_k t_k log softmax(z)_k, averaged over images.
 
-    Cutmix and mixup make such labels. The thesis's L_1, with ``targets`` its y.
+    Cutmix and mixup produce such labels. This is the thesis's L_1; ``targets`` is its y.
 
     Args:
         logits: Scores (B, K).
@@ -37,15 +37,15 @@ def soft_distillation_loss(
 ) -> Tensor:
     """Soft distillation: the second term of eq. 5.1, Eq. 2 of Touvron et al. (2021).
 
-    T^2 KL(teacher || student) of the softmaxes at temperature T: the direction that the official
-    code computes; both papers print the arguments the other way round. Summed over classes and
-    averaged over images (B); the official code divides by B * K instead, ten times weaker on ten
+    T^2 KL(teacher || student) of the softmaxes at temperature T, the direction used by the official
+    code; both papers print the arguments the other way round. Summed over classes and
+    averaged over images (B); the official code divides by B * K, which is ten times weaker on ten
     classes.
 
     Args:
         student_logits: Logits of the distillation head (B, K).
         teacher_logits: Logits (B, K), treated as constants.
-        temperature: Softening T > 0; 1 leaves the logits alone.
+        temperature: T > 0; 1 leaves the logits unchanged.
 
     Returns:
         Scalar, nats per image.
@@ -90,15 +90,15 @@ def distillation_objective(
 ) -> Objective:
     """The objective with a teacher, eqs. 5.1 and 5.3: (1 - alpha) L_1 + alpha L_distillation.
 
-    The class head learns the labels, the distillation head the teacher; a student with one head
-    learns both with it. The teacher sees the same (mixed) images, in evaluation mode and without
-    gradients, so its BatchNorm stays as it is. ``alpha`` is the thesis's lambda; eq. 5.3 is 0.5.
+    The class head learns from labels, the distillation head from the teacher; a single head
+    learns from both. The teacher sees the same (mixed) images, in evaluation mode and without
+    gradients, so its BatchNorm doesn't change. ``alpha`` is the thesis's lambda; eq. 5.3 has 0.5.
 
     Args:
         teacher: Images (B, C, H, W) to logits (B, K).
         kind: ``"soft"`` (eq. 5.1) or ``"hard"`` (eq. 5.3).
         alpha: Weight of the distillation term, in [0, 1].
-        temperature: Softening of the soft term.
+        temperature: Temperature of the soft term.
 
     Raises:
         ValueError: If ``kind`` is neither.
@@ -107,7 +107,7 @@ def distillation_objective(
         raise ValueError(f"distillation: unknown kind {kind!r}. Valid: soft, hard.")
 
     def objective(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        teacher.eval()  # at each call: the caller may have switched it to train() in between
+        teacher.eval()  # at each call, since the caller may have called train() in between
         with torch.no_grad():
             teacher_logits = teacher(images)
         heads = getattr(model, "forward_heads", None)
@@ -123,7 +123,7 @@ def distillation_objective(
 
 
 def _exact(logits: Tensor) -> Tensor:
-    """In float32 at least: half precision is too coarse for a sum of exponentials."""
+    """In float32 or wider: half precision is too coarse for a sum of exponentials."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

@@ -1,4 +1,4 @@
-"""Parameters that know their meaning and valid values, and the checking of what a user gives."""
+"""Parameters with a description and valid values, and validation of what a user gives."""
 
 import difflib
 import math
@@ -21,17 +21,17 @@ def parameter(
     above: float = -math.inf,
     numeric: bool = False,
 ) -> Any:
-    """A dataclass field that knows its meaning and its valid values.
+    """A dataclass field with a description and its valid values.
 
     Args:
-        default: Its value if none is given.
-        about: Its meaning, a few words.
+        default: Default value.
+        about: Short description.
         choices: Valid values of a text.
-        prefix: Beginning of further valid texts, beside the choices.
-        low: Least valid number.
+        prefix: Prefix of further valid texts, besides the choices.
+        low: Smallest valid number.
         high: Greatest valid number.
-        above: A valid number is greater.
-        numeric: A whole number is a valid text too.
+        above: Exclusive lower bound.
+        numeric: Whether a whole number is valid text too.
     """
     limits = {"choices": choices, "prefix": prefix, "low": low, "high": high, "above": above}
     return field(default=default, metadata={"about": about, "numeric": numeric, **limits})
@@ -40,10 +40,10 @@ def parameter(
 def parse_params(cls: type, params: dict[str, Any]) -> dict[str, Any]:
     """Check ``params`` against the fields of dataclass ``cls``; text is read as the field's type.
 
-    None values are left out: they stand for the default.
+    Values that are None are left out, which means the default.
 
     Raises:
-        ValueError: Telling all faults at once, each with the name, the nearest valid name and the
+        ValueError: Listing all errors at once, each with the name, the nearest valid name and the
             valid values.
     """
     known = {f.name: f for f in fields(cls)}
@@ -64,12 +64,12 @@ def parse_params(cls: type, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def stands_for_default(value: Any, f: "Field[Any]") -> bool:
-    """Whether ``value`` is None, or its name where None is the default."""
+    """Whether ``value`` is None, or the text "none" where the default is None."""
     return value is None or (f.default is None and str(value).lower() == "none")
 
 
 def parse_value(f: "Field[Any]", hint: Any, value: Any) -> Any:
-    """Read ``value`` as type ``hint`` within the field's limits.
+    """Parse ``value`` as type ``hint`` within the field's limits.
 
     Raises:
         ValueError: Naming the parameter, the value received and the valid ones.
@@ -96,10 +96,10 @@ def parse_value(f: "Field[Any]", hint: Any, value: Any) -> Any:
 
 
 def parse_text(f: "Field[Any]", value: Any) -> str:
-    """Read a text; a number is none, for ``007`` and ``1e3`` would arrive as other numbers."""
+    """Parse text; numbers are refused, since ``007`` and ``1e3`` would arrive altered."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if isinstance(value, str | Path) or (is_whole and f.metadata["numeric"]):
-        return os.path.expanduser(str(value))  # only paths begin with ~
+        return os.path.expanduser(str(value))  # only paths start with ~
     told = f"{f.name}: expected text; got {value!r}."
     if isinstance(value, int | float):
         told += (
@@ -110,9 +110,9 @@ def parse_text(f: "Field[Any]", value: Any) -> str:
 
 
 def parse_choice(f: "Field[Any]", value: Any) -> str:
-    """Read a text that must be one of the field's choices, or begin with its prefix."""
+    """Parse text that must be one of the field's choices or start with its prefix."""
     choices, prefix = f.metadata["choices"], f.metadata["prefix"]
-    if str(value).lower() in ("true", "false"):  # True, where a notebook or papermill gives it
+    if str(value).lower() in ("true", "false"):  # a boolean from a notebook or papermill
         value = str(value).lower()
     if value in choices or (prefix and str(value).startswith(prefix)):
         return str(value)
@@ -124,7 +124,7 @@ def parse_choice(f: "Field[Any]", value: Any) -> str:
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """`` Did you mean 'nearest'?``, or nothing where no name is near."""
+    """`` Did you mean 'nearest'?``, or nothing if no name is close."""
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
     return f" Did you mean {near[0]!r}?" if near else ""
 
@@ -139,7 +139,7 @@ def describe_limits(kind: type, f: "Field[Any]") -> str:
 
 
 def notebook_parameters(namespace: dict[str, Any]) -> dict[str, Any]:
-    """The variables that a notebook's parameter cells have set, from its ``globals()``."""
+    """The variables set by a notebook's parameter cells, from its ``globals()``."""
     own = {"In", "Out", "get_ipython", "exit", "quit", "open"}
     return {
         name: value
@@ -152,7 +152,7 @@ def notebook_parameters(namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def parameter_help(cls: type) -> str:
-    """One line a parameter of ``cls``: its name, meaning and choices."""
+    """One line per parameter of ``cls``: its name, description and choices."""
     lines = []
     for f in fields(cls):
         choices = f": {', '.join(f.metadata['choices'])}" if f.metadata["choices"] else ""

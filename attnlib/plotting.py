@@ -1,7 +1,7 @@
-"""Figures as functions of runs and arrays. Each returns a figure; none saves or shows it.
+"""Figures of runs and images. Each function returns a figure and neither saves nor shows it.
 
-Backgrounds are transparent and lines are of middle lightness, so that a figure reads on a light
-page and on a dark one.
+Backgrounds are transparent and lines of medium lightness, so that a figure is legible on a light
+and on a dark page.
 """
 
 import functools
@@ -23,14 +23,14 @@ from attnlib import escaping
 if TYPE_CHECKING:
     from attnlib.records.run import Run
 
-WIDTH = 4.4  # inches: letters of 9 points are then 9 pixels high on a phone 360 pixels wide
+WIDTH = 4.4  # inches: 9-point letters are then 9 pixels high on a phone 360 pixels wide
 INK = "#7a7a7a"  # contrast of about 4.3 on white and on the dark theme's background
-LONGEST = 40  # letters of a name; longer ones lose their middle
-TICK_LETTERS = 30  # of a name beside an axis
+LONGEST = 40  # letters of a name; longer names are shortened in the middle
+TICK_LETTERS = 30  # letters of a name beside an axis
 CLASSES_WITH_IMAGES = 20  # rows of example images: 200 panels take some seconds
-CLASSES_WITH_ACCURACY = 40  # rows of a figure that still fits on a page
+CLASSES_WITH_ACCURACY = 40  # rows that fit on a page
 FONT = "DejaVu Sans"  # comes with Matplotlib
-FALLBACK_FONTS = (  # for what it lacks, first of all Chinese, Japanese and Korean
+FALLBACK_FONTS = (  # for characters it lacks, mainly Chinese, Japanese and Korean
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
     "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "AR PL UMing CN",
     "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "SimHei",
@@ -59,16 +59,16 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's settings of this book, inside the ``with`` block only."""
+    """Use this book's Matplotlib settings inside the ``with`` block."""
     with plt.rc_context(cast(Any, STYLE | {"font.family": list(_fonts())})):
         yield
 
 
 def figure_text(value: object, longest: int = LONGEST) -> str:
-    r"""Text that others wrote, such as the name of a class, as Matplotlib draws it literally.
+    r"""Escape text from outside, such as a class name, so that Matplotlib draws it literally.
 
-    Dollar signs begin no formula, a leading underscore hides no entry of a legend, and a letter
-    that no font here has is written as its number (``\u732b``).
+    Dollar signs start no formula, a leading underscore hides no legend entry, and a character
+    that no installed font has is written as its number (``\u732b``).
     """
     words = " ".join(escaping.printable(value).split())
     if len(words) > longest:
@@ -98,7 +98,7 @@ def _fonts() -> tuple[str, ...]:
 
 @functools.cache
 def _glyphs() -> frozenset[int]:
-    """Every character that one of the fonts can draw."""
+    """All characters that at least one of the fonts has."""
     paths = [font_manager.findfont(name) for name in _fonts()]
     return frozenset().union(*(font_manager.get_font(path).get_charmap() for path in paths))
 
@@ -109,7 +109,7 @@ def learning_curves(*runs: "Run") -> Figure:
 
 
 def epoch_curves(epochs: Sequence[Any]) -> Figure:
-    """``learning_curves`` of a run that still trains, from its epochs so far."""
+    """``learning_curves`` of a run that is still training."""
     return _curves([("", [vars(epoch) for epoch in epochs])])
 
 
@@ -127,7 +127,7 @@ def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
                 name = None if several else key.partition("_")[0].replace("val", "validation")
                 losses.plot(epochs, values, dashes, color=colour, label=name, marker="", lw=1.6)
             shares = [line["val_accuracy"] for line in history]
-            best = shares.index(max(shares))  # as the loop chooses: the first of the highest
+            best = shares.index(max(shares))  # as in the training loop: the first of the highest
             accuracies.plot(epochs, shares, color=colour, label=label, lw=1.6)
             accuracies.plot(epochs[best], shares[best], "o", color=colour)
         losses.set(title="Loss, nats an image")
@@ -142,7 +142,7 @@ def _curves(histories: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
 def per_class_accuracy(run: "Run") -> Figure:
     """Test accuracy of each class with its 95% interval, best class at the top.
 
-    Of more than 40 classes the best 20 and the worst 20 are drawn, which the title says.
+    With more than 40 classes, the best 20 and the worst 20 are drawn, and the title says so.
     """
     shares = {row.name: row.accuracy for row in run.record.metrics.per_class if row.accuracy}
     rows = sorted(shares.items(), key=lambda row: row[1].value)
@@ -189,9 +189,9 @@ def image_grid(
 
 
 def class_examples(images: Any, labels: Any, class_names: Sequence[str], count: int = 10) -> Figure:
-    """The first ``count`` images of each class, a row a class (the thesis's Figure 7.1).
+    """The first ``count`` images of each class, one row per class (the thesis's Figure 7.1).
 
-    Of more than 20 classes the first 20 are drawn, which the title says.
+    With more than 20 classes, the first 20 are drawn, and the title says so.
     """
     labels = np.asarray(labels)
     rows = min(len(class_names), CLASSES_WITH_IMAGES)

@@ -1,4 +1,4 @@
-"""Progress that people can use: a bar in a terminal, a growing figure in a notebook."""
+"""Progress display: a bar in a terminal, learning curves that are redrawn in a notebook."""
 
 import sys
 import time
@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 from attnlib.training.loop import Epoch, Step
 
-REDRAW_SECONDS = 2.0  # a figure takes about 0.2 s to draw
+REDRAW_SECONDS = 2.0  # drawing a figure takes about 0.2 s
 
 
 class TerminalBar:
-    """A bar over all steps with images per second and time left; lines stay above it.
+    """A progress bar over all steps with images per second and time left; lines go above it.
 
-    Where the output is no terminal, a pipe or a log, there is no bar and lines come at once.
+    If the output is not a terminal, there is no bar and only lines are written.
 
     Args:
         output: Where to write; standard output if None.
@@ -26,7 +26,7 @@ class TerminalBar:
         self.bar: tqdm[Any] | None = None
 
     def step(self, step: Step) -> None:
-        """A step is done."""
+        """Advance by one step."""
         if not self.output.isatty():
             return
         done = (step.epoch - 1) * step.steps + step.step
@@ -51,7 +51,7 @@ class TerminalBar:
             self.bar.write(str(text), file=self.output)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -66,9 +66,9 @@ class TerminalBar:
 
 
 class LiveCurves:
-    """Called after each epoch: one line, and in a notebook a figure of the curves so far.
+    """Shows each finished epoch: one line, and in a notebook a figure of the curves so far.
 
-    The figure is redrawn in place and ends as an ordinary static one; no widget is made.
+    The figure is redrawn in place and remains as an ordinary static one; no widget is needed.
     """
 
     def __init__(self) -> None:
@@ -77,9 +77,9 @@ class LiveCurves:
         self.drawn = 0.0
 
     def __call__(self, epoch: Epoch) -> None:
-        """An epoch is done."""
+        """Show a finished epoch."""
         if self.epochs and epoch.epoch <= self.epochs[-1].epoch:
-            self.epochs = []  # a teacher's epochs are over, the student's begin
+            self.epochs = []  # the teacher is done and the student begins
         self.epochs.append(epoch)
         sys.stdout.write(f"{epoch}\n")
         sys.stdout.flush()
@@ -89,7 +89,7 @@ class LiveCurves:
             self.drawn = time.monotonic()
 
     def draw(self) -> None:
-        """Show the curves so far, or show them anew."""
+        """Draw the curves, or redraw them in place."""
         if not _in_notebook():
             return
         from IPython.display import display

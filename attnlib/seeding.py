@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, keys): nothing depends on what was drawn before."""
+"""Random numbers that depend only on (seed, keys), not on what was drawn before."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def derive_seed(seed: int, *keys: int | str) -> int:
-    """A 63-bit seed for one use, such as ``derive_seed(seed, "order", epoch)``."""
+    """A 63-bit seed for one purpose, such as ``derive_seed(seed, "order", epoch)``."""
     words = [int.from_bytes(k.encode(), "little") if isinstance(k, str) else k for k in keys]
     state = np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)
     return int(state[0] >> 1)
@@ -23,10 +23,10 @@ def make_generator(seed: int, *keys: int | str, device: str = "cpu") -> torch.Ge
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Set Python's, NumPy's and PyTorch's CPU generators inside; put them back after.
+    """Seed Python's, NumPy's and PyTorch's CPU generators inside; restore them afterwards.
 
-    For code that draws from global generators, such as timm's transforms. CUDA's generators are
-    left alone.
+    For code that draws from global generators, such as timm's transforms. CUDA generators are
+    not touched.
     """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     random.seed(seed)
@@ -41,12 +41,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def make_rng(seed: int, *keys: int | str) -> np.random.Generator:
-    """NumPy's generator seeded by ``derive_seed``, for the few numbers drawn for a whole batch."""
+    """NumPy generator seeded by ``derive_seed``, for the few numbers drawn once per batch."""
     return np.random.default_rng(derive_seed(seed, *keys))
 
 
 def splitmix64(seeds: NDArray[np.uint64], places: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Output number ``places``, from 0, of the SplitMix64 generators seeded with ``seeds``.
+    """Outputs number ``places``, counted from 0, of SplitMix64 generators seeded with ``seeds``.
 
     Steele, Lea and Flood (2014), doi:10.1145/2660193.2660195, with Vigna's constants.
     """
