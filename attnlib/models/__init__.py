@@ -1,1 +1,1 @@
-"""Models: layers, ViT and DeiT, AtResNet, and all of them by name."""
+"""Models: layers, ViT and DeiT, AtResNet, and a registry of models by name."""

@@ -19,7 +19,7 @@ STAGES = ((64, 4), (128, 8), (256, 16), (512, 32))  # channels and stride of con
 
 
 class ClassBlock(nn.Module):
-    """Pre-norm encoder block whose only token is the class token; it attends to a feature map."""
+    """Pre-norm encoder block in which a single class token attends to a feature map."""
 
     def __init__(self, embed_dim: int, num_heads: int, context_dim: int) -> None:
         super().__init__()
@@ -38,24 +38,24 @@ class AtResNet(nn.Module):
     """ResNet-18 with a class token that reads the output of conv2_x to conv5_x.
 
     One learned token of width 256 passes through four encoder blocks of 8 heads, one after each
-    stage, and alone is classified; pooling and the old classifier are gone. The trunk never sees
-    the token, and keeps torchvision's parameter names, so ImageNet weights load into it.
+    stage, and only it is classified; pooling and the old classifier are removed. The trunk doesn't
+    depend on the token and keeps torchvision's parameter names, so ImageNet weights load into it.
 
-    With ``tokens="channel"``, the reading that the thesis's text and its parameter count pin, a
+    With ``tokens="channel"``, the reading that the thesis's text and parameter count imply, a
     token is a channel and its features are the H * W positions: the projections of keys and
     values fix the image size, and there is no attention map over the image. With ``"spatial"`` a
-    token is a position and its features are the channels: any size will do. The thesis leaves
+    token is a position and its features are the channels, for images of any size. The thesis leaves
     open the order of normalisation (pre-norm here, as in ViT) and the biases (kept).
 
     Args:
         num_classes: Classes K.
-        img_size: Pixels, a side or (rows, columns).
+        img_size: Side in pixels, or (rows, columns).
         tokens: "channel" or "spatial".
-        stem: "imagenet", or "cifar", which leaves every stage 16 times the positions.
-        normalize: What is done to images first; ImageNet's mean and std if None.
+        stem: "imagenet", or "cifar", which gives every stage 16 times as many positions.
+        normalize: Normalises images first; ImageNet's mean and std if None.
 
     Raises:
-        ValueError: If ``tokens`` is unknown, or a side has less than one pixel.
+        ValueError: If ``tokens`` is unknown, or a side is less than one pixel.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class AtResNet(nn.Module):
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
-        """Draw the encoders' weights as ViT's authors do; the trunk has torchvision's."""
+        """Initialise the encoders as ViT's authors do; the trunk keeps torchvision's weights."""
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         for module in (*self.encoders.modules(), self.fc):
             if isinstance(module, nn.Linear):
@@ -103,7 +103,7 @@ class AtResNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Let the class token read images in [0, 1]: (B, 3, H, W) -> (B, C)."""
+        """Final class token of images in [0, 1]: (B, 3, H, W) -> (B, C)."""
         self._check_size(images)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(images)))))
         cls_token = self.cls_token.expand(x.shape[0], -1, -1)

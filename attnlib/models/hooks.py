@@ -1,4 +1,4 @@
-"""What a model attends to and computes, taken through hooks: its forward pass stays as it is."""
+"""Recording of attention weights and features through hooks, with the forward pass unchanged."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -23,29 +23,29 @@ SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
 
 class NothingToRecordError(ValueError):
-    """The model has no layer of the kind that was to be recorded."""
+    """The model has no layer of the kind to record."""
 
 
 @contextmanager
 def record_attention(model: nn.Module, *, gradients: bool = False) -> Iterator[list[Tensor]]:
     """Record the attention weights of every forward pass inside the ``with`` block.
 
-    Hooks tell when one of the model's attention layers is at work; what it then hands to the
-    fused kernel, or draws from its own softmax, is what it attends with, whatever it did to its
-    queries and keys before. The fused pass goes on as ever and the weights are computed beside
-    it, in memory O(N^2) a block. Dropout, if there is any, comes after what is recorded. For
+    Hooks tell when one of the model's attention layers is running; what it then passes to the
+    fused kernel, or gets from its own softmax, is what it attends with, whatever it did to its
+    queries and keys before. The fused kernel still runs and the weights are computed beside
+    it, with O(N^2) memory per block. Dropout, if any, is applied after what is recorded. For
     models that are not compiled.
 
     Args:
         model: One that attends with this package's layers (ViT, DeiT, AtResNet), or with those of
-            timm that may be fused.
-        gradients: Let the pass go through the recorded weights, in place of the fused kernel, so
+            timm that support the fused kernel.
+        gradients: Compute the pass from the recorded weights instead of the fused kernel, so
             that ``torch.autograd.grad`` can ask for gradients with respect to them.
 
     Yields:
-        A list that every pass extends by one tensor a block, first block first: (B, h, N, N), or
-        (B, h, 1, N) for AtResNet, whose class token alone asks. Where attention stays within
-        windows of the image, each of them counts as an image. Rows sum to 1; float32 at least.
+        A list that every pass extends by one tensor per block, first block first: (B, h, N, N), or
+        (B, h, 1, N) for AtResNet, where only the class token is a query. If attention is within
+        windows of the image, each window counts as an image. Rows sum to 1; float32 or wider.
 
     Raises:
         NothingToRecordError: If the model has no such layer.
@@ -71,12 +71,12 @@ def _attends(module: nn.Module) -> bool:
 
 
 class _Recorder(TorchFunctionMode):
-    """Sees PyTorch's calls while it is entered, and notes the attention of those within a layer."""
+    """Intercepts PyTorch calls while active, and records the attention of those within a layer."""
 
     def __init__(self, maps: list[Tensor], gradients: bool) -> None:
         super().__init__()
         self.maps, self.gradients = maps, gradients
-        self.depth = 0  # attention layers at work
+        self.depth = 0  # attention layers that are running
 
     def enter_layer(self, layer: nn.Module, args: Any) -> None:
         self.depth += 1
@@ -98,9 +98,9 @@ class _Recorder(TorchFunctionMode):
         return result
 
     def note(self, weights: Tensor) -> None:
-        """Record weights (B, h, ..., M, N); windows of an image count as images of their own.
+        """Record weights (B, h, ..., M, N); windows of an image count as separate images.
 
-        With gradients as they are, for they must stay those that the pass goes through.
+        With gradients the tensors are kept as they are, since the pass must go through them.
         """
         if not self.gradients:
             weights = weights.detach()
@@ -110,7 +110,7 @@ class _Recorder(TorchFunctionMode):
         self.maps.append(weights)
 
     def attend(self, args: Any, kwargs: Any) -> Tensor:
-        """The fused kernel's answer, with its weights noted."""
+        """The fused kernel's output; its weights are recorded."""
         if not self.gradients:
             with torch.no_grad():
                 self.note(fused_weights(*args, **kwargs))
@@ -120,7 +120,7 @@ class _Recorder(TorchFunctionMode):
             weights.requires_grad_()
         self.note(weights)
         value = args[2] if len(args) > 2 else kwargs["value"]
-        if len(value[0]) != weights.shape[1]:  # grouped queries: h of them share fewer values
+        if len(value[0]) != weights.shape[1]:  # grouped queries: heads share keys and values
             value = value.repeat_interleave(weights.shape[1] // value.shape[1], dim=1)
         return weights.to(value.dtype) @ value
 
@@ -135,9 +135,9 @@ def fused_weights(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Weights that ``F.scaled_dot_product_attention`` applies, from the same arguments.
+    """The weights that ``F.scaled_dot_product_attention`` applies, from the same arguments.
 
-    Computed in float32 at least, as the kernels accumulate: (B, h, M, d), (B, h, N, d) ->
+    Computed in float32 or wider, as the kernels accumulate: (B, h, M, d), (B, h, N, d) ->
     (B, h, M, N).
     """
     exact = torch.promote_types(query.dtype, torch.float32)
@@ -156,7 +156,7 @@ def fused_weights(
 
 
 def _without_autocast(kind: str) -> AbstractContextManager[object]:
-    """Autocast switched off on a kind of device, where it exists: not on meta."""
+    """Switch autocast off for a device type that supports it (meta doesn't)."""
     available = torch.amp.is_autocast_available(kind)
     return torch.autocast(kind, enabled=False) if available else nullcontext()
 
@@ -167,18 +167,18 @@ def record_features(
 ) -> Iterator[dict[str, Tensor]]:
     """Record the output of each block or stage in the last forward pass of the ``with`` block.
 
-    Some of timm's modules hand on more than one tensor (MViTv2 the size of its grid beside the
+    Some of timm's modules return more than one tensor (MViTv2 the size of its grid beside the
     tokens, EfficientViM three maps). Of these the tensors with an axis for the images are taken,
-    as "stages.0[0]", "stages.0[1]" if there are several.
+    named "stages.0[0]", "stages.0[1]" if there are several.
 
     Args:
         model: A ViT, DeiT, ResNet or AtResNet, or one of timm's with stages or blocks.
-        names: Modules whose outputs are taken; those of ``feature_names`` if None.
+        names: Modules whose outputs are recorded; those of ``feature_names`` if None.
 
     Yields:
-        A dictionary that a pass fills, in order, from module names to outputs: (B, N, C) from
+        A dictionary that a pass fills, in order, from module names to outputs: (B, N, C) of
         "blocks.0" on, or (B, C, H, W) of "conv1" and "layer1" to "layer4", channels first
-        whatever the model computes with. No gradients.
+        whatever the model uses. No gradients.
 
     Raises:
         NothingToRecordError: If the model has none of these modules.
@@ -195,10 +195,10 @@ def record_features(
 
 
 class _Stages:
-    """Takes what modules hand on, in one layout, during a pass over images whose size it notes."""
+    """Collects the outputs of modules in one layout, and the size of the images passed."""
 
     def __init__(self, model: nn.Module, features: dict[str, Tensor]) -> None:
-        self.channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"  # as timm says it
+        self.channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"  # as timm declares it
         self.features = features
         self.count, self.img_size = 0, (1, 1)
 
@@ -210,7 +210,7 @@ class _Stages:
         def record(module: nn.Module, args: Any, output: Any) -> None:
             found = [t for t in output_tensors(output) if len(t) == self.count]
             for place, tensor in enumerate(found):
-                taken = tensor.detach().clone()  # a ReLU in place may follow
+                taken = tensor.detach().clone()  # an in-place ReLU may follow
                 if is_channels_last(taken, self.img_size, self.channels_last):
                     taken = taken.permute(0, 3, 1, 2)
                 self.features[f"{name}[{place}]" if len(found) > 1 else name] = taken
@@ -219,7 +219,7 @@ class _Stages:
 
 
 def output_tensors(output: Any) -> list[Tensor]:
-    """The maps and tokens, with three or four axes, in what a module hands on."""
+    """The maps and tokens, with three or four axes, in a module's output."""
     if isinstance(output, Tensor):
         return [output] if output.ndim in (3, 4) and output.is_floating_point() else []
     if isinstance(output, dict):
@@ -232,8 +232,8 @@ def output_tensors(output: Any) -> list[Tensor]:
 def is_channels_last(feature: Tensor, img_size: tuple[int, int], usual: bool) -> bool:
     """Whether a stage's output with four axes is (B, H, W, C), and not (B, C, H, W).
 
-    A map has the shape of the image, if smaller. Where both readings have it, or neither, what is
-    ``usual`` in the model decides.
+    A map has the aspect ratio of the image. If both layouts fit, or neither does, the model's
+    ``usual`` layout decides.
     """
     if feature.ndim != 4:
         return False
@@ -251,7 +251,7 @@ def feature_names(model: nn.Module) -> list[str]:
     """Names of the modules whose outputs ``record_features`` takes, in order.
 
     Raises:
-        NothingToRecordError: If the model has none that it knows.
+        NothingToRecordError: If none of the known names is in the model.
     """
     children = dict(model.named_children())
     for names in FEATURES:
@@ -266,7 +266,7 @@ def feature_names(model: nn.Module) -> list[str]:
 
 
 def _called_within(name: str, parent: nn.Module) -> list[str]:
-    """Names of the modules right inside one; of what is in a list, which is never called itself."""
+    """Names of a module's direct children; a list, never called itself, is replaced by its own."""
     found = []
     for place, child in parent.named_children():
         inside = f"{name}.{place}"
@@ -275,10 +275,10 @@ def _called_within(name: str, parent: nn.Module) -> list[str]:
 
 
 def prefix_names(model: nn.Module) -> tuple[str, ...]:
-    """What a transformer's tokens before the patches are: class, distillation or register.
+    """Names of a transformer's tokens before the patches: class, distillation or register.
 
-    The class token comes first, then that of distillation, then registers (Darcet et al. 2024,
-    arXiv:2309.16588), as in timm; a model that averages its patches may have registers alone.
+    The class token comes first, then the distillation token, then registers (Darcet et al. 2024,
+    arXiv:2309.16588), as in timm; a model that averages its patches may have only registers.
     """
     tokens = {"class": "cls_token", "distillation": "dist_token"}
     count = int(getattr(model, "num_prefix_tokens", 0))
@@ -287,7 +287,7 @@ def prefix_names(model: nn.Module) -> tuple[str, ...]:
 
 
 class TokenGrid(NamedTuple):
-    """Where a transformer's tokens are: so many before the patches, then rows of patches."""
+    """The layout of a transformer's tokens: prefix tokens, then rows of patches."""
 
     prefix: int
     rows: int
@@ -295,14 +295,14 @@ class TokenGrid(NamedTuple):
 
 
 def token_grid(model: nn.Module, img_size: tuple[int, int]) -> TokenGrid:
-    """The tokens that ``model`` makes of an image of (rows, columns) pixels.
+    """The layout of the tokens of ``model`` for an image of (rows, columns) pixels.
 
     Raises:
         NothingToRecordError: If the model is not made of patches.
     """
     prefix = getattr(model, "num_prefix_tokens", 0)
     embed: Any = getattr(model, "patch_embed", None)
-    if hasattr(embed, "dynamic_feat_size"):  # timm's, which may take more than one size
+    if hasattr(embed, "dynamic_feat_size"):  # timm's, which may accept several sizes
         return TokenGrid(prefix, *embed.dynamic_feat_size(img_size))
     if not hasattr(embed, "grid_size"):
         raise NothingToRecordError(
@@ -312,10 +312,10 @@ def token_grid(model: nn.Module, img_size: tuple[int, int]) -> TokenGrid:
 
 
 def patches_to_grid(tokens: Tensor, grid: TokenGrid) -> Tensor:
-    """Drop the prefix and lay the patches out: (..., N) -> (..., rows, columns).
+    """Drop the prefix tokens and arrange the patches: (..., N) -> (..., rows, columns).
 
     Raises:
-        NothingToRecordError: If there are more or fewer tokens than the grid says.
+        NothingToRecordError: If the number of tokens does not match the grid.
     """
     prefix, rows, columns = grid
     if tokens.shape[-1] != prefix + rows * columns:
@@ -328,8 +328,8 @@ def patches_to_grid(tokens: Tensor, grid: TokenGrid) -> Tensor:
 def attention_rollout(maps: Sequence[Tensor]) -> Tensor:
     """Attention rollout, Abnar and Zuidema (2020), arXiv:2005.00928, as in the thesis's Fig. 8.5.
 
-    Mean over heads, plus the identity for the residual path, rows made to sum to 1 again, and
-    the product over layers: row i says how much of each input token reaches token i at the end.
+    Mean over heads, plus the identity for the residual path, rows normalised to sum to 1, and
+    the product over layers: row i is how much of each input token reaches token i at the end.
 
     Args:
         maps: Attention weights (B, h, N, N), first layer first, of one forward pass.
@@ -338,7 +338,7 @@ def attention_rollout(maps: Sequence[Tensor]) -> Tensor:
         (B, N, N), rows summing to 1.
 
     Raises:
-        NothingToRecordError: If there is no map, or they are not square and of one size.
+        NothingToRecordError: If there is no map, or they are not square and equal in size.
     """
     shapes = {(m.shape[0], *m.shape[-2:]) for m in maps}
     if len(shapes) != 1 or any(m.ndim != 4 or m.shape[-1] != m.shape[-2] for m in maps):

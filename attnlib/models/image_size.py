@@ -1,4 +1,4 @@
-"""Whether a model takes images of a size, tried on one image before anything else is done."""
+"""Check that a model accepts images of a given size, by trying one image before training."""
 
 from collections.abc import Callable
 
@@ -7,19 +7,19 @@ from torch import nn
 
 from attnlib.seeding import seeded
 
-USUAL_SIZES = (64, 96, 128, 160, 192, 224, 256, 299, 384)  # that a hint is looked for in
+USUAL_SIZES = (64, 96, 128, 160, 192, 224, 256, 299, 384)  # range in which a hint is searched for
 
 
 def check_size(name: str, build: Callable[[int], nn.Module], img_size: int) -> None:
-    """Pass one image through a model that is built to be thrown away.
+    """Pass one image through a model that is built for this check only.
 
     Args:
-        name: What the message calls the model.
+        name: The model's name in the message.
         build: Makes the model for a size.
         img_size: Pixels of a side.
 
     Raises:
-        ValueError: In the words of what failed, with the next larger size that would do.
+        ValueError: With the reason, and the next larger size that works.
     """
     fault = _fault(build, img_size)
     if fault is None:
@@ -34,10 +34,10 @@ def check_size(name: str, build: Callable[[int], nn.Module], img_size: int) -> N
 
 
 def _fault(build: Callable[[int], nn.Module], img_size: int) -> Exception | None:
-    """What goes wrong with one image of a size; None: nothing.
+    """The error for one image of this size; None if there is none.
 
-    Shapes alone are computed first, which takes no memory and almost no time. A model that can't
-    be computed so, since it looks at values, is computed in truth.
+    Only shapes are computed first, which takes no memory and almost no time. A model that can't
+    be run this way, because it depends on values, is run on real tensors.
     """
     fault: Exception | None = None
     for device in ("meta", "cpu"):

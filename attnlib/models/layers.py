@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ImageSize = int | tuple[int, int]  # pixels of a side, or (rows, columns)
+ImageSize = int | tuple[int, int]  # side in pixels, or (rows, columns)
 NORM_EPS = 1e-6  # ViT's and DeiT's; PyTorch's default is 1e-5
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std for each channel of images in [0, 1]; ImageNet's if none are given.
+    """(x - mean) / std for each channel of images in [0, 1]; by default with ImageNet's values.
 
-    The constants travel with the module to a device but are no part of its state dict, so that a
-    model that normalises its own input keeps the keys of its published weights.
+    The constants move with the module to a device but are not in its state dict, so that a
+    model that normalises its input keeps the keys of its published weights.
     """
 
     mean: Tensor
@@ -40,11 +40,11 @@ class Normalize(nn.Module):
 
 
 def normalize_inside(model: nn.Module, normalize: Normalize) -> nn.Module:
-    """Let a model that expects normalised images take images in [0, 1]; returns the model.
+    """Make a model that expects normalised images accept images in [0, 1]; returns the model.
 
-    It happens in the model's methods, so that the keys of the state dict stay as they are, and
-    not in a hook, which ``torch.fx`` and whoever calls ``forward_features`` would pass by. To an
-    ``nn.Sequential`` each child is a step, so there it becomes the first one.
+    Done in the model's methods, so that the keys of the state dict don't change, and
+    not in a hook, which ``torch.fx`` and callers of ``forward_features`` would bypass. In an
+    ``nn.Sequential`` each child is a step, so normalisation becomes the first one.
     """
     if isinstance(model, nn.Sequential):
         return nn.Sequential(OrderedDict([("normalize", normalize), *model.named_children()]))
@@ -55,7 +55,7 @@ def normalize_inside(model: nn.Module, normalize: Normalize) -> nn.Module:
 
 @cache
 def _normalizing(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class ``kind``, but that its methods which take images normalise them first.
+    """Subclass of ``kind`` whose methods that take images normalise them first.
 
     timm's ``forward`` calls ``forward_features``, and ``forward_intermediates`` calls neither.
     """
@@ -67,11 +67,11 @@ def _normalizing(kind: type[nn.Module]) -> type[nn.Module]:
 
         return call
 
-    def forward(self: nn.Module, images: Tensor) -> Any:  # one argument, as torch.fx wants it
+    def forward(self: nn.Module, images: Tensor) -> Any:  # one argument, as torch.fx requires
         return kind.forward(self, self.get_submodule("normalize")(images))
 
     def reduce(self: nn.Module, protocol: int) -> Any:
-        return _renew, (kind,), self.__dict__  # pickle finds no class made on the way by its name
+        return _renew, (kind,), self.__dict__  # pickle can't find a dynamic class by name
 
     names = [n for n in ("forward_features", "forward_intermediates") if hasattr(kind, n)]
     methods: dict[str, Any] = {name: normalising(name) for name in names}
@@ -81,7 +81,7 @@ def _normalizing(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def _renew(kind: type[nn.Module]) -> nn.Module:
-    """An empty module of the class that normalises first, to be filled by pickle or deepcopy."""
+    """An empty module of the normalising class, to be filled by pickle or deepcopy."""
     return nn.Module.__new__(_normalizing(kind))  # type: ignore[arg-type]
 
 
@@ -90,7 +90,7 @@ class PatchEmbed(nn.Module):
 
     Args:
         img_size: Pixels, a side or (rows, columns).
-        patch_size: Pixels of a patch's side.
+        patch_size: Side of a patch in pixels.
         embed_dim: Width of a token.
 
     Raises:
@@ -129,10 +129,10 @@ def attention_weights(q: Tensor, k: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Multi-head self-attention, eqs. 2.1 to 2.3.
 
-    The width is split among the heads, so the scale is sqrt(embed_dim / num_heads).
+    The width is divided among the heads, so the scale is sqrt(embed_dim / num_heads).
 
     Raises:
-        ValueError: If the heads do not share the width equally.
+        ValueError: If ``num_heads`` does not divide ``embed_dim``.
     """
 
     def __init__(self, embed_dim: int, num_heads: int) -> None:
@@ -148,7 +148,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def weights(self, x: Tensor) -> Tensor:
-        """Attention weights that ``forward`` applies to ``x``: (B, N, C) -> (B, h, N, N)."""
+        """The attention weights that ``forward`` applies to ``x``: (B, N, C) -> (B, h, N, N)."""
         q, k, _ = self.project(x)
         return attention_weights(q, k)
 
@@ -159,17 +159,17 @@ class Attention(nn.Module):
 
 
 class ClassAttention(nn.Module):
-    """Multi-head attention in which the class token alone asks, over tokens of another width.
+    """Multi-head attention whose only query is the class token, over tokens of another width.
 
-    Chapter 6 of the thesis. Linear in the number of tokens, for there is a single query.
+    Chapter 6 of the thesis. Linear in the number of tokens, as there is a single query.
 
     Args:
         embed_dim: Width of the class token, of keys and of values.
-        num_heads: Heads that share that width.
+        num_heads: Number of heads, which divide that width.
         context_dim: Features of a token that is attended to.
 
     Raises:
-        ValueError: If the heads do not share the width equally.
+        ValueError: If ``num_heads`` does not divide ``embed_dim``.
     """
 
     def __init__(self, embed_dim: int, num_heads: int, context_dim: int) -> None:
@@ -184,18 +184,18 @@ class ClassAttention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, h, N, d)
 
     def weights(self, cls_token: Tensor, context: Tensor) -> Tensor:
-        """Attention weights that ``forward`` applies: (B, 1, C), (B, N, F) -> (B, h, 1, N)."""
+        """The attention weights that ``forward`` applies: (B, 1, C), (B, N, F) -> (B, h, 1, N)."""
         return attention_weights(self._heads(self.q(cls_token)), self._heads(self.k(context)))
 
     def forward(self, cls_token: Tensor, context: Tensor) -> Tensor:
-        """Read ``context``: (B, 1, C), (B, N, F) -> (B, 1, C)."""
+        """Attend to ``context``: (B, 1, C), (B, N, F) -> (B, 1, C)."""
         q, k, v = map(self._heads, (self.q(cls_token), self.k(context), self.v(context)))
         x = F.scaled_dot_product_attention(q, k, v)  # (B, h, 1, d)
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
-    """Two linear layers, the hidden one four times as wide: GELU in ViT, ReLU in chapter 2."""
+    """Two linear layers with a hidden layer four times as wide: GELU in ViT, ReLU in chapter 2."""
 
     def __init__(self, embed_dim: int, act: type[nn.Module] = nn.GELU) -> None:
         super().__init__()
@@ -211,8 +211,8 @@ class Mlp(nn.Module):
 class DropPath(nn.Module):
     """Stochastic depth: in training, drop an image's residual branch at ``rate``.
 
-    Huang et al. (2016), arXiv:1603.09382. What is kept is scaled by 1 / (1 - rate), as in timm,
-    so that evaluation needs no scaling. Draws from the global generator, like dropout, unless
+    Huang et al. (2016), arXiv:1603.09382. Kept branches are scaled by 1 / (1 - rate), as in timm,
+    so evaluation needs no scaling. Draws from the global generator, like dropout, unless
     ``draws`` holds a number in [0, 1) for each image of the batch (``set_drop_path_draws``).
 
     Raises:
@@ -227,7 +227,7 @@ class DropPath(nn.Module):
         self.draws: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop whole images' branches: (B, ...) -> (B, ...)."""
+        """Drop the branch of whole images: (B, ...) -> (B, ...)."""
         if not self.training or self.rate == 0:
             return x
         if self.draws is None:
@@ -243,9 +243,9 @@ def drop_paths(model: nn.Module) -> list[DropPath]:
 
 
 def set_drop_path_draws(model: nn.Module, draws: Tensor | None) -> None:
-    """Decide who is dropped in the next forward passes: column l of (B, L) is for branch l.
+    """Set the draws for the next forward passes: column l of (B, L) is for branch l.
 
-    None gives the choice back to the global generator.
+    With None the global generator is used again.
     """
     for place, layer in enumerate(drop_paths(model)):
         layer.draws = None if draws is None else draws[:, place]
@@ -272,8 +272,8 @@ class Block(nn.Module):
 class PostNormBlock(nn.Module):
     """Original encoder block of chapter 2, Vaswani et al. (2017): post-norm, ReLU, no dropout.
 
-    The thesis calls ViT's block identical; it isn't: ``Block`` normalises first and uses GELU.
-    Positions are the user's to add: without them the block is equivariant to permutations.
+    The thesis calls ViT's block identical, but ``Block`` normalises first and uses GELU.
+    The caller adds positions: without them the block is equivariant to permutations.
     """
 
     def __init__(self, embed_dim: int, num_heads: int) -> None:
@@ -296,10 +296,10 @@ def _check_heads(embed_dim: int, num_heads: int) -> int:
 
 
 def use_cifar_stem(resnet: nn.Module) -> None:
-    """Begin a torchvision ResNet as on CIFAR (He et al. 2016, section 4.2).
+    """Give a torchvision ResNet the stem used on CIFAR (He et al. 2016, section 4.2).
 
-    A 3 x 3 convolution of stride 1 takes the place of the 7 x 7 one of stride 2 and of max-pooling,
-    which together leave 8 x 8 positions of 32 x 32 pixels.
+    A 3 x 3 convolution of stride 1 replaces the 7 x 7 one of stride 2 and max-pooling,
+    which together reduce 32 x 32 pixels to 8 x 8 positions.
     """
     conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision

