@@ -1,1 +1,1 @@
-"""Augmentation of training images: timm's transforms, the same on whole batches, and mixing."""
+"""Augmentation of training images: timm's transforms, their batched equivalents, and mixing."""

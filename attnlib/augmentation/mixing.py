@@ -1,4 +1,4 @@
-"""Mixup and cutmix within a batch, and the soft labels that they mix."""
+"""Mixup and cutmix within a batch, and the soft labels they produce."""
 
 import math
 from typing import NamedTuple
@@ -11,14 +11,14 @@ PAIRS = 4  # of images of 224 pixels, 5 MB
 
 
 def soft_labels(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
-    """Class numbers (B,) to probabilities (B, K): 1 - smoothing, and smoothing / K everywhere."""
+    """Class numbers (B,) to probabilities (B, K): 1 - smoothing, plus smoothing / K everywhere."""
     spread = smoothing / num_classes
     targets = torch.full((len(labels), num_classes), spread, device=labels.device)
     return targets.scatter_(1, labels[:, None], 1 - smoothing + spread)
 
 
 class Mixing(NamedTuple):
-    """How a batch is mixed: each image with the one at the mirrored place of the batch."""
+    """How a batch is mixed: each image with the one at the mirrored position in the batch."""
 
     share: float  # of an image's own label
     box: tuple[int, int, int, int] | None = None  # top, bottom, left, right, pasted; None: mixup
@@ -32,8 +32,8 @@ def draw_mixing(
 ) -> Mixing | None:
     """One share for a batch, drawn from Beta(alpha, alpha), as timm's batch mode does.
 
-    With both alphas above 0 each batch takes cutmix or mixup by a fair coin; with neither there is
-    nothing to mix.
+    With both alphas above 0, cutmix or mixup is chosen per batch with equal chance; with neither,
+    nothing is mixed.
     """
     if mixup_alpha <= 0 and cutmix_alpha <= 0:
         return None
@@ -44,9 +44,9 @@ def draw_mixing(
 
 
 def cut_box(size: tuple[int, int], share: float, generator: np.random.Generator) -> Mixing:
-    """Timm's box of area 1 - share about a random centre; labels follow what the border leaves.
+    """The box of timm: area 1 - share about a random centre, clipped at the border.
 
-    An odd side reaches one pixel further down or to the right of the centre.
+    An odd side extends one pixel further down or to the right of the centre.
     """
     H, W = size
     height, width = (int(side * math.sqrt(1 - share)) for side in size)
@@ -58,20 +58,20 @@ def cut_box(size: tuple[int, int], share: float, generator: np.random.Generator)
 
 
 def mix_in_place(images: Tensor, targets: Tensor, mixing: Mixing) -> Tensor:
-    """Mix images (B, C, H, W) where they are; mixed targets (B, K) are returned."""
+    """Mix images (B, C, H, W) in place and return the mixed targets (B, K)."""
     mix_images(images, mixing)
     return mix_targets(targets, mixing)
 
 
 def mix_targets(targets: Tensor, mixing: Mixing) -> Tensor:
-    """Each image's targets (B, K) with its partner's, by the share that is left of it."""
+    """Mix each image's targets (B, K) with its partner's, by the share of it that is left."""
     return targets * mixing.share + targets.flip(0) * (1 - mixing.share)
 
 
 def mix_images(images: Tensor, mixing: Mixing) -> None:
-    """Mix images (B, C, H, W) where they are.
+    """Mix images (B, C, H, W) in place.
 
-    Mirrored pairs are done a few at a time on a CPU, where they stay in the cache.
+    On a CPU a few mirrored pairs are processed at a time, so that they stay in the cache.
     """
     B = len(images)
     few = PAIRS if images.device.type == "cpu" else B
@@ -93,15 +93,15 @@ def mix_images(images: Tensor, mixing: Mixing) -> None:
 def cutmix(
     images: Tensor, targets: Tensor, share: float, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Paste a box of each image's partner into it, labels in proportion to area (Yun et al. 2019).
+    """Paste a box of each image's partner into it; labels by area (Yun et al. 2019).
 
-    The partner is the image at the mirrored place of the batch and the box is the same for all,
-    as in timm. Labels follow the pasted area, which the border may have clipped.
+    The partner is the image at the mirrored position in the batch, and the box is the same for all,
+    as in timm. Labels are mixed by the pasted area, after clipping at the border.
 
     Args:
         images: (B, C, H, W).
         targets: Probabilities (B, K).
-        share: Area of the image that stays, in [0, 1], before clipping.
+        share: Share of the image that is kept, in [0, 1], before clipping.
         generator: Draws the box's centre.
 
     Returns:

@@ -1,7 +1,7 @@
 """The reference transforms of one image: timm's, on PIL images.
 
-They draw from the global generators; set those with ``seeding.seeded``. They can be pickled, as
-workers need that are not forked (Windows, macOS, Python 3.14).
+They draw from the global generators; seed those with ``seeding.seeded``. They can be pickled, as
+needed by workers that are not forked (Windows, macOS, Python 3.14).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 
 def train_transform(augment: str, img_size: int) -> Transform:
-    """Transform of a training image: PIL image to floats in [0, 1], (3, img_size, img_size).
+    """Training transform: PIL image to floats in [0, 1], (3, img_size, img_size).
 
     Args:
         augment: ``"thesis"``: random resized crop, both flips, RandAugment, colour jitter, random
@@ -48,26 +48,26 @@ def train_transform(augment: str, img_size: int) -> Transform:
 
 
 def eval_transform(img_size: int) -> Transform:
-    """Transform of an evaluation image: resize by 8/7 and crop the centre, as DeiT does.
+    """Evaluation transform: resize by 8/7 and crop the centre, as DeiT does.
 
-    Images of 32 pixels and less are only resized: their border holds no surplus.
+    Images of 32 pixels or less are only resized, since their border can't be spared.
     """
     resized = evaluation_resize(img_size)
     return transforms.Compose([*_resize_and_crop(resized, img_size), transforms.ToTensor()])
 
 
 def evaluation_resize(img_size: int) -> int:
-    """Pixels of the shorter side before the centre is cropped."""
+    """Length of the shorter side, in pixels, before the centre is cropped."""
     return img_size if img_size <= PADDED_UP_TO else int(img_size / 0.875)
 
 
 def thesis_transform(img_size: int) -> Transform:
-    """The thesis's recipe (section 7.6.1) from timm's transforms, with DeiT's defaults.
+    """The thesis's recipe (section 7.6.1) built from timm's transforms, with DeiT's defaults.
 
-    Departures from timm: ``create_transform`` silently drops colour jitter under RandAugment, so
-    its inner function is called, which can be told not to; posterising to 0 bits is guarded (see
-    ``guard_posterize``). Erasing draws normalised noise, as in timm, and the result is brought
-    back to [0, 1] floats, which our models take.
+    Differences from timm: ``create_transform`` silently drops colour jitter under RandAugment, so
+    its inner function is called, which has an option for it; posterising to 0 bits is guarded (see
+    ``guard_posterize``). Erasing draws normalised noise, as in timm, and the result is converted
+    back to the [0, 1] floats that our models take.
     """
     from timm.data.transforms_factory import transforms_imagenet_train
 
@@ -95,10 +95,10 @@ def thesis_transform(img_size: int) -> Transform:
 
 
 def guard_posterize(randaugment: Any) -> None:
-    """Let timm's RandAugment posterise to 0 bits: a black image, as Pillow did before 13.
+    """Let timm's RandAugment posterise to 0 bits (a black image), as Pillow did before 13.
 
     timm 1.0 asks for 0 bits whenever a magnitude is clipped to 10, about one image in 660;
-    Pillow 13 raises ValueError for it. Only the given transform is changed.
+    Pillow 13 raises ValueError there. Only the given transform is changed.
     """
     for op in randaugment.ops:
         if op.name.startswith("Posterize"):

@@ -1,12 +1,12 @@
 """RandAugment's fifteen operations and colour jitter on batches of uint8 images.
 
-Each image has its own parameter, and the arithmetic is Pillow's, rounding included. Two roundings
-can differ by one level in rare pixels: Pillow places shifted and rotated pixels in float64, this
-file in float32. Random numbers are not drawn here (``random_parameters``).
+Each image has its own parameter, and the arithmetic is Pillow's, including rounding. Two roundings
+can differ by one level in rare pixels: Pillow computes shifts and rotations in float64, this
+file in float32. Random numbers are drawn elsewhere (``random_parameters``).
 
-A batch goes through columns of operations, one operation per image and column. It is sorted for
-each column, so that the images of one family of operations lie side by side and share most of its
-kernels; none of them makes the host wait.
+A batch passes through columns of operations, one operation per image and column. It is sorted for
+each column, so that images with operations of one family are contiguous and share most of its
+kernels, none of which makes the host wait.
 """
 
 import functools
@@ -32,9 +32,9 @@ OPERATIONS = (  # timm's, in its order for rand-m9-mstd0.5-inc1
     BRIGHTNESS, SHARPNESS, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y,
 ) = range(len(OPERATIONS))  # fmt: skip
 NOTHING = -1
-FILL = tuple(round(255 * mean) for mean in IMAGENET_MEAN)  # of pixels from outside, as in timm
+FILL = tuple(round(255 * mean) for mean in IMAGENET_MEAN)  # fill colour outside, as in timm
 LEVELS = np.arange(256, dtype=np.float32)
-CUBIC = (  # ``cubic`` as a polynomial: what each of four points adds to a power of ``share``
+CUBIC = (  # ``cubic`` as a polynomial: coefficients of each of four points by power of ``share``
     (0.0, 1.0, 0.0, 0.0), (-1.0, 0.0, 1.0, 0.0), (2.0, -2.0, 1.0, -1.0), (-1.0, 1.0, -1.0, 1.0),
 )  # fmt: skip
 
@@ -52,8 +52,8 @@ class Column(NamedTuple):
     codes: NDArray[np.int64]  # (B,) sorted by ``RANK_OF``
     places: NDArray[np.int64]  # (B,) of these images in the order of the column before
     tables: NDArray[np.float32]  # (b, 256) of the first images
-    paths: NDArray[np.float32]  # (b, 2, 6) of the images after them
-    factors: NDArray[np.float32]  # (b,) of the images after those
+    paths: NDArray[np.float32]  # (b, 2, 6) of the next images
+    factors: NDArray[np.float32]  # (b,) of the images after these
 
 
 def plan_columns(
@@ -64,10 +64,10 @@ def plan_columns(
     Args:
         codes: Places in ``OPERATIONS``, or ``NOTHING`` (B, columns).
         arguments: Degrees, bits, threshold, levels added, factor, slope or share of ``size``.
-        size: Pixels of an image's side.
+        size: Side of an image in pixels.
 
     Returns:
-        Columns in which anything happens, and where each image lies after the last one (B,).
+        Columns with at least one operation, and each image's position after the last one (B,).
     """
     columns, lies_at = [], np.arange(len(codes))
     for code, argument in zip(codes.T, arguments.T, strict=True):
@@ -90,12 +90,12 @@ def plan_columns(
 
 
 class Operations:
-    """The operations on square images of one size, with what they need on the device.
+    """The operations on square images of one size, with their constants on the device.
 
     Args:
-        size: Pixels of an image's side.
+        size: Side of an image in pixels.
         device: Of the images.
-        few: Images at a time, so that they stay in a CPU's cache; by default all.
+        few: Number of images at a time, so that they stay in a CPU's cache; by default all.
     """
 
     def __init__(self, size: int, device: torch.device, few: int | None = None):
@@ -114,7 +114,7 @@ class Operations:
     def numbers(
         columns: Sequence[Column], lies_at: NDArray[np.int64]
     ) -> list[NDArray[np.int64] | NDArray[np.float32]]:
-        """What ``apply`` needs on the device."""
+        """The arrays that ``apply`` needs on the device."""
         each = [(c.places, c.tables, c.paths, c.factors) for c in columns]
         return [array for arrays in each for array in arrays] + [lies_at]
 
@@ -133,7 +133,7 @@ class Operations:
         return pixels.index_select(0, numbers[-1]) if columns else pixels
 
     def map_levels(self, pixels: Tensor, codes: NDArray[np.int64], given: Tensor) -> None:
-        """Map the levels of each channel through a table: fixed ones (b, 256) are given."""
+        """Map the levels of each channel through a table; fixed tables (b, 256) are given."""
         levels = pixels.flatten(2).long()
         tables = pixels.new_empty(len(pixels), 3, 256)
         stretched, equalized, fixed = _slices(codes, (AUTO_CONTRAST,), (EQUALIZE,), TABLES[2:])
@@ -151,7 +151,7 @@ class Operations:
         return self.stretches.index_select(0, pairs.flatten()).view(len(levels), 3, 256)
 
     def equalize(self, levels: Tensor) -> Tensor:
-        """Tables that spread each channel's levels (b, 3, n) to be about equally frequent."""
+        """Tables that make each channel's levels (b, 3, n) about equally frequent."""
         counts = levels.new_zeros(len(levels), 3, 256)
         counts.scatter_add_(2, levels, self.one.expand_as(levels))
         step = (levels.shape[2] - counts.gather(2, levels.amax(2, keepdim=True))) // 255
@@ -180,7 +180,7 @@ class Operations:
             values, inside = self.follow(pixels, paths)
             self.fill_outside(values, inside, pixels)
             return
-        # A quarter of the work for what stays in its row or column; more kernels than on a GPU.
+        # Movements along a row or column take a quarter of the work, in more kernels than on a GPU.
         rows, columns, turned = _slices(codes, MOVEMENTS[:2], MOVEMENTS[2:4], (ROTATE,))
         if _some(rows):
             self.fill_outside(*self.slide_rows(pixels[rows], paths[rows, 0, 1:3]), pixels[rows])
@@ -198,7 +198,7 @@ class Operations:
         S, b = self.size, len(pixels)
         by_column, by_row, shift, start, own, half = paths[..., None, None].unbind(2)
         middles = self.middles - start[:, :1, 0]  # (b, 1, S)
-        # Where each pixel comes from, in columns and rows (b, 2, S, S), own grid not counted.
+        # Where each pixel comes from, in columns and rows (b, 2, S, S), without its own position.
         near = by_column * middles[:, :, None] + by_row * middles[..., None]
         near = near.add_(shift).sub_(half)
         first = near.floor()
@@ -230,11 +230,11 @@ class Operations:
         return cubic(taps, share[:, None, :, None]), inside[:, None]
 
     def fill_outside(self, values: Tensor, inside: Tensor, out: Tensor) -> None:
-        """Write values (b, 3, S, S), and the fill colour where they come from outside."""
+        """Write values (b, 3, S, S), or the fill colour for pixels from outside."""
         values.clamp_(0, 255)
         if values.device.type != "cpu":
             out.copy_(torch.where(inside, values, self.fill))
-        else:  # where where() would take ten times as long; bytes wrap around
+        else:  # where() would take ten times as long; bytes wrap around
             levels, kept = values.to(torch.uint8), inside.to(torch.uint8)
             out.copy_(levels.sub_(self.fill).mul_(kept).add_(self.fill))
 
@@ -246,7 +246,7 @@ def in_parts(count: int, few: int | None) -> list[slice]:
 
 
 def _slices(codes: NDArray[np.int64], *groups: Sequence[int]) -> list[slice]:
-    """Where the images of each group lie among sorted ``codes``."""
+    """Slice of each group's images among the sorted ``codes``."""
     ends = np.cumsum([np.isin(codes, group).sum() for group in groups]).tolist()
     return [slice(start, stop) for start, stop in pairwise([0, *ends])]
 
@@ -255,13 +255,13 @@ def _some(part: slice) -> bool:
     return part.stop > part.start
 
 
-# Tables: what an operation does to each of the 256 levels.
+# Tables: the result of an operation for each of the 256 levels.
 
 
 def fixed_tables(code: NDArray[np.int64], argument: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Tables (b, 256) of operations that need to know nothing of the image; zeros for others."""
+    """Tables (b, 256) of operations that don't depend on the image; zeros for others."""
     x, a = LEVELS, argument.astype(np.float32)[:, None]
-    merged = 256 / 2 ** np.minimum(a, 8)  # levels that become one; all of them at 0 bits: black
+    merged = 256 / 2 ** np.minimum(a, 8)  # levels merged into one; at 0 bits all: black
     choices = {
         INVERT: 255 - x + 0 * a,
         POSTERIZE: x - x % merged,
@@ -274,9 +274,9 @@ def fixed_tables(code: NDArray[np.int64], argument: NDArray[np.float64]) -> NDAr
 
 @functools.cache
 def stretch_tables(device: torch.device) -> Tensor:
-    """What stretching from (low, high) to 0..255 makes of each level: uint8 (256 * 256, 256).
+    """Each level after stretching (low, high) to 0..255: uint8 (256 * 256, 256).
 
-    Computed once, in float64 as in Pillow, which not every device has.
+    Computed once, in float64 as in Pillow, which not every device supports.
     """
     tables = np.tile(np.arange(256, dtype=np.uint8), (256, 256, 1))
     for low in range(255):
@@ -291,7 +291,7 @@ def stretch_tables(device: torch.device) -> Tensor:
 
 
 def blend(other: Tensor, pixels: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
-    """Pillow's ``Image.blend``: ``other`` at factor 0, ``pixels`` at 1, beyond at others."""
+    """Pillow's ``Image.blend``: ``other`` at factor 0, ``pixels`` at 1, extrapolated beyond."""
     levels = (pixels - other).mul_(factor).add_(other).clamp_(0, 255)
     return levels.to(torch.uint8) if out is None else out.copy_(levels)
 
@@ -299,7 +299,7 @@ def blend(other: Tensor, pixels: Tensor, factor: Tensor, out: Tensor | None = No
 def grey(pixels: Tensor, out: Tensor | None = None) -> Tensor:
     """Pillow's luma, ITU-R 601-2 in 16 bits: whole floats (b, 3, H, W) to (b, 1, H, W).
 
-    All terms are multiples of 2**-16 below 256, which floats hold exactly.
+    All terms are multiples of 2**-16 below 256, which float32 represents exactly.
     """
     red, green, blue = pixels.split(1, dim=1)
     total = torch.mul(red, 19595 / 65536, out=out).add_(green, alpha=38470 / 65536)
@@ -309,7 +309,7 @@ def grey(pixels: Tensor, out: Tensor | None = None) -> Tensor:
 def grey_mean(greys: Tensor) -> Tensor:
     """The mean of each image's grey levels (b, 1, H, W), rounded: (b, 1, 1, 1)."""
     count = greys.shape[2] * greys.shape[3]
-    if 255 * count < 2**24:  # floats are exact
+    if 255 * count < 2**24:  # exact in floats
         whole = greys.sum(dim=(1, 2, 3))
     else:
         whole = greys.sum(dim=3).sum(dim=(1, 2), dtype=torch.long)
@@ -317,10 +317,10 @@ def grey_mean(greys: Tensor) -> Tensor:
 
 
 def smooth(pixels: Tensor, out: Tensor) -> None:
-    """Means of 3 x 3 pixels, rounded, where the centre weighs 5 of 13; the border is kept."""
+    """Rounded means of 3 x 3 pixels with weight 5 of 13 at the centre; the border is kept."""
     out.copy_(pixels)
     if min(pixels.shape[2:]) >= 3:
-        if pixels.device.type == "cpu":  # where pooling would take ten times as long
+        if pixels.device.type == "cpu":  # pooling would take ten times as long
             rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
             sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
         else:
@@ -329,7 +329,7 @@ def smooth(pixels: Tensor, out: Tensor) -> None:
         out[..., 1:-1, 1:-1] = torch.div(sums, 13, out=sums).add_(0.5).floor_()
 
 
-# Movements. Pillow's transform() is bicubic with a = -1 and cuts fractions off; resizing is not.
+# Movements. Pillow's transform() is bicubic with a = -1 and truncates; resizing does neither.
 
 
 def source_paths(
@@ -338,7 +338,7 @@ def source_paths(
     """Where each pixel's value comes from, for the column (first row) and row (second row).
 
     Each is ``by_column * (x + 0.5 - start) + by_row * (y + 0.5 - start) + shift``, and where
-    ``own`` is 1 that is added to the pixel's own column or row, else ``half`` is taken off for the
+    ``own`` is 1 the pixel's own column or row is added, else ``half`` is subtracted for the
     middle of a pixel: (b, 2, 6) are by_column, by_row, shift, start, own and half.
     """
     slope = np.where(np.isin(code, (SHEAR_X, SHEAR_Y)), argument, 0)
@@ -360,7 +360,7 @@ def source_paths(
 def cubic(points: Sequence[Tensor], share: Tensor) -> Tensor:
     """The value ``share`` of the way from the second to the third of four points.
 
-    In Pillow's order of terms: where all points are equal, so is the value.
+    The terms are in Pillow's order, so that equal points give exactly that value.
     """
     a, b, c, d = points
     slope = a - b

@@ -1,6 +1,6 @@
-"""Random numbers of each sample, and what they mean: boxes, flips, operations, erased boxes.
+"""Random parameters of each sample: crops, flips, operations and erased boxes.
 
-All is drawn on the host, for a whole batch at a time, from uniform numbers that depend only on
+They are drawn on the host, a whole batch at a time, from uniform numbers that depend only on
 (seed, epoch, index). Distributions are those of the reference transforms of ``augment``.
 """
 
@@ -14,21 +14,21 @@ from attnlib.augmentation import randaugment as ops
 from attnlib.augmentation.pil_transforms import PADDED_UP_TO
 from attnlib.seeding import sample_uniforms
 
-TRIES = 10  # for a box that fits, of a crop and of an erased box
+TRIES = 10  # to find a box that fits, for crops and erased boxes
 SMALL_PADDING = 4  # pixels around a small image, before its crop
-LAYERS = 2  # of RandAugment, each of which happens with probability 0.5
+LAYERS = 2  # RandAugment's, each applied with probability 0.5
 JITTER = np.array([ops.BRIGHTNESS, ops.CONTRAST, ops.COLOR])  # each by a factor of 0.7 to 1.3
 ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
 
 
-WIDTHS = {  # uniform numbers for each use, in the order in which they are drawn
+WIDTHS = {  # uniform numbers per use, in the order in which they are drawn
     "tries": 2 * TRIES, "place": 2, "flip": 2, "layers": 5 * LAYERS, "jitter": 4,
     "erased": 1 + 2 * TRIES, "corner": 2, "noise": 2,
 }  # fmt: skip
 
 
 class Draws(NamedTuple):
-    """How each of B images will look; pixels count from the top left, rows before columns."""
+    """The parameters of B images; pixels are counted from the top left, rows before columns."""
 
     place: Integers  # (B, 2) first row and column of the crop
     extent: Integers  # (B, 2) its height and width
@@ -36,7 +36,7 @@ class Draws(NamedTuple):
     codes: Integers  # (B, operations) as in ``randaugment.OPERATIONS``, or NOTHING
     arguments: Floats  # (B, operations)
     erased: Integers  # (B, 4) top, left, height, width; zeros for none
-    noise: Integers  # (B, 2) place in the table of noise
+    noise: Integers  # (B, 2) position in the noise table
 
 
 def draw_samples(
@@ -48,12 +48,12 @@ def draw_samples(
     epoch: int,
     indices: Integers,
 ) -> Draws:
-    """Draw all for the samples ``indices`` of one epoch.
+    """Draw the parameters of the samples ``indices`` in one epoch.
 
     Args:
         augment: ``"thesis"``, ``"light"`` or ``"none"``.
-        img_size: Pixels of the result's side.
-        native: Height and width of the images as they are.
+        img_size: Side of the result in pixels.
+        native: Height and width of the stored images.
         seed: Of the run.
         epoch: Counted from 0.
         indices: Positions in the split (B,).
@@ -93,10 +93,10 @@ def draw_samples(
 
 
 def crop_padding(augment: str, img_size: int) -> int:
-    """Zeros on each side before the crop, pixels; the thesis pads small images only.
+    """Pixels of zero padding on each side before the crop; the thesis pads only small images.
 
     Raises:
-        ValueError: If ``augment`` is no kind of augmentation.
+        ValueError: If ``augment`` is unknown.
     """
     padding = {"thesis": SMALL_PADDING, "light": img_size // 8, "none": 0}
     if augment not in padding:
@@ -110,9 +110,9 @@ def below(uniforms: Floats, count: Integers | int) -> Integers:
 
 
 def boxes(uniforms: Floats, area: tuple[float, float], ratio: float) -> tuple[Floats, Floats]:
-    """Height and width of each try (B, tries) for a box.
+    """Height and width of candidate boxes (B, tries).
 
-    Area is uniform, in pixels; the logarithm of height to width is so, between 1 / ratio and ratio.
+    The area is uniform, and the height-to-width ratio log-uniform between 1 / ratio and ratio.
     """
     first, second = uniforms[:, ::2], uniforms[:, 1::2]
     areas = area[0] + (area[1] - area[0]) * first
@@ -121,16 +121,16 @@ def boxes(uniforms: Floats, area: tuple[float, float], ratio: float) -> tuple[Fl
 
 
 def first_that_fits(fits: NDArray[np.bool_], *sides: Floats) -> tuple[NDArray[np.bool_], Integers]:
-    """Whether any try (B, tries) fits, and the sides (B, 2) of the first that does."""
+    """Whether any of the boxes (B, tries) fits, and the sides (B, 2) of the first that does."""
     chosen = fits.argmax(axis=1)[:, None]
     taken = [np.take_along_axis(side, chosen, axis=1) for side in sides]
     return np.take_along_axis(fits, chosen, axis=1), np.concatenate(taken, axis=1).astype(np.int64)
 
 
 def crop_box(tries: Floats, place: Floats, native: tuple[int, int]) -> tuple[Integers, Integers]:
-    """Random resized crop: 8 to 100 % of the area, sides 3:4 to 4:3, else the largest such centre.
+    """Random resized crop: 8 to 100 % of the area, sides 3:4 to 4:3, else the largest central one.
 
-    torchvision's rule; at least one pixel, where timm's would fail on an empty box.
+    torchvision's rule, but at least one pixel, where timm would fail on an empty box.
     """
     H, W = native
     height, width = boxes(tries, (0.08 * H * W, H * W), 4 / 3)
@@ -160,7 +160,7 @@ def rand_augment(uniforms: Floats) -> tuple[Integers, Floats]:
 
 
 def operation_arguments(code: Integers, level: Floats, sign: Integers) -> Floats:
-    """What timm makes of a level in [0, 1] for each operation, harder as it increases."""
+    """Arguments of timm's operations for a level in [0, 1], stronger as it increases."""
     factor = np.maximum(0.1, 1 + sign * level * 0.9)
     arguments = {
         ops.ROTATE: sign * level * 30,  # degrees

@@ -1,8 +1,8 @@
 """Resizing and cropping as matrix products, with Pillow's bicubic weights and rounding.
 
-A crop, flip and resize treats rows and columns alike and one after the other: its result is
+Crops, flips and resizes treat rows and columns separately: the result is
 ``rows @ image @ columns.T``, where ``rows`` and ``columns`` hold the weights of each output pixel.
-Where PyTorch is allowed TF32 the weights keep 11 bits, and a pixel can differ by one level.
+With TF32 the weights keep 11 bits, and a pixel can differ by one level.
 """
 
 from typing import Protocol
@@ -18,10 +18,10 @@ TABLE_BYTES = 32 * 2**20  # above this the weights of random crops are computed 
 
 
 class Weights(Protocol):
-    """Weights of crops along one axis, in two steps: little is sent to the device."""
+    """Weights of crops along one axis, in two steps, so that little is sent to the device."""
 
     def numbers(self, place: Integers, extent: Integers, flip: NDArray[np.bool_]) -> Integers:
-        """What ``weights`` needs on the device to know B crops by (B, k)."""
+        """The numbers (B, k) from which ``weights`` computes the weights on the device."""
 
     def weights(self, numbers: Tensor) -> Tensor:
         """The weights (B, S, n)."""
@@ -30,8 +30,8 @@ class Weights(Protocol):
 def resize_weights(offset: Tensor, extent: Tensor, length: int, size: int) -> Tensor:
     """Weights (K, size, length) that resize pixels ``offset`` to ``offset + extent`` to ``size``.
 
-    Keys's cubic with a = -0.5, wider where it shrinks, and cut off and normalised at the borders of
-    the interval: Pillow's ``resize`` of a crop. Pillow then rounds the weights to 22 bits.
+    Keys's cubic with a = -0.5, widened when shrinking, cut off and normalised at the borders of
+    the interval, like Pillow's ``resize`` of a crop. Pillow then rounds the weights to 22 bits.
 
     Args:
         offset: First pixel of each interval (K,), in the dtype to compute in.
@@ -52,7 +52,7 @@ def resize_weights(offset: Tensor, extent: Tensor, length: int, size: int) -> Te
 
 
 def crop_weights(length: int, size: int, device: torch.device) -> Weights:
-    """Weights of crops [place, place + extent) resized to ``size``, from a table if it is small."""
+    """Weights of crops [place, place + extent) resized to ``size``; from a table if it is small."""
     count = length * (length + 1) // 2
     if 4 * count * size * length > TABLE_BYTES:
         return ComputedCrops(length, size)
@@ -77,7 +77,7 @@ class ComputedCrops:
 
 
 class Rows:
-    """Weights that are rows of one table, read downwards or, flipped, upwards."""
+    """Weights that are rows of one table, read downwards, or upwards if flipped."""
 
     def __init__(self, table: Tensor, size: int, device: torch.device):
         self.table = table.float().to(device)
@@ -93,7 +93,7 @@ class Rows:
 
 
 class TabledCrops(Rows):
-    """Weights of all crops of an axis: those of one extent after the other, each by its place."""
+    """Table of the weights of all crops of an axis, ordered by extent, then place."""
 
     def __init__(self, length: int, size: int, device: torch.device):
         self.length = length
@@ -104,7 +104,7 @@ class TabledCrops(Rows):
 
     def numbers(self, place: Integers, extent: Integers, flip: NDArray[np.bool_]) -> Integers:
         """First row and direction."""
-        shorter = (extent - 1) * (2 * self.length + 2 - extent) // 2  # crops with less extent
+        shorter = (extent - 1) * (2 * self.length + 2 - extent) // 2  # crops with a smaller extent
         return self._rows((shorter + place) * len(self.step), flip)
 
 
@@ -112,7 +112,7 @@ class ShiftedCrops(Rows):
     """Weights of a resize of the whole axis, then a padded crop.
 
     The middle ``size`` of ``resized`` pixels, between ``padding`` zeros, are cropped to ``size``
-    from ``place`` on.
+    starting at ``place``.
     """
 
     def __init__(self, length: int, resized: int, size: int, padding: int, device: torch.device):
@@ -123,16 +123,16 @@ class ShiftedCrops(Rows):
         super().__init__(torch.cat([zeros, whole[middle : middle + size], zeros]), size, device)
 
     def numbers(self, place: Integers, extent: Integers, flip: NDArray[np.bool_]) -> Integers:
-        """First row and direction; the extent is always the whole."""
+        """First row and direction; the extent is always the whole axis."""
         return self._rows(place, flip)
 
 
 def resample(pixels: Tensor, rows: Tensor, columns: Tensor, out: Tensor | None = None) -> Tensor:
-    """Resize whole levels (B, 3, H, W) by weights (B, S, H), (B, S, W), columns before rows.
+    """Resize integer levels (B, 3, H, W) by weights (B, S, H), (B, S, W), columns before rows.
 
     The result, uint8 (B, 3, S, S), is written to ``out``, if given. Each of the two passes rounds
-    and clips to 0..255, as in Pillow, which (13.0) begins with the rows where that is less work:
-    some crops that shrink differ by a few levels.
+    and clips to 0..255, as in Pillow. Pillow 13.0 begins with the rows where that is less work, so
+    some crops that are shrunk differ by a few levels.
     """
     B, C, H, W = pixels.shape
     across = torch.bmm(pixels.float().view(B, C * H, W), columns.transpose(1, 2))
@@ -145,7 +145,7 @@ def resample(pixels: Tensor, rows: Tensor, columns: Tensor, out: Tensor | None =
 def upscale(pixels: Tensor, rows: Tensor, columns: Tensor, images: Tensor) -> None:
     """Write uint8 images (B, 3, n, n) into floats in [0, 1] ``images`` (B, 3, S, S).
 
-    Weights (S, n) of rows, divided by 255, and of columns. Nothing is rounded, and clipping comes
+    Weights (S, n) of rows, divided by 255, and of columns. Nothing is rounded; clipping comes
     last.
     """
     S, n = columns.shape
