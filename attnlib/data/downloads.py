@@ -1,6 +1,6 @@
-"""Downloads: mirrors in order, resumed where they broke off, checked by hash, cached once.
+"""Downloads from mirrors in order, resumed after interruptions, checked by hash and cached.
 
-pooch does neither resume nor leave a slow mirror for the next, so this is our own.
+Not pooch, which neither resumes nor gives up a slow mirror for the next.
 """
 
 import errno
@@ -20,29 +20,29 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-ReportBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+ReportBytes = Callable[[int, int | None], None]  # bytes so far, total bytes if known
 
 DOWNLOAD_CHUNK = 1 << 16  # bytes
 OFFLINE_SECONDS = 4.0  # without a word from any mirror, over all of them
 STALL_SECONDS = 20.0  # without a byte
-SLOW_RATE = 30_000  # bytes a second, over SLOW_SECONDS: below it a mirror is left for the next
+SLOW_RATE = 30_000  # bytes per second, over SLOW_SECONDS; a slower mirror is given up for the next
 SLOW_SECONDS = 20.0
-LIMIT_BYTES = 4 * 2**30  # of a file; the largest that attnlib asks for has 1.2 GB
+LIMIT_BYTES = 4 * 2**30  # of a file; the largest that attnlib downloads has 1.2 GB
 PAGE = "sent a web page in place of the file, to log in perhaps"
 PAGE_STARTS = (b"<!doctype html", b"<html")
-REPORT_SECONDS = 10.0  # between two lines where standard error is no terminal
+REPORT_SECONDS = 10.0  # between two lines if standard error is not a terminal
 
 
 class DownloadError(OSError):
-    """A file is neither cached nor within reach; says what was tried and what to do."""
+    """A file is neither cached nor downloadable; says what was tried and what to do."""
 
     def __init__(self, message: str) -> None:
-        # File names may hold bytes that no terminal takes.
+        # File names may hold bytes that terminals can't encode.
         super().__init__(message.encode("utf-8", "backslashreplace").decode())
 
 
 class _MirrorError(Exception):
-    """One mirror failed: ``silent`` without a word, ``gone`` for good."""
+    """One mirror failed: ``silent`` if it did not answer, ``gone`` if permanently."""
 
     def __init__(self, reason: str, *, silent: bool = False, gone: bool = False) -> None:
         super().__init__(reason)
@@ -51,17 +51,17 @@ class _MirrorError(Exception):
 
 @dataclass(frozen=True)
 class _Digest:
-    """The hash that a file must have, or its first digits, and its largest size."""
+    """The hash that a file must have, or its first digits, and its maximum size."""
 
     algorithm: str
     value: str
-    limit: int  # bytes that the file may have
+    limit: int  # maximum bytes of the file
 
     def __str__(self) -> str:
         return f"{self.algorithm} {self.value}" if self.value else "no hash is known"
 
     def of(self, path: Path) -> str:
-        """The same hash of the file at ``path``."""
+        """The hash of the file at ``path``, by the same algorithm."""
         if not self.value:
             return ""
         with path.open("rb") as stream:
@@ -71,12 +71,12 @@ class _Digest:
         return hashlib.new(self.algorithm, usedforsecurity=False)
 
     def fits(self, found: str) -> bool:
-        """Whether a file with the hash ``found`` is the right one."""
+        """Whether ``found`` is the expected hash."""
         return found.startswith(self.value)
 
 
 def cache_dir() -> Path:
-    """Root of the download cache: ``ATTNLIB_DATA``, else the platform's own place for caches."""
+    """Root of the download cache: ``ATTNLIB_DATA``, else the platform's cache folder."""
     if root := os.environ.get("ATTNLIB_DATA"):
         return Path(root).expanduser()
     import platformdirs
@@ -94,29 +94,29 @@ def fetch(
     progress: ReportBytes | None = None,
     limit: int = LIMIT_BYTES,
 ) -> Path:
-    """Path of a cached file with the right hash, downloaded first where need be.
+    """Path of a cached file with the right hash, downloaded first if necessary.
 
-    A download that breaks off is kept as ``FILE.part`` and goes on there, at the next mirror or
-    at the next call. It becomes ``FILE`` by a rename, after its hash is right. Several processes
-    may call at once: one downloads, the others wait.
+    An interrupted download is kept as ``FILE.part`` and resumed from the next mirror or
+    at the next call. It is renamed to ``FILE`` once its hash is verified. Several processes
+    may call this at once: one downloads, the others wait.
 
     Args:
         file: Name in the cache.
         urls: The same bytes at several mirrors, best first.
         sha256: The hash the file must have, or its first digits. Without any hash, a whole answer
-            of the mirror is taken at its word, and nothing is resumed.
-        md5: In place of ``sha256``, where nothing better is published.
+            of the mirror is trusted, and nothing is resumed.
+        md5: Instead of ``sha256``, if nothing better is published.
         folder: Folder of the file below ``cache_dir()``.
-        progress: Called with the bytes so far and in all (None where the mirror doesn't say);
+        progress: Called with the bytes so far and in total (None if the mirror doesn't say);
             by default a line on standard error.
-        limit: Bytes that the file may have.
+        limit: Maximum bytes of the file.
 
     Returns:
-        The file, complete and right.
+        The complete and verified file.
 
     Raises:
         ValueError: If both hashes are given.
-        DownloadError: If no mirror has the file; within five seconds where there is no network.
+        DownloadError: If no mirror has the file; without a network within five seconds.
     """
     if sha256 and md5:
         raise ValueError(f"{file}: sha256 or md5 is needed, not both; found {sha256}, {md5}")
@@ -141,7 +141,7 @@ def fetch(
 
 
 def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: ReportBytes) -> None:
-    """Go round the mirrors for as long as a round brings a chunk, until the file is right."""
+    """Go through the mirrors until the file is verified or a whole round brings no data."""
     notes: list[str] = []
     if path.is_file():
         if digest.fits(found := digest.of(path)):
@@ -159,7 +159,7 @@ def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: Report
     while left and _size(part) >= furthest + DOWNLOAD_CHUNK:
         furthest = _size(part)
         for still, url in zip(range(len(left), 0, -1), tuple(left), strict=True):
-            share = max(0.1, (deadline - time.monotonic()) / still)  # of the silence that is left
+            share = max(0.1, (deadline - time.monotonic()) / still)  # of the remaining patience
             try:
                 _complete(url, part, digest, STALL_SECONDS if online else share, progress)
             except _MirrorError as error:
@@ -185,7 +185,7 @@ def _download(path: Path, urls: Sequence[str], digest: _Digest, progress: Report
 def _complete(
     url: str, part: Path, digest: _Digest, patience: float, progress: ReportBytes
 ) -> None:
-    """Bring ``part`` to its end; where the hash is then wrong, once more from the beginning."""
+    """Complete ``part``; if its hash is then wrong, start over once."""
     if not digest.value:
         part.unlink(missing_ok=True)
     resumed = True
@@ -202,7 +202,7 @@ def _complete(
 
 
 def _transfer(url: str, part: Path, patience: float, progress: ReportBytes, limit: int) -> None:
-    """Append what is missing of ``part``, or write it anew where the server has no ranges."""
+    """Append what is missing of ``part``, or rewrite it if the server doesn't support ranges."""
     done = _size(part)
     response = _open(url, done, patience)
     if response is None:  # nothing is missing
@@ -247,9 +247,9 @@ def _refuse_large(part: Path, size: int, limit: int) -> None:
 
 
 def _open(url: str, offset: int, patience: float) -> HTTPResponse | None:
-    """The server's answer from byte ``offset`` on; None where the file has no more than that.
+    """The server's answer from byte ``offset`` on; None if the file ends there.
 
-    Asked in a thread: neither a name server nor a host with many addresses keeps to a timeout.
+    Asked in a thread, as name servers and hosts with many addresses ignore timeouts.
     """
     context = _certificates()
     headers = {"User-Agent": "attnlib"} | ({"Range": f"bytes={offset}-"} if offset else {})
@@ -259,7 +259,7 @@ def _open(url: str, offset: int, patience: float) -> HTTPResponse | None:
         try:
             request = Request(url, headers=headers)
             answers.put(urlopen(request, timeout=STALL_SECONDS, context=context))
-        except Exception as error:  # handed to the caller's thread, whatever it is
+        except Exception as error:  # passed to the caller's thread, whatever it is
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
@@ -280,7 +280,7 @@ def _open(url: str, offset: int, patience: float) -> HTTPResponse | None:
 
 @functools.cache
 def _certificates() -> ssl.SSLContext:
-    import certifi  # not every Python finds the system's certificates
+    import certifi  # some Pythons don't find the system's certificates
 
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
@@ -297,7 +297,7 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def _move(part: Path, path: Path) -> None:
-    """Rename, such that neither a kill nor a power cut leaves a torn file under the final name."""
+    """Rename so that neither a kill nor a power cut leaves a partial file under the final name."""
     with part.open("rb+") as stream:
         os.fsync(stream.fileno())
     os.replace(part, path)
@@ -312,7 +312,7 @@ def _size(path: Path) -> int:
 
 
 class _Report:
-    """Progress on standard error: a bar in a terminal, else a line every few seconds."""
+    """Reports progress on standard error: a bar in a terminal, else a line every few seconds."""
 
     def __init__(self, file: str) -> None:
         self.file = file

@@ -1,15 +1,15 @@
-"""Batches of images: three ways to make those of training, one to read those of evaluation.
+"""Batches of images: three input paths for training and one for evaluation.
 
 ``reference`` is timm's transforms on PIL images in DataLoader workers. ``faithful`` does the same
 on whole batches on the device: every operation at ``img_size``, in the same order. ``fast`` crops
-to the size that the images have, does the operations there, and upscales last; where nothing but
+to the images' stored size, applies the operations there, and upscales last; where nothing but
 the crop happens, or the images are no smaller than ``img_size``, it is ``faithful``.
 
-``fast`` is the default but for files of any size: trained through it, a small model's accuracy on
-CIFAR-10 could not be told from that of the other two (benchmarks/compare_inputs.py, three seeds;
+``fast`` is the default except for files of any size. With it, a small model's accuracy on
+CIFAR-10 did not differ detectably from the other two (benchmarks/compare_inputs.py, three seeds;
 results/measurements/inputs-accuracy.json).
 
-In all three a sample is a function of (seed, epoch, index), how a batch is mixed of (seed, epoch,
+In all three a sample depends only on (seed, epoch, index), and mixing only on (seed, epoch,
 step). The paths draw different numbers from the same distributions.
 """
 
@@ -54,13 +54,13 @@ from attnlib.data.storage import Indices, current_device, place_pixels, send, se
 from attnlib.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from attnlib.seeding import derive_seed, make_generator, make_rng, seeded
 
-CPU_PIXELS = 2 * 224 * 224  # at a time on a CPU, so that they stay in its cache
+CPU_PIXELS = 2 * 224 * 224  # images at a time on a CPU, so that they stay in its cache
 
 
 class Batch(NamedTuple):
-    """Images (B, 3, S, S), floats in [0, 1], and targets (B, K); valid until the next batch.
+    """Images (B, 3, S, S), floats in [0, 1], and targets (B, K), valid until the next batch.
 
-    Erased boxes hold normal noise, which leaves [0, 1], as in timm.
+    Erased boxes hold normal noise, which is not limited to [0, 1], as in timm.
     """
 
     images: Tensor
@@ -68,13 +68,13 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Makes the batches of one training set; ``indices`` are positions in its split."""
+    """Makes the batches of a training set; ``indices`` are positions in its split."""
 
     def batch(self, epoch: int, step: int, indices: Indices) -> Batch:
         """The batch of one step."""
 
     def batches(self, epoch: int, steps: Sequence[tuple[int, Indices]]) -> Iterator[Batch]:
-        """The batches of these (step, indices), in order, each equal to that of ``batch``."""
+        """The batches of these (step, indices), in order, each equal to the result of ``batch``."""
 
 
 def make_source(
@@ -86,16 +86,16 @@ def make_source(
     workers: int | None = None,
     memory: int | None = None,
 ) -> Source:
-    """The input path that ``config.input`` names, over ``split``.
+    """The input path ``config.input`` for ``split``.
 
     Args:
         split: Training images.
-        config: Its augment, img_size, input, seed, label_smoothing, mixup and cutmix count.
+        config: Of it augment, img_size, input, seed, label_smoothing, mixup and cutmix are used.
         num_classes: Width K of the targets.
         device: Where batches go; if None, ``config.device``.
-        workers: Processes of ``reference``; if None, what suits the device.
-        memory: Bytes that images may take on the device in the other two paths; if None, half of
-            what is free. More than that stays on the host and is staged.
+        workers: Processes of ``reference``; if None, chosen for the device.
+        memory: Bytes for images on the device in the other two paths; if None, half of
+            what is free. Larger sets stay on the host and are staged.
 
     Raises:
         ValueError: If ``config.input`` or ``config.augment`` is none of the valid ones, or the
@@ -126,7 +126,7 @@ class Reference:
         return only
 
     def batches(self, epoch: int, steps: Sequence[tuple[int, Indices]]) -> Iterator[Batch]:
-        """The batches of these (step, indices), in order, made ahead by the workers."""
+        """The batches of these (step, indices), in order, prepared by the workers."""
         return self._batches(epoch, steps, self.workers)
 
     def _batches(
@@ -145,10 +145,10 @@ class Reference:
 
 
 class Batched:
-    """All images of a batch at once, on the device: cropped, operated on, enlarged, erased.
+    """Processes whole batches on the device: crop, operations, enlarging, erasing.
 
-    Each step says by ``numbers`` what it needs to know of a batch. All these go to the device
-    together, and the work there waits for nothing.
+    Each stage's ``numbers`` give what it needs to know of a batch. All are sent to the device
+    together, and the work there never synchronises.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class Batched:
 
 
 def few_at_once(size: int, device: str) -> int | None:
-    """How many images of ``size`` pixels a side to work on at a time; None for all."""
+    """Number of images of ``size`` pixels a side to process at a time; None for all."""
     return max(1, CPU_PIXELS // size**2) if torch.device(device).type == "cpu" else None
 
 
@@ -235,7 +235,7 @@ class Crop:
             )
 
     def numbers(self, draws: Draws) -> list[Indices]:
-        """Which rows and columns make each view."""
+        """The rows and columns of each view."""
         axes = zip(
             (self.rows, self.columns), draws.place.T, draws.extent.T, draws.flip.T, strict=True
         )
@@ -253,7 +253,7 @@ class Crop:
 
 
 class Enlarge:
-    """Floats in [0, 1] of ``img_size``, in a buffer that is used again."""
+    """Upscales to floats in [0, 1] of ``img_size``, in a reused buffer."""
 
     def __init__(self, work_size: int, img_size: int, device: torch.device):
         self.size, self.few = img_size, few_at_once(img_size, str(device))
@@ -264,7 +264,7 @@ class Enlarge:
         self.buffer = torch.empty(0, device=device)
 
     def apply(self, views: Tensor) -> Tensor:
-        """Images (B, 3, img_size, img_size) of uint8 views, valid until the next call."""
+        """Images (B, 3, img_size, img_size) from uint8 views, valid until the next call."""
         if len(self.buffer) < len(views):
             shape = (len(views), 3, self.size, self.size)
             self.buffer = torch.empty(shape, device=views.device)
@@ -285,7 +285,7 @@ class Erase:
         noise = torch.randn(3, 2 * size, 2 * size, generator=make_generator(seed, "noise"))
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
         self.noise = (noise * std + mean).to(device)
-        if device.type != "cpu":  # room for whole images whose box begins at the table's edge
+        if device.type != "cpu":  # room for an image whose box starts at the table's edge
             self.noise = F.pad(self.noise, (size, 0, size, 0))
 
     def numbers(self, draws: Draws) -> list[NDArray[Any]]:
@@ -299,7 +299,7 @@ class Erase:
         return [images, windows, (step >= start) & (step < start + extent)]
 
     def apply(self, images: Tensor, draws: Draws, numbers: Sequence[Tensor]) -> None:
-        """Fill the boxes of ``images`` where they are: on a CPU alone, else in a few kernels."""
+        """Fill the boxes of ``images`` in place: one by one on a CPU, else in a few kernels."""
         if numbers:
             places, windows, inside = numbers
             if len(places):
@@ -319,7 +319,7 @@ class Erase:
 
 
 def draw_for_step(config: TrainConfig, epoch: int, step: int) -> Mixing | None:
-    """How the batch of one step is mixed, if it is."""
+    """How the batch of one step is mixed; None if it isn't."""
     size, rng = (config.img_size, config.img_size), make_rng(config.seed, "mix", epoch, step)
     return draw_mixing(size, rng, config.mixup, config.cutmix)
 
@@ -327,13 +327,13 @@ def draw_for_step(config: TrainConfig, epoch: int, step: int) -> Mixing | None:
 def make_targets(
     labels: Tensor, config: TrainConfig, num_classes: int, mixing: Mixing | None
 ) -> Tensor:
-    """Targets (B, K) from labels, smoothed, and mixed as the images are."""
+    """Smoothed targets (B, K) from labels, mixed as the images are."""
     targets = soft_labels(labels, num_classes, config.label_smoothing)
     return targets if mixing is None else mix_targets(targets, mixing)
 
 
 class Transformed(Dataset[tuple[Tensor, Tensor]]):
-    """A split seen through a transform, each sample with random numbers of its own."""
+    """A split with a transform applied, each sample with its own random numbers."""
 
     def __init__(self, split: Split, transform: Transform, seed: int, epoch: int):
         self.split, self.transform = split, transform
@@ -349,14 +349,14 @@ class Transformed(Dataset[tuple[Tensor, Tensor]]):
 
 
 def num_workers(device: str) -> int:
-    """Workers for a device: none beside a CPU, where the training step is the slow part."""
+    """Number of workers for a device: none for a CPU, where the training step is the slow part."""
     return min(os.cpu_count() or 1, 8) if device.startswith("cuda") else 0
 
 
 def eval_batches(
     split: Split, transform: Transform, *, batch_size: int, workers: int = 0, device: str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The whole split in its own order, in memory that ``device`` can copy from by itself."""
+    """The whole split in order, pinned if ``device`` is CUDA."""
     order = list(range(len(split)))
     batches = [order[start : start + batch_size] for start in order[::batch_size]]
     samples = Transformed(split, transform, seed=0, epoch=0)
@@ -366,13 +366,13 @@ def eval_batches(
 def load_samples(
     samples: Transformed, batches: list[list[int]], workers: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """These batches of ``samples`` on the host: images (B, 3, S, S) and labels (B,)."""
+    """Batches of ``samples`` on the host: images (B, 3, S, S) and labels (B,)."""
     loader = DataLoader(
         samples,
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # else it would draw from the global one
+        generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
     with current_device(device):  # pinned memory belongs to it
         loaded = iter(loader)

@@ -1,4 +1,4 @@
-"""Arrays that are too large for memory: mapped from their file and read where they are touched."""
+"""Arrays too large for memory: memory-mapped from their file and read on access."""
 
 import hashlib
 import os
@@ -25,9 +25,9 @@ HEADERS = {
 
 @dataclass(frozen=True, eq=False)
 class MappedImages:
-    """Images (N, H, W, 3) that stay in a file until asked for: ``positions`` of a mapped array.
+    """Images (N, H, W, 3) that stay in a file until they are read: ``positions`` of a mapped array.
 
-    Grey images (N, H, W, 1) in the file come out with three equal channels.
+    Grey images (N, H, W, 1) in the file are read as three equal channels.
     """
 
     array: NDArray[np.uint8]
@@ -35,7 +35,7 @@ class MappedImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """Shape, as of an array."""
         return (len(self.positions), *self.array.shape[1:3], 3)
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class MappedImages:
         return np.repeat(found, 3, axis=-1) if found.shape[-1] == 1 else found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as the place in the file: a worker maps it again instead of getting a copy."""
+        """Pickle the location in the file: a worker maps it again instead of receiving a copy."""
         found = self.array
         if not isinstance(found, np.memmap):
             return MappedImages, (found, self.positions)
@@ -67,7 +67,7 @@ def _map_again(place: tuple[Any, ...], positions: NDArray[np.int64]) -> MappedIm
 
 
 def memory_limit() -> float:
-    """Bytes from which on an array is mapped; infinite where the machine's memory is not known."""
+    """Bytes from which on an array is mapped; infinite if the machine's memory is unknown."""
     try:
         return SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -77,10 +77,10 @@ def memory_limit() -> float:
 def load_member(path: Path, name: str, folder: Path) -> NDArray[Any]:
     """One array of an .npz archive: read, or mapped if it is large.
 
-    What is compressed can't be mapped: it is first written to ``folder``, once.
+    A compressed array can't be mapped and is first unpacked to ``folder``, once.
 
     Raises:
-        ValueError: If the array holds objects or its header is of no known kind.
+        ValueError: If the array holds objects or its header version is unknown.
     """
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo(f"{name}.npy")
@@ -134,20 +134,20 @@ def _is_copy(file: Path, member: zipfile.ZipInfo) -> bool:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed unpackings have left: parts that no process holds the lock of."""
+    """Remove leftovers of killed unpackings: parts whose lock no process holds."""
     for part in folder.glob("*.part"):
         try:
             with FileLock(f"{folder / part.name.partition('.')[0]}.npy.lock", timeout=0):
                 part.unlink(missing_ok=True)
         except Timeout:
-            continue  # it is being written
+            continue  # another process is writing it
 
 
 def map_array(path: Path, start: int) -> NDArray[Any]:
     """The array whose .npy content begins at byte ``start`` of a file.
 
     Raises:
-        ValueError: If the array holds objects or its header is of no known kind.
+        ValueError: If the array holds objects or its header version is unknown.
     """
     with path.open("rb") as file:
         file.seek(start)
@@ -163,7 +163,7 @@ def map_array(path: Path, start: int) -> NDArray[Any]:
 
 
 def _data_start(path: Path, member: zipfile.ZipInfo) -> int:
-    """First byte of a stored member: its local header has a name and extras of their own length."""
+    """Offset of a stored member's data, after its local header of variable length."""
     with path.open("rb") as file:
         file.seek(member.header_offset)
         name, extra = struct.unpack("<26xHH", file.read(30))

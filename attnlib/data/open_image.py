@@ -1,8 +1,8 @@
-"""The one opener of images, for training, evaluation and notebooks alike.
+"""Opening of image files, for training, evaluation and notebooks alike.
 
 ``open_image`` takes a name: a file, a URL with its hash, or a photograph inside an installed
-package. ``read_image`` and ``decode_image`` take files and bytes. What comes out is RGB, upright,
-on white where it was transparent; what can't be had so is a ValueError that says why.
+package. ``read_image`` and ``decode_image`` take files and bytes. The result is RGB, upright,
+and white where it was transparent; if that is impossible, a ValueError says why.
 """
 
 import io
@@ -19,7 +19,7 @@ from attnlib.data.downloads import fetch
 PHOTOGRAPHS = ("china", "flower")  # inside scikit-learn, 640 x 427 pixels
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 200_000_000  # of a download
-WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}  # by Pillow's mode; 16 bits are 65535
+WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}  # maximum by Pillow's mode; 16 bits are 65535
 UPRIGHT = {  # by the orientation in the EXIF data
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -29,7 +29,7 @@ UPRIGHT = {  # by the orientation in the EXIF data
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-DOG_URLS = tuple(  # the thesis's Figures 8.3 to 8.5, 680 x 452 pixels; added once, never changed
+DOG_URLS = tuple(  # the thesis's Figures 8.3 to 8.5, 680 x 452 pixels; never changed
     f"https://raw.githubusercontent.com/yitu-opensource/T2T-ViT/{commit}/images/dog.png"
     for commit in ("4db23e71acdc3d80a437f91b530f632460806b6e", "0f63dc9")
 )
@@ -45,9 +45,9 @@ def open_image(image: str | Path) -> Image.Image:
             once; a URL that ends in ``#sha256=`` and 64 hexadecimal digits; or a path.
 
     Raises:
-        ValueError: If there is no such file, a URL has no hash, or the file is no image, moves,
+        ValueError: If the file is missing, a URL has no hash, or the file is no image, is animated,
             or has more than 50 million pixels.
-        DownloadError: If a download is neither cached nor within reach.
+        DownloadError: If it is neither cached nor downloadable.
     """
     name = str(image)
     if name in PHOTOGRAPHS:
@@ -77,27 +77,27 @@ def read_image(path: Path) -> Image.Image:
     """Read a file as an upright RGB image.
 
     Raises:
-        ValueError: If it is no image, moves, or has more than 50 million pixels.
+        ValueError: If it is not an image, is animated, or has more than 50 million pixels.
     """
     return decode_image(path.read_bytes(), f"image: {readable(path.name)}")
 
 
 def decode_image(data: bytes, name: str, *, small: bool = False) -> Image.Image:
-    """An upright RGB image from the bytes of its file.
+    """Decode an upright RGB image from the bytes of its file.
 
     Args:
-        data: Of the whole file.
-        name: Of the file, for messages.
-        small: Whether an eighth of the size is enough, which JPEG decodes faster. All else is done
-            alike: what can be read so can be read in full.
+        data: Bytes of the whole file.
+        name: Name of the file, for messages.
+        small: Whether an eighth of the size is enough, which JPEG decodes faster. All else is
+            the same: a file that can be read this way can be read in full.
 
     Raises:
-        ValueError: If it is no image, moves, or has more than 50 million pixels.
+        ValueError: If it is not an image, is animated, or has more than 50 million pixels.
     """
     about = f"{name} ({len(data)} bytes)"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of sizes and odd EXIF data
+            warnings.simplefilter("ignore")  # Pillow's warnings about sizes and odd EXIF data
             with Image.open(io.BytesIO(data)) as image:
                 _refuse_huge_and_moving(image, about)
                 if small:
@@ -110,12 +110,12 @@ def decode_image(data: bytes, name: str, *, small: bool = False) -> Image.Image:
         raise ValueError(f"{about} is too large: {error}") from error
     except _RefusedError:
         raise
-    except Exception as error:  # decoders raise many kinds, struct.error and SyntaxError among them
+    except Exception as error:  # decoders raise many types, including struct.error and SyntaxError
         raise ValueError(f"{about} is no whole image: {error}") from error
 
 
 class _RefusedError(ValueError):
-    """A whole image that is not taken."""
+    """An intact image that is not accepted."""
 
 
 def _refuse_huge_and_moving(image: Image.Image, about: str) -> None:
@@ -125,25 +125,25 @@ def _refuse_huge_and_moving(image: Image.Image, about: str) -> None:
             f"make it smaller first"
         )
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview behind it
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with an embedded preview
         raise _RefusedError(f"{about} has {frames} frames; save the one you mean by itself")
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
-    """As its EXIF data say; ``ImageOps.exif_transpose`` fails where Pillow can't rewrite a tag."""
+    """Rotate by the EXIF data; ``ImageOps.exif_transpose`` fails if Pillow can't rewrite a tag."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # EXIF data that can't be parsed turn nothing; the pixels are whole
+    except Exception:  # EXIF data that can't be parsed are ignored; the pixels are intact
         return image
     way = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if way is None else image.transpose(way)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB from any mode: white behind what is transparent, deeper grey brought to 8 bits.
+    """Convert any mode to RGB: transparency on white, deeper grey levels scaled to 8 bits.
 
-    32-bit integers are taken for 16-bit, or for 8-bit if none is above 255; floats for [0, 1] or
-    [0, 255], whichever holds them. Negative values are black.
+    32-bit integers are read as 16-bit, or as 8-bit if none is above 255; floats as [0, 1] or
+    [0, 255], whichever contains them. Negative values are black.
     """
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float64).clip(0)
@@ -157,5 +157,5 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def readable(path: str | Path) -> str:
-    r"""A path as text that every terminal, JSON file and hash takes: odd bytes as ``\xNN``."""
+    r"""A path as text safe for terminals, JSON files and hashes: undecodable bytes as ``\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,6 +1,6 @@
-"""Image files as people bring them: NumPy archives, CIFAR-10's batches, a folder a class.
+"""Readers of data sets: NumPy archives, CIFAR-10's batches, and one folder per class.
 
-Each reader checks all it reads, and a ValueError names the file and the reason.
+Each reader checks everything it reads; a ValueError names the file and the reason.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from attnlib.data.downloads import cache_dir
 from attnlib.data.mapped import MappedImages, load_member
 from attnlib.data.open_image import decode_image, readable
 
-Array = NDArray[Any]  # as found in a file: neither shape nor type is known yet
+Array = NDArray[Any]  # as read from a file: shape and type not yet checked
 Labels = NDArray[np.int64]
 
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -47,7 +47,7 @@ CIFAR10_BATCHES = {  # file: md5; the test batch comes last
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-BATCH_GLOBALS = {  # all that the pickle of an array may call
+BATCH_GLOBALS = {  # everything that the pickle of an array may call
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
@@ -59,7 +59,7 @@ IGNORED_FILES = ("Thumbs.db", "desktop.ini")  # and names that begin with a dot
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images of any size that stay on disk, decoded when asked for as ``open_image`` does.
+    """Images of any size that stay on disk and are decoded on access, as by ``open_image``.
 
     ``digests`` are the SHA-256 of the files' bytes at the time they were checked. A file that has
     changed since is refused.
@@ -97,7 +97,7 @@ Images = NDArray[np.uint8] | MappedImages | ImageFiles
 
 
 class Parts(NamedTuple):
-    """The parts of a source, in its own order; only some have validation images of their own."""
+    """The parts of a source, in its own order; not all sources have validation images."""
 
     class_names: tuple[str, ...]
     train_images: Images
@@ -109,7 +109,7 @@ class Parts(NamedTuple):
 
     @property
     def splits(self) -> list[tuple[Images, Labels]]:
-        """Images and labels: training, test and, where the source has it, validation."""
+        """Images and labels: training, test and, if the source has it, validation."""
         found = [(self.train_images, self.train_labels), (self.test_images, self.test_labels)]
         if self.val_images is not None and self.val_labels is not None:
             found.append((self.val_images, self.val_labels))
@@ -117,7 +117,7 @@ class Parts(NamedTuple):
 
 
 def check_classes(where: str, parts: Parts) -> Parts:
-    """Refuse parts that can't be stratified or that lack a class; return the others as they are."""
+    """Refuse parts that can't be stratified or that lack a class; return the others unchanged."""
     names = parts.class_names
     if len(names) < 2:
         raise ValueError(f"{where}: two or more classes are needed, found {len(names)}: {names}")
@@ -138,8 +138,8 @@ def check_classes(where: str, parts: Parts) -> Parts:
 def read_npz(path: Path) -> Parts:
     """Arrays of uint8 images (N, H, W, 3), or grey, and integer labels, without unpickling.
 
-    ``val_images`` and ``val_labels`` are optional, and so are ``class_names``. Images that are
-    large beside the machine's memory stay in the file.
+    ``val_images``, ``val_labels`` and ``class_names`` are optional. Images that are
+    large relative to the machine's memory stay in the file.
     """
     where = readable(path)
     if not path.is_file() or not zipfile.is_zipfile(path):
@@ -201,7 +201,7 @@ def _integers(where: str, array: Array, count: int) -> Labels:
 
 
 def _class_names(where: str, array: Array | None, labels: Labels) -> tuple[str, ...]:
-    """Names as given, or the labels themselves, which then must be 0, 1, 2, ... without a gap."""
+    """The given names, or the labels themselves, which must then be 0, 1, 2, ... without a gap."""
     if array is None:
         present = np.unique(labels)
         if not np.array_equal(present, np.arange(len(present))):
@@ -266,7 +266,7 @@ def _cifar10_files(path: Path) -> dict[str, bytes]:
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """Builds arrays and plain values, and calls nothing else."""
+    """Unpickles arrays and plain values, and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in BATCH_GLOBALS:
@@ -285,7 +285,7 @@ def _unpickle(name: str, data: bytes) -> tuple[NDArray[np.uint8], Labels]:
 def read_folder(root: Path) -> Parts:
     """``train/CLASS/*``, ``test/CLASS/*`` and perhaps ``val/CLASS/*``, images of any size.
 
-    Each is decoded once as a check.
+    Every image is decoded once as a check.
     """
     where = readable(root)
     folders = ["train", "test", *(["val"] if (root / "val").is_dir() else [])]
@@ -306,7 +306,7 @@ def read_folder(root: Path) -> Parts:
 
 
 def _class_files(root: Path, part: str) -> dict[str, list[Path]]:
-    """The images of each class, by name; anything else in these folders is refused by name."""
+    """The images of each class, by name; any other file in these folders is refused."""
     if not (root / part).is_dir():
         raise ValueError(
             f"{readable(root)} must be a folder with train/ and test/, and lacks {part}/"
@@ -330,10 +330,10 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def check_image(path: Path) -> bytes:
-    """SHA-256 of a file that can be read as an image, to its end.
+    """SHA-256 of a file, after checking that it can be read as an image to its end.
 
     Raises:
-        ValueError: If it can't be.
+        ValueError: If it can't be read.
     """
     data = path.read_bytes()
     decode_image(data, readable(path), small=True)

@@ -1,4 +1,4 @@
-"""Where the pixels of a split are while batches are made of them: on the device, or staged."""
+"""Storage of a split's pixels while batches are made: on the device, or staged from the host."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +13,17 @@ from torch import Tensor
 from attnlib.data.mapped import MappedImages
 from attnlib.data.readers import ImageFiles, Images
 
-STAGE_BYTES = 64 * 2**20  # read ahead at a time
+STAGE_BYTES = 64 * 2**20  # bytes read ahead at a time
 Indices = NDArray[np.int64]
 
 
 class Pixels(Protocol):
-    """Gives images by their positions."""
+    """Storage that returns images by position."""
 
     size: tuple[int, int]  # height and width
 
     def fetch(self, wanted: Sequence[Indices]) -> Iterator[Tensor]:
-        """For each of ``wanted``, in order, its images on the device: uint8 (B, H, W, 3)."""
+        """The images of each array of positions, in order, on the device: uint8 (B, H, W, 3)."""
 
 
 class Resident:
@@ -34,13 +34,13 @@ class Resident:
         self.size = (images.shape[1], images.shape[2])
 
     def fetch(self, wanted: Sequence[Indices]) -> Iterator[Tensor]:
-        """For each of ``wanted``, in order, its images: uint8 (B, H, W, 3)."""
+        """The images of each array of positions, in order: uint8 (B, H, W, 3)."""
         for indices in wanted:
             yield self.images[send([indices], self.images.device)[0]]
 
 
 class Staged:
-    """Images on the host, perhaps in a file: those of the next steps are read by a thread."""
+    """Images on the host or in a file; a thread reads those of the next steps ahead."""
 
     def __init__(
         self, images: NDArray[np.uint8] | MappedImages, size: tuple[int, int], device: torch.device
@@ -48,7 +48,7 @@ class Staged:
         self.images, self.size, self.device = images, size, device
 
     def fetch(self, wanted: Sequence[Indices]) -> Iterator[Tensor]:
-        """For each of ``wanted``, in order, its images on the device: uint8 (B, H, W, 3)."""
+        """The images of each array of positions, in order, on the device: uint8 (B, H, W, 3)."""
         groups = self._group(wanted)
         with ThreadPoolExecutor(1) as thread:
             coming = [thread.submit(self._read, group) for group in groups[:1]]
@@ -59,7 +59,7 @@ class Staged:
                 yield from staged.split([len(indices) for indices in group])
 
     def _group(self, wanted: Sequence[Indices]) -> list[list[Indices]]:
-        """Consecutive batches of up to ``STAGE_BYTES`` together."""
+        """Group consecutive batches of up to ``STAGE_BYTES``."""
         groups: list[list[Indices]] = []
         room = 0
         for indices in wanted:
@@ -73,7 +73,7 @@ class Staged:
 
     def _read(self, group: list[Indices]) -> Tensor:
         indices = np.concatenate(group)
-        order = np.argsort(indices)  # as they lie in the file
+        order = np.argsort(indices)  # in the file's order
         pixels = np.empty((len(indices), *self.size, 3), np.uint8)
         pixels[order] = self.images[indices[order]]
         tensor = torch.from_numpy(pixels)
@@ -81,13 +81,13 @@ class Staged:
 
 
 def place_pixels(images: Images, device: torch.device, memory: int | None = None) -> Pixels:
-    """Images where batches can be made of them: on the device if they fit, else staged.
+    """Place images for batching: on the device if they fit, else staged.
 
     Args:
         images: uint8 (N, H, W, 3), in memory or mapped from a file.
         device: Where batches are made.
-        memory: Bytes that the images may take there; if None, half of what a CUDA device has
-            free; on a CPU, all that is in memory already.
+        memory: Bytes available for images there; if None, half of what a CUDA device has
+            free; on a CPU, whatever is in memory already.
 
     Raises:
         ValueError: If the images are files, whose sizes may differ.
@@ -113,7 +113,7 @@ def place_pixels(images: Images, device: torch.device, memory: int | None = None
 
 
 def send(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
-    """Arrays as tensors on the device, float32 or int32, in one transfer that nobody waits for."""
+    """Arrays as tensors on the device, float32 or int32, in one asynchronous transfer."""
     short = [np.asarray(a, np.float32 if a.dtype.kind == "f" else np.int32) for a in arrays]
     if device.type == "cpu":
         return [torch.from_numpy(array) for array in short]
@@ -126,13 +126,13 @@ def send(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
 
 
 def send_together(*groups: Sequence[NDArray[Any]], device: torch.device) -> Iterator[list[Tensor]]:
-    """``send`` of several groups of arrays in the one transfer; group by group."""
+    """``send`` several groups of arrays in one transfer; returns them by group."""
     sent = iter(send([array for group in groups for array in group], device))
     return ([next(sent) for _ in group] for group in groups)
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy that a CUDA device reads by itself, in memory of its own context; else as it is."""
+    """A copy in memory pinned in the context of a CUDA device; on other devices, unchanged."""
     if device.type != "cuda":
         return tensor
     with current_device(device):
@@ -141,7 +141,7 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
 
 @contextmanager
 def current_device(device: torch.device) -> Iterator[None]:
-    """Inside, a CUDA ``device`` is this thread's own, to which pinned memory belongs."""
+    """Make a CUDA ``device`` the current one of this thread, to which pinned memory belongs."""
     if device.type != "cuda" or device.index in (None, before := torch.cuda.current_device()):
         yield
         return
