@@ -1,1 +1,1 @@
-"""The training loop and what it stands on: state, schedule, processes, failures, checkpoints."""
+"""The training loop with its state, schedule, processes, failures and checkpoints."""

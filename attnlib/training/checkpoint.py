@@ -1,4 +1,4 @@
-"""Training state on disk: safetensors and JSON, written whole or not at all, checked on reading."""
+"""Training state on disk: safetensors and JSON, written atomically and checked on reading."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 STATE_SCHEMA = 2
-KEEP = 2  # states kept: the newest and the one to fall back to
+KEEP = 2  # states kept: the newest and a fallback
 NAME = re.compile(r"epoch-\d{5,}-step-\d{7,}\.(json|safetensors)")
 
 
 class State(NamedTuple):
-    """Tensors and JSON values of one moment of training."""
+    """Tensors and JSON values of training at one moment."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
+    """Write a file so that a reader sees the old or the new content, never a part."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content)
@@ -36,7 +36,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` survive a power cut; a no-op where folders can't be opened."""
+    """Make renames in ``folder`` survive a power cut; a no-op if folders can't be opened."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -48,9 +48,9 @@ def sync_folder(folder: Path) -> None:
 def save_state(folder: Path, epoch: int, step: int, state: State) -> None:
     """Save the state after ``epoch`` epochs and ``step`` steps; the newest ``KEEP`` remain.
 
-    The manifest is written last, so a state without one was never finished.
+    The manifest is written last, so a state without one is incomplete.
     """
-    folder.mkdir(exist_ok=True)  # a run's folder that was removed is not made again
+    folder.mkdir(exist_ok=True)  # a run's folder that was removed is not created again
     content = save({name: tensor.contiguous() for name, tensor in state.tensors.items()})
     stem = f"epoch-{epoch:05d}-step-{step:07d}"
     write_atomically(folder / f"{stem}.safetensors", content)
@@ -64,18 +64,18 @@ def save_state(folder: Path, epoch: int, step: int, state: State) -> None:
 
 
 def has_state(folder: Path) -> bool:
-    """Whether a state was ever saved whole in ``folder``, readable or not."""
+    """Whether ``folder`` holds a completely saved state, readable or not."""
     return bool(_stems(folder))
 
 
 def load_state(folder: Path, *, clean: bool = True) -> State | None:
-    """The newest state that is whole; None if none was ever saved.
+    """The newest intact state; None if none was ever saved.
 
-    A damaged state is passed over with a warning that names the file and the reason.
+    A damaged state is skipped with a warning that names the file and the reason.
 
     Args:
         folder: Where ``save_state`` wrote.
-        clean: Remove what an interrupted save left; only one process may.
+        clean: Remove leftovers of an interrupted save; only one process may do so.
 
     Raises:
         ValueError: If states were saved but none of them can be read.
@@ -131,7 +131,7 @@ def _unsealed(content: bytes) -> dict[str, Any]:
     """The manifest in ``content``.
 
     Raises:
-        ValueError: If it is anything else than what ``_sealed`` makes.
+        ValueError: If it is anything but the output of ``_sealed``.
     """
     try:
         seal, text = json.loads(content)
@@ -148,7 +148,7 @@ def _unsealed(content: bytes) -> dict[str, Any]:
 
 
 def _is_whole(folder: Path, stem: str) -> bool:
-    """Whether a state has a readable manifest and its tensors; these are not read."""
+    """Whether a state has a readable manifest and a file of tensors, which is not read."""
     try:
         _unsealed((folder / f"{stem}.json").read_bytes())
     except (ValueError, OSError):
@@ -157,10 +157,10 @@ def _is_whole(folder: Path, stem: str) -> bool:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what an interrupted save left, and states older than the newest ``KEEP``.
+    """Remove leftovers of an interrupted save, and states older than the newest ``KEEP``.
 
-    What is not named like a state, or is newer and can't be read, was put there by others: it is
-    let alone and does not count.
+    Files not named like a state, or newer and unreadable, are not ours: they are
+    kept and do not count.
     """
     stems = _stems(folder)
     kept = [stem for stem in stems if _is_whole(folder, stem)][-KEEP:]

@@ -1,7 +1,7 @@
-"""Processes that train together: how they meet, what each computes, how they agree.
+"""Training in several processes: joining the group, dividing the work, and communicating.
 
-Started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without it there is one
-process, a group of its own. The learner, which a process calls in each step, is made here too.
+They are started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without it one
+process is a group by itself. The learner that a process calls in each step is also made here.
 """
 
 import functools
@@ -24,24 +24,24 @@ from attnlib.config import TrainConfig
 from attnlib.losses import Objective
 
 Positions = npt.NDArray[np.int64]
-TIMEOUT = timedelta(minutes=30)  # the longest that one rank waits for another
-REASON_TIMEOUT = timedelta(seconds=5)  # for a process that has ended to say why
+TIMEOUT = timedelta(minutes=30)  # longest wait of one rank for another
+REASON_TIMEOUT = timedelta(seconds=5)  # wait for the reason of a process that has ended
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together; rank 0 alone writes."""
+    """The processes that train together; only rank 0 writes."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes and prints."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is set on any rank; all ranks must ask."""
+        """Whether ``flag`` is set on any rank; all ranks must call this."""
         if self.size == 1:
             return flag
         flags = torch.tensor(int(flag))
@@ -55,7 +55,7 @@ class Group:
         return value
 
     def gather(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The ranks' arrays, joined along the first axis in the order of ranks."""
+        """The ranks' arrays, concatenated along the first axis in the order of ranks."""
         if self.size == 1:
             return array
         parts: list[Any] = [None] * self.size
@@ -71,11 +71,11 @@ class Group:
         return box[0]
 
     def wait(self) -> None:
-        """Wait until every rank is here."""
+        """Wait for all ranks."""
         self.any(False)
 
 
-_groups: dict[str, Any] = {}  # the group of host memory, beside CUDA's
+_groups: dict[str, Any] = {}  # the group for host memory, besides CUDA's
 
 
 def _host_group() -> Any:
@@ -83,19 +83,19 @@ def _host_group() -> Any:
 
 
 def current_group() -> Group:
-    """The group that ``join`` has started, or the single process."""
+    """The group that ``join`` started, or the single process."""
     if dist.is_available() and dist.is_initialized():
         return Group(dist.get_rank(), dist.get_world_size())
     return Group()
 
 
 def launched_by_torchrun() -> bool:
-    """Whether ``torchrun`` has started this process, with or without others."""
+    """Whether ``torchrun`` started this process, alone or with others."""
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
 
 
 def first_of_group() -> bool:
-    """Whether this process is the first, before or after it has met the others."""
+    """Whether this process is the first, before or after joining the group."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -108,9 +108,9 @@ def local_device(device: str) -> str:
 
 @contextmanager
 def join(device: str) -> Iterator[Group]:
-    """Meet the other ranks, if ``torchrun`` started some, and leave them at the end.
+    """Join the other ranks, if ``torchrun`` started any, and leave them at the end.
 
-    NCCL carries gradients between CUDA devices, gloo everything between CPUs.
+    NCCL is used between CUDA devices, gloo between CPUs.
     """
     if not launched_by_torchrun() or dist.is_initialized():
         yield current_group()
@@ -132,14 +132,14 @@ def join(device: str) -> Iterator[Group]:
 
 
 class LostProcessError(ConnectionError):
-    """Another process of the group has ended, and so this one can't go on."""
+    """Another process of the group has ended, so this one can't continue."""
 
 
 @contextmanager
 def reasons_shared(store: Any, rank: int) -> Iterator[None]:
-    """Leave the reason for which this process ends; hear the other's reason if it has ended.
+    """Share the reason if this process ends; get the other's reason if that one has ended.
 
-    Whoever waits for a process that is gone is told so by gloo in a moment, but not why.
+    Gloo soon reports that a process is gone, but not why.
 
     Raises:
         LostProcessError: With the other's reason, if another process ended first.
@@ -154,7 +154,7 @@ def reasons_shared(store: Any, rank: int) -> Iterator[None]:
         try:
             store.wait(["attnlib/reason"], REASON_TIMEOUT)
             reason = store.get("attnlib/reason").decode()
-        except RuntimeError:  # nothing was left, or the store is gone with its process
+        except RuntimeError:  # no reason was left, or the store is gone with its process
             reason = "another process of the group ended without saying why"
         raise LostProcessError(reason) from fault
 
@@ -167,13 +167,13 @@ def is_connection_lost(fault: BaseException) -> bool:
 
 
 def part_of_batch(batch_size: int, part: int, parts: int) -> Positions:
-    """Positions of a global batch that one of ``parts`` takes, in ascending order.
+    """Positions of a global batch that belong to one of ``parts``, in ascending order.
 
-    A position and its mirror (mixing's partner) are always in the same part, at mirrored places of
-    it, so a part mixes exactly as the whole batch would.
+    A position and its mirror (mixing's partner) are in the same part, at mirrored places of
+    it, so that a part is mixed exactly as the whole batch would be.
 
-    The middle of an odd batch is its own mirror; it joins a pair, so no part is a single image, of
-    which BatchNorm could learn nothing.
+    The middle of an odd batch is its own mirror; it joins a pair, so no part is a single image,
+    which BatchNorm could not normalise.
 
     Raises:
         ValueError: If there are more parts than pairs.
@@ -191,7 +191,7 @@ def part_of_split(length: int, rank: int, size: int) -> Positions:
 
 
 class Learner(nn.Module):
-    """Images and targets to the objective's value."""
+    """Computes the objective's value from images and targets."""
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ class Learner(nn.Module):
 
 
 def distribute(learner: Learner, config: TrainConfig, group: Group) -> nn.Module:
-    """The learner whose gradients are the mean over all processes of ``group``."""
+    """A learner whose gradients are averaged over all processes of ``group``."""
     if group.size == 1:
         return learner
     devices = [torch.device(config.device)] if config.device.startswith("cuda") else None
@@ -213,9 +213,9 @@ def distribute(learner: Learner, config: TrainConfig, group: Group) -> nn.Module
 
 @contextmanager
 def computed_alone(model: nn.Module) -> Iterator[None]:
-    """Inside, no layer waits for another process: SyncBatchNorm takes the own images' statistics.
+    """Inside, no layer waits for other processes: SyncBatchNorm uses only this one's images.
 
-    For looking at a step that only some processes may be able to compute.
+    For examining a step that only some processes may be able to compute.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, nn.SyncBatchNorm)]
     for layer in layers:

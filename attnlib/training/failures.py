@@ -1,6 +1,6 @@
-"""How training ends when it can't go on: what happened, what to do, an exit code for each.
+"""Ways in which training stops early: their errors, messages with advice, and exit codes.
 
-Signals, storage, memory, values that are not finite, in this order.
+In this order: signals, storage, memory, non-finite values.
 """
 
 import errno
@@ -25,11 +25,11 @@ from attnlib.training.state import Training
 
 WRONG_PARAMETER, NOT_FINITE, NO_MEMORY, NO_STORAGE = 2, 3, 4, 5  # exit codes
 SPARE_BYTES = 16 * 2**20  # for logs, predictions and maps
-LEAST_SCALE = 1e-4  # of float16's losses; below it they are beyond rescue, as fairseq has it
+LEAST_SCALE = 1e-4  # loss scale of float16 below which training has diverged, as in fairseq
 
 
 class NonFiniteLossError(FloatingPointError):
-    """Losses or gradients became NaN or infinite; ``report`` holds the facts."""
+    """Losses or gradients became NaN or infinite; ``report`` has the details."""
 
     def __init__(self, report: dict[str, Any]) -> None:
         samples = ", ".join(str(index) for index in report["samples"][:8])
@@ -45,16 +45,16 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class OutOfMemoryError(MemoryError):
-    """A step did not fit; the message says what would."""
+    """A step did not fit into memory; the message says what would."""
 
 
 class StorageError(OSError):
-    """The run can't be written; the last state that was saved is whole."""
+    """The run can't be written; the last saved state is intact."""
 
 
 @dataclass
 class StopRequest:
-    """Whether the user, or the machine, has asked the run to stop, and by which signal."""
+    """Whether a signal has asked the run to stop, and which one."""
 
     received: signal.Signals | None = None
     _before: dict[signal.Signals, Any] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class StopRequest:
         self._before.clear()
 
     def raise_as_exit(self) -> None:
-        """End as the signal would have: KeyboardInterrupt (130) or SystemExit (143)."""
+        """Exit as the signal would have: KeyboardInterrupt (130) or SystemExit (143)."""
         if self.received == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt
@@ -80,10 +80,10 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Inside, the first Ctrl-C or SIGTERM is a request, the second ends at once.
+    """Inside, the first Ctrl-C or SIGTERM is a request to stop, the second ends at once.
 
-    Handlers can only be set in the main thread; in another, signals do what they always do. One
-    that is ignored, as Ctrl-C is by a job in the background, stays so.
+    Handlers can only be set in the main thread; in others, signals keep their usual effect. One
+    that is ignored, as Ctrl-C is by a background job, stays ignored.
     """
     request = StopRequest()
     if threading.current_thread() is threading.main_thread():
@@ -98,7 +98,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def storage_faults(path: Path) -> Iterator[None]:
-    """Turn a failed write below ``path`` into a StorageError that says what to do."""
+    """Turn a failed write below ``path`` into a StorageError with advice."""
     try:
         yield
     except StorageError:
@@ -117,7 +117,7 @@ def check_storage(path: Path, needed: int) -> None:
     """Check, before the start, that ``path`` can be written and holds ``needed`` more bytes.
 
     Raises:
-        StorageError: With what is there, what is needed, and what to do.
+        StorageError: Saying what is available, what is needed, and what to do.
     """
     with storage_faults(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def check_storage(path: Path, needed: int) -> None:
         )
 
 
-# What allocators say, CUDA's libraries among them: CUBLAS_STATUS_ALLOC_FAILED and cuDNN's
+# Messages of allocators and CUDA's libraries, such as CUBLAS_STATUS_ALLOC_FAILED and cuDNN's
 # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
 NO_MEMORY_WORDS = re.compile(
     r"out of memory|not enough memory|can't allocate memory|cannot allocate memory"
@@ -143,7 +143,7 @@ NO_MEMORY_WORDS = re.compile(
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether memory could not be allocated, on whatever device, by whatever library."""
+    """Whether an allocation failed, on any device and in any library."""
     if isinstance(fault, OSError):
         return fault.errno == errno.ENOMEM
     is_torch = isinstance(fault, RuntimeError) and NO_MEMORY_WORDS.search(str(fault)) is not None
@@ -151,7 +151,7 @@ def is_out_of_memory(fault: BaseException) -> bool:
 
 
 def available_memory(device: str) -> int | None:
-    """Bytes that can still be allocated on ``device``; None where the system does not tell."""
+    """Bytes that can still be allocated on ``device``; None if the system does not say."""
     if device.startswith("cuda"):
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserved
@@ -173,11 +173,11 @@ def explain_out_of_memory(
     """The message of an OutOfMemoryError.
 
     Args:
-        images: Images of one step, before they are cut into parts.
-        img_size: Pixels of a side.
+        images: Images of one step, before it is divided into parts.
+        img_size: Side of an image in pixels.
         accumulate: Parts of a step.
-        bytes_per_image: What one image keeps for the backward pass, if it could be counted.
-        free: Bytes that are left, if the device tells.
+        bytes_per_image: Bytes kept per image for the backward pass, if known.
+        free: Bytes available, if the device reports them.
     """
     at_once = math.ceil(images / accumulate)
     parts = accumulate * 2
@@ -202,13 +202,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def first_bad_layer(model: nn.Module, loss: Loss, images: Tensor, targets: Tensor) -> str | None:
-    """Where a value that is not finite first appears, in words; None: all are finite.
+    """Where a non-finite value first appears, in words; None if all are finite.
 
-    Runs the step once more, without scaling its loss.
+    Runs the step again, without loss scaling.
 
     Args:
-        model: Its layers are looked at, in the order in which they compute.
-        loss: Images and targets to a scalar, through ``model``.
+        model: Its layers are checked in the order in which they run.
+        loss: Computes a scalar from images and targets, through ``model``.
         images: The batch (B, 3, H, W).
         targets: Probabilities (B, K).
     """
@@ -245,9 +245,9 @@ def first_bad_layer(model: nn.Module, loss: Loss, images: Tensor, targets: Tenso
 
 
 def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
-    """Bytes that one more image keeps for the backward pass, weights not counted.
+    """Bytes kept for the backward pass per additional image, not counting weights.
 
-    Counts what autograd saves for one image and for two.
+    Compares what autograd saves for one image and for two.
     """
 
     def saved(count: int) -> int:
@@ -256,7 +256,7 @@ def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
         def pack(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)  # keeps the address from being given out again
+            kept.append(tensor)  # keeps the address from being reused
             return tensor
 
         kept: list[Tensor] = []
@@ -268,10 +268,10 @@ def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
 
 
 def count_nonfinite(training: Training, loss: Tensor, step: int, group: Group) -> Tensor:
-    """Count the step's loss, and whether loss or gradients are not finite; whether they are not.
+    """Add the step's loss and count non-finite steps; returns whether this one is non-finite.
 
-    In float16 gradients that overflow are no fault: the scaler finds its scale by trying. They are
-    counted apart. Everything stays on the device, so nothing waits for it.
+    In float16, overflowing gradients are normal, as the scaler searches for its scale. They are
+    counted separately. Everything stays on the device, without synchronisation.
     """
     gradients = [p.grad for p in training.model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -289,10 +289,10 @@ def count_nonfinite(training: Training, loss: Tensor, step: int, group: Group) -
 
 
 def skip_update(optimizer: torch.optim.Optimizer, leave_out: Tensor) -> None:
-    """Let the next update change nothing where ``leave_out`` is true, without waiting for it.
+    """Make the next update a no-op if ``leave_out`` is true, without synchronisation.
 
-    Fused optimisers read an attribute ``found_inf``, a tensor, and leave out the update and the
-    count of steps where it is 1. PyTorch has no public way to set it; its own GradScaler sets the
+    Fused optimisers read a tensor attribute ``found_inf``, and skip the update and the
+    count of steps if it is 1. PyTorch has no public way to set it; its own GradScaler sets the
     same attribute (torch/amp/grad_scaler.py, ``GradScaler.step``; read in torch/optim/adam.py,
     ``Adam.step``).
     """

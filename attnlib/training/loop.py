@@ -44,7 +44,7 @@ from attnlib.training.state import Training, amp_dtype, autocast, precision_name
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave; a line of ``history.jsonl``."""
+    """Results of one epoch; a line of ``history.jsonl``."""
 
     epoch: int  # counted from 1
     epochs: int
@@ -54,8 +54,8 @@ class Epoch:
     val_accuracy: float
     images_per_second: float  # training only
     seconds: float  # training and validation
-    skipped: int = 0  # steps that were left out, since loss or gradients were not finite
-    precision: str = ""  # that it was computed in; runs may go on in another
+    skipped: int = 0  # steps skipped because loss or gradients were not finite
+    precision: str = ""  # precision used; a resumed run may use another
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds
@@ -67,7 +67,7 @@ class Epoch:
         )
 
     def values(self) -> dict[str, Any]:
-        """The line of ``history.jsonl``: seven significant digits are enough."""
+        """The line of ``history.jsonl``, with seven significant digits."""
         return {
             key: float(f"{value:.7g}") if isinstance(value, float) else value
             for key, value in asdict(self).items()
@@ -76,7 +76,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was just done; for progress bars."""
+    """A step that has just finished; for progress bars."""
 
     epoch: int  # counted from 1
     epochs: int
@@ -86,7 +86,7 @@ class Step:
 
 
 def describe_seconds(seconds: float) -> str:
-    """A duration for people: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """A duration in words: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
@@ -94,15 +94,15 @@ def describe_seconds(seconds: float) -> str:
 
 
 class Trainer:
-    """Trains a model as ``config`` says; ``train`` gives one epoch after another.
+    """Trains a model as ``config`` says; ``train`` yields one epoch after another.
 
     Args:
-        training: Where to begin; changed in place.
+        training: Initial training state; changed in place.
         data: Training and validation sets.
         config: The run's configuration.
-        objective: What is minimised: model, images, targets to a scalar.
+        objective: What is minimised: a scalar from model, images and targets.
         group: The processes that train together.
-        source: Makes the batches; if None, the one that ``config.input`` names.
+        source: Makes the batches; if None, chosen by ``config.input``.
     """
 
     def __init__(
@@ -119,16 +119,16 @@ class Trainer:
         self.group = group or Group()
         self.source = source or make_source(data.train, config, len(data.class_names))
         self.steps = count_steps(len(data.train), config.batch_size)  # of an epoch
-        self.own_learner = Learner(training.model, objective)  # waits for no other process
+        self.own_learner = Learner(training.model, objective)  # does not wait for other processes
         self.learner = distribute(self.own_learner, config, self.group)
         if config.compile:
             self.compile_or_say_why()
 
     def train(self, after_step: Callable[[Step], object] = lambda step: None) -> Iterator[Epoch]:
-        """Train to the last epoch; after each, validate, keep the best weights, and yield.
+        """Train to the last epoch; after each one, validate, keep the best weights, and yield.
 
         Args:
-            after_step: Called after each step, when ``training`` may be saved.
+            after_step: Called after each step, where ``training`` can be saved.
 
         Raises:
             NonFiniteLossError: If more steps than ``skip_nonfinite`` were not finite.
@@ -142,7 +142,7 @@ class Trainer:
             yield self.end_epoch(validated, time.perf_counter() - started)
 
     def train_epoch(self, after_step: Callable[[Step], object] = lambda step: None) -> None:
-        """The rest of one pass over the training set, from the step where it stands."""
+        """The rest of one pass over the training set, from the current step on."""
         config, progress = self.config, self.training.progress
         plan = list(self.plan(progress.epoch, progress.step))
         batches = self.source.batches(
@@ -154,25 +154,25 @@ class Trainer:
             self.step(planned, batches)
             progress.step = planned.step + 1
             progress.seconds = before + time.perf_counter() - started
-            if config.device == "cpu" or progress.step == self.steps:  # elsewhere asking is waiting
+            if config.device == "cpu" or progress.step == self.steps:  # else it would sync
                 self.check_finite()
             after_step(
                 Step(progress.epoch + 1, config.epochs, progress.step, self.steps, planned.size)
             )
 
     def step(self, planned: PlannedStep, batches: Iterator[Batch]) -> None:
-        """One update of the weights; a function of (seed, epoch, step) and the weights."""
+        """One update of the weights, determined by (seed, epoch, step) and the weights."""
         training, config = self.training, self.config
         optimizer, scaler = training.optimizer, training.scaler
         for parameters in optimizer.param_groups:
             parameters["lr"] = self.learning_rate(planned.step)
         buffers = list(training.model.buffers()) if config.skip_nonfinite else []
-        kept = [buffer.clone() for buffer in buffers]  # BatchNorm must forget a step left out
+        kept = [buffer.clone() for buffer in buffers]  # BatchNorm must forget a skipped step
         loss = self.backward(planned, batches)
         scaler.unscale_(optimizer)
         bad = count_nonfinite(training, loss, planned.step, self.group)
-        # Once too many are bad, all that follow are left out: the weights stay as they were before
-        # the first of them until somebody looks. GradScaler.step would take them again.
+        # Once too many are bad, all later steps are skipped: the weights stay as they were before
+        # the first of them until the next check. GradScaler.step would resume updating.
         skip_update(optimizer, bad | (training.faults > config.skip_nonfinite))
         optimizer.step()
         scaler.update()
@@ -183,7 +183,7 @@ class Trainer:
             update_average(training.average, training.model, config.ema)
 
     def backward(self, planned: PlannedStep, batches: Iterator[Batch]) -> torch.Tensor:
-        """Gradients of one step, part by part; this process's share of the batch's mean loss."""
+        """Compute gradients part by part; returns this process's share of the mean loss."""
         loss = torch.zeros((), device=self.config.device)
         for place, (images, targets) in zip(range(len(planned.parts)), batches, strict=False):
             is_last = place == len(planned.parts) - 1
@@ -199,15 +199,15 @@ class Trainer:
         return loss
 
     def without_sync(self) -> AbstractContextManager[Any]:
-        """Where gradients only add up in each process: for all parts of a batch but the last."""
+        """For all parts of a batch but the last: accumulate gradients without synchronising."""
         no_sync = getattr(self.learner, "no_sync", None)
         return no_sync() if no_sync else nullcontext()
 
     @contextmanager
     def layers_seeded(self, planned: PlannedStep, place: int) -> Iterator[None]:
-        """Inside, layers draw for one part of a step: drop-path by sample, others by the part.
+        """Seed layers for one part of a step: drop-path by sample, others by part.
 
-        PyTorch's generators are put back after.
+        PyTorch's generators are restored afterwards.
         """
         seed, epoch, model = self.config.seed, self.training.progress.epoch, self.training.model
         if branches := len(drop_paths(model)):
@@ -222,7 +222,7 @@ class Trainer:
             yield
 
     def evaluate(self) -> Predictions:
-        """Answers on the validation set: each process takes a part and hears of all."""
+        """Predictions on the validation set; each process computes a part and receives all."""
         options: dict[str, Any] = {
             "img_size": self.config.img_size,
             "batch_size": images_at_once(self.config, self.group.size),
@@ -236,7 +236,7 @@ class Trainer:
         return Predictions(group.gather(answers.logits), group.gather(answers.labels))
 
     def end_epoch(self, validated: Predictions, seconds: float) -> Epoch:
-        """Keep the weights if they are the best so far, and begin the next epoch."""
+        """Keep the weights if they are the best so far, and start the next epoch."""
         training, progress = self.training, self.training.progress
         faults, overflows = int(training.faults), int(training.overflows)
         epoch = Epoch(
@@ -266,20 +266,20 @@ class Trainer:
         return plan_epoch(len(self.data.train), self.config, epoch, self.group, start)
 
     def learning_rate(self, step: int) -> float:
-        """The rate of a step of the epoch that runs."""
+        """The learning rate of a step of the current epoch."""
         return rate_at(self.config, len(self.data.train), self.training.progress.epoch, step)
 
     def compile_or_say_why(self) -> None:
-        """Compile the learner, with one step on trial; if that fails, go on without and say why.
+        """Compile the learner and try one step; if that fails, continue uncompiled and say why.
 
-        The trial is computed as every step will be, so that no other graph is compiled later.
+        The trial runs exactly as later steps will, so that no other graph is compiled then.
         """
         plain, planned, fault = self.learner, next(self.plan(0)), ""
         self.learner = torch.compile(self.learner)  # type: ignore[assignment]
         try:
             with self.rehearsal():
                 self.backward(planned, (self.source.batch(0, 0, part) for part in planned.parts))
-        except Exception as error:  # compilers fail in every way there is
+        except Exception as error:  # compilers can raise anything
             fault = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
         if self.group.any(bool(fault)):
             fault = fault or "it failed in another process"
@@ -289,7 +289,7 @@ class Trainer:
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Inside, a step can be computed that leaves no gradients and BatchNorm as it was."""
+        """Inside, a step leaves no gradients and BatchNorm unchanged."""
         model = self.training.model
         kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
         model.train()
@@ -301,14 +301,14 @@ class Trainer:
                 buffer.copy_(value)
 
     def has_failed(self) -> bool:
-        """Whether more steps of this epoch were bad than may be skipped; waits for the device."""
+        """Whether more steps of this epoch were bad than may be skipped; synchronises."""
         return int(self.training.faults) > self.config.skip_nonfinite
 
     def check_finite(self) -> None:
-        """Stop if training can't go on; waits for the device.
+        """Detect non-finite values and stop if training can't continue; synchronises.
 
-        It can't if more steps were bad than may be skipped, if an epoch went by without a step
-        taken, or if the losses of float16 overflow however small they are made.
+        It can't if more steps were bad than may be skipped, if an epoch passed without a step
+        taken, or if float16 overflows even at a tiny loss scale.
 
         Raises:
             NonFiniteLossError: With step, learning rate, samples and the first bad layer.
@@ -323,11 +323,11 @@ class Trainer:
             )
         if done == self.steps and faults + int(training.overflows) == self.steps:
             what = f"none of the {self.steps} steps of an epoch had finite loss and gradients, last"
-            # Few overflows may be the search for a scale: then the step is finite without one.
+            # A few overflows may be the search for a scale: then the step is finite without one.
             self.stop_at(done - 1, what, unless_finite=not faults and scale > 1)
 
     def stop_at(self, step: int, fault: str, unless_finite: bool = False) -> None:
-        """Compute a step of this epoch again to see where it goes wrong, and stop."""
+        """Repeat a step of this epoch to find where it becomes non-finite, and stop."""
         epoch, group = self.training.progress.epoch, self.group
         planned = next(self.plan(epoch, step))
         layers = group.gather(np.array([self.first_bad_layer(planned) or ""]))
@@ -347,7 +347,7 @@ class Trainer:
         raise NonFiniteLossError(report)
 
     def first_bad_layer(self, planned: PlannedStep) -> str | None:
-        """Where this process's parts of a step go wrong; no other process is waited for."""
+        """Where this process's parts of a step become non-finite, without other processes."""
         epoch, model = self.training.progress.epoch, self.training.model
         try:
             for place, part in enumerate(planned.parts):
@@ -367,18 +367,18 @@ class Trainer:
 
     @contextmanager
     def memory_faults(self) -> Iterator[None]:
-        """Inside, running out of memory becomes an error that says what would fit."""
+        """Turn running out of memory into an error that says what would fit."""
         try:
             yield
         except (RuntimeError, OSError, MemoryError) as fault:
             if not is_out_of_memory(fault):
                 raise
-            traceback.clear_frames(fault.__traceback__)  # they hold the step that did not fit
+            traceback.clear_frames(fault.__traceback__)  # its frames hold the step that did not fit
             self.training.optimizer.zero_grad(set_to_none=True)
             raise self.explain_memory() from fault
 
     def explain_memory(self) -> OutOfMemoryError:
-        """An error that says what would fit, counted on two images if these still do."""
+        """An error that says what would fit, estimated from two images if those fit."""
         config, planned = self.config, next(self.plan(0))
         few = planned._replace(parts=[planned.parts[0][:2]])
         try:

@@ -1,4 +1,4 @@
-"""The optimiser: which parameters decay, the learning rate as a function of time, averaging."""
+"""The optimiser, its parameter groups, and averaging of the weights."""
 
 import copy
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-VECTORS = ("bias", "cls_token", "dist_token", "pos_embed")  # whatever their axes
+VECTORS = ("bias", "cls_token", "dist_token", "pos_embed")  # whatever their number of axes
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Two groups for AdamW: matrices decay; norms, biases and tokens do not.
 
-    A matrix mixes features, and decay keeps it from growing without use; a vector sets a scale or
-    a place, and pulling it to zero only shifts it. The tokens and the positional embedding are
+    A matrix mixes features, and decay keeps it from growing needlessly; a vector sets a scale or
+    an offset, and pulling it to zero only shifts it. The tokens and the positional embedding are
     stored as 3-D tensors but are vectors by this rule, so they are exempt by name, as in timm, and
-    so is what a model of timm declares itself.
+    are those that a timm model declares.
     """
     declare: Callable[[], set[str]] = getattr(model, "no_weight_decay", set)
     declared = declare()  # of timm's: Swin's tables of biases too
@@ -40,15 +40,15 @@ def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.op
 
 
 def make_average(model: nn.Module, decay: float) -> nn.Module | None:
-    """A copy of the model to hold its exponential moving average; None if ``decay`` is 0."""
+    """A copy of the model for its exponential moving average; None if ``decay`` is 0."""
     return copy.deepcopy(model).requires_grad_(False) if decay > 0 else None
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Set average to decay * average + (1 - decay) * model, buffers too; whole numbers are copied.
+    """Set average to decay * average + (1 - decay) * model, buffers too; integers are copied.
 
-    ``torch.optim.swa_utils.AveragedModel`` does the same, but asks the device at each step whether
+    ``torch.optim.swa_utils.AveragedModel`` does the same, but synchronises at each step to see if
     it is the first.
     """
     pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))

@@ -1,4 +1,4 @@
-"""Evaluation: a model's answers on a split, and accuracy with its interval."""
+"""Evaluation: a model's predictions on a split, and its accuracy with an interval."""
 
 import math
 import os
@@ -41,7 +41,7 @@ class Predictions:
 
     @property
     def accuracy(self) -> float:
-        """Share of correct decisions."""
+        """Fraction of correct decisions."""
         return float(self.correct.mean())
 
     @property
@@ -56,7 +56,7 @@ class Predictions:
         return nn.functional.cross_entropy(logits, labels).item()
 
     def per_class(self) -> list[Proportion | None]:
-        """Accuracy within each class with its interval; None where a class has no image."""
+        """Accuracy within each class with its interval; None if a class has no image."""
         rows = []
         for label in range(self.logits.shape[1]):
             own = self.correct[self.labels == label]
@@ -79,7 +79,7 @@ def predict(
         model: Floats in [0, 1] (B, 3, H, W) to logits (B, K).
         split: Images and labels.
         img_size: Pixels of a side; if None the model's ``img_size``, else 224.
-        batch_size: Images per forward.
+        batch_size: Images per forward pass.
         device: Where to compute; if None, where the model is.
         amp: Dtype of autocast; None computes in the model's own.
 
@@ -102,10 +102,10 @@ def predict(
 def evaluation_batches(
     split: Split, img_size: int, batch_size: int, device: str
 ) -> Iterator[Tensor]:
-    """The split in its order, without augmentation: (B, 3, S, S) in [0, 1] on the device.
+    """The split in order, without augmentation: (B, 3, S, S) in [0, 1] on the device.
 
     Arrays become batches on the device, as in training. Files are read by threads: processes would
-    hand images over in shared memory, of which a container may have as little as 64 MB. A batch is
+    pass images through shared memory, of which a container may have as little as 64 MB. A batch is
     valid until the next.
     """
     starts = range(0, len(split), batch_size)
@@ -122,7 +122,7 @@ def evaluation_batches(
 def _read_ahead(
     files: ImageFiles, parts: Sequence[Indices], transform: Transform, device: str
 ) -> Iterator[Tensor]:
-    """Batches of files through ``transform``, one ahead of what is asked for."""
+    """Batches of files through ``transform``, prepared one ahead."""
 
     def read(index: int) -> Tensor:
         return transform(Image.fromarray(files[index]))
@@ -138,5 +138,5 @@ def _read_ahead(
 
 
 def images_at_once(config: TrainConfig, processes: int = 1) -> int:
-    """Images of one forward pass in evaluation: no more than fit in a step of training."""
+    """Images per forward pass in evaluation: no more than in a training step."""
     return min(128, math.ceil(config.batch_size / (config.accumulate * processes)))

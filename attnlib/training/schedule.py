@@ -1,6 +1,6 @@
-"""What happens when: the learning rate of each step, and the images that meet in it.
+"""The schedule of training: the learning rate and the images of each step.
 
-Both are functions of the configuration, the epoch and the step, whoever computes which part.
+Both depend only on the configuration, the epoch and the step, not on the number of processes.
 """
 
 import math
@@ -19,12 +19,12 @@ WARMUP_LR, MIN_LR = 1e-6, 1e-5  # DeiT's, for a peak of 1.25e-4
 def learning_rate(
     epoch: float, *, peak: float, epochs: int, warmup_epochs: int = 0, restarts: int = 0
 ) -> float:
-    """Learning rate at a moment in epochs: linear warm-up, then cosine decay.
+    """Learning rate at a time in epochs: linear warm-up, then cosine decay.
 
-    timm's ``CosineLRScheduler`` as DeiT sets it, which the thesis's script calls; there a value
-    holds for a whole epoch, here ``epoch`` may be fractional. The cosine runs from time 0, so the
-    warm-up replaces its beginning. The thesis says "with restarts", DeiT makes none: with
-    ``restarts`` the time is cut into equal cycles (Loshchilov and Hutter 2017).
+    timm's ``CosineLRScheduler`` with DeiT's settings, as used by the thesis's script; there a value
+    is constant over an epoch, here ``epoch`` may be fractional. The cosine runs from time 0, so the
+    warm-up replaces its beginning. The thesis says "with restarts", DeiT has none: with
+    ``restarts`` the time is divided into equal cycles (Loshchilov and Hutter 2017).
 
     Args:
         epoch: Time since the start, in epochs.
@@ -36,9 +36,9 @@ def learning_rate(
     start, floor = min(WARMUP_LR, peak), min(MIN_LR, peak)
     if epoch < warmup_epochs:
         return start + (peak - start) * epoch / warmup_epochs
-    cycles = epoch * (restarts + 1) / epochs  # done
+    cycles = epoch * (restarts + 1) / epochs  # finished
     if math.isclose(cycles, round(cycles), rel_tol=0, abs_tol=1e-9):
-        cycles = round(cycles)  # a restart is not missed by rounding
+        cycles = round(cycles)  # so that rounding misses no restart
     progress = cycles % 1 if epoch < epochs else 1.0
     return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
 
@@ -63,7 +63,7 @@ class PlannedStep(NamedTuple):
 
 
 def count_steps(length: int, batch_size: int) -> int:
-    """Steps of one epoch: a last batch that is not full is dropped, a single one kept."""
+    """Steps of one epoch: an incomplete last batch is dropped, unless it is the only one."""
     return max(length // batch_size, 1)
 
 
@@ -77,7 +77,7 @@ def plan_epoch(
 ) -> Iterator[PlannedStep]:
     """The steps of ``epoch`` from step ``start`` on.
 
-    The global batches are the same whatever the number of processes and of parts: each batch is cut
+    The global batches don't depend on the number of processes and parts: each batch is divided
     into as many parts as there are processes times ``config.accumulate``.
     """
     order = epoch_order(length, config.seed, epoch)

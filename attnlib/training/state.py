@@ -1,4 +1,4 @@
-"""Everything that changes while a model trains, and its way to values and back."""
+"""All mutable state of training, and its conversion to values that can be saved and restored."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,42 +14,42 @@ from attnlib.training.optim import make_average, make_optimizer
 
 @dataclass
 class Progress:
-    """Where training stands; plain values, saved with each state."""
+    """Progress of training: plain values, saved with each state."""
 
     epoch: int = 0  # epochs done
-    step: int = 0  # steps done of the epoch that runs
-    seconds: float = 0.0  # training time spent on that epoch
+    step: int = 0  # steps done of the current epoch
+    seconds: float = 0.0  # training time spent on the current epoch
     best_epoch: int = 0
-    best_accuracy: float = -1.0  # on the validation set, which alone selects
+    best_accuracy: float = -1.0  # on the validation set, the only one used for selection
 
 
 @dataclass
 class Training:
-    """A model and what trains it; ``state`` and ``restore`` turn it to values."""
+    """A model, its optimiser and progress; ``state`` and ``restore`` save and restore it."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: nn.Module | None
-    # Kept on the device, so that a step waits for nothing: the sum of the epoch's finite losses,
-    # how many steps were not finite, the first of them (from 1; 0: none), and how many steps a
-    # float16 run left out since its scaled gradients overflowed.
+    # Kept on the device to avoid synchronisation: the sum of the epoch's finite losses,
+    # how many steps were not finite, the first of them (from 1; 0: none), and how many float16
+    # steps were skipped because their scaled gradients overflowed.
     total: Tensor
     faults: Tensor
     first_fault: Tensor
     overflows: Tensor
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of what it started from
+    initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of its initial weights
 
     @classmethod
     def start(
         cls, model: nn.Module, config: TrainConfig, initial_checkpoint: dict[str, str] | None = None
     ) -> "Training":
-        """Training of ``model``, which is on its device, before the first step."""
+        """The state of training before the first step; ``model`` is already on its device."""
         if is_convolutional(model):
             model.to(memory_format=torch.channels_last)
-        half = amp_dtype(config) == torch.float16  # the range of bfloat16 needs no scaling
+        half = amp_dtype(config) == torch.float16  # bfloat16's range needs no scaling
         return cls(
             model,
             make_optimizer(model, config.lr, config.weight_decay),
@@ -63,7 +63,7 @@ class Training:
         )
 
     def begin_epoch(self) -> None:
-        """Forget the sums of the epoch before."""
+        """Reset the sums of the previous epoch."""
         self.progress.step, self.progress.seconds = 0, 0.0
         for name in SUMS:
             getattr(self, name).zero_()
@@ -105,7 +105,7 @@ class Training:
         for name, value in part("epoch.").items():
             getattr(self, name).copy_(value)
         values: dict[str, Any] = dict(state.values)
-        if values["scaler"]:  # empty if the run has changed from a precision without one
+        if values["scaler"]:  # empty if the run was saved in a precision without a scaler
             self.scaler.load_state_dict(values["scaler"])
         self.initial_checkpoint = values.get("initial_checkpoint")
         self.progress = Progress(**{name: values[name] for name in vars(self.progress)})
@@ -116,7 +116,7 @@ class Training:
         for key, value in tensors.items():
             index, _, name = key.partition(".")
             own = parameters[int(index)]
-            if value.shape == own.shape:  # in the layout that the fused kernel walks through
+            if value.shape == own.shape:  # in the memory layout that the fused kernel uses
                 value = torch.empty_like(own, requires_grad=False).copy_(value)
             moments.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
@@ -127,9 +127,9 @@ SUMS = ("total", "faults", "first_fault", "overflows")
 
 
 def is_convolutional(model: nn.Module) -> bool:
-    """Whether convolutions of images do the work: they run faster with channels last.
+    """Whether the model is mainly 2-D convolutions, which run faster with channels last.
 
-    Weights of five dimensions have no such layout, and networks with some are left as they are.
+    Networks with 5-D weights, which have no such layout, are left unchanged.
     """
     if any(parameter.ndim > 4 for parameter in model.parameters()):
         return False
@@ -138,9 +138,9 @@ def is_convolutional(model: nn.Module) -> bool:
 
 
 def resolve_precision(config: TrainConfig, device: str) -> torch.dtype | None:
-    """Dtype of mixed precision on ``device``: bfloat16 where it computes that, else float16.
+    """Dtype of mixed precision on ``device``: bfloat16 if supported, else float16.
 
-    None stands for float32 throughout, which is also what ``amp auto`` means away from CUDA.
+    None means float32 throughout, which is also what ``amp auto`` means without CUDA.
     """
     is_cuda = device.startswith("cuda")
     asked = str(config.amp).lower()
@@ -169,6 +169,6 @@ def autocast(config: TrainConfig) -> torch.autocast:
 
 
 def state_bytes(model: nn.Module, has_average: bool) -> int:
-    """About how large a saved state is: weights, two moments, the best weights, the average."""
+    """Approximate size of a saved state: weights, two moments, the best weights, the average."""
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     return weights * (5 if has_average else 4)
