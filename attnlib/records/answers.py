@@ -1,4 +1,4 @@
-"""What a run answered on its test images, and where those images can be had."""
+"""A run's predictions on its test images, and finding those images."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Answers(NamedTuple):
 
     @property
     def decisions(self) -> npt.NDArray[np.int64]:
-        """The class chosen for each image (n,)."""
+        """The predicted class of each image (n,)."""
         return self.logits.argmax(axis=1)
 
     @property
@@ -35,7 +35,7 @@ def read_answers(run: Run) -> Answers:
     """The predictions of a run, from its ``predictions.npz``.
 
     Raises:
-        ValueError: If they are missing or don't fit the run's classes.
+        ValueError: If they are missing or don't match the run's classes.
     """
     arrays = run.arrays("predictions")
     lacking = [key for key in ("labels", "logits") if key not in arrays]
@@ -53,9 +53,9 @@ def is_cifar10_cached() -> bool:
 
 
 def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, str]:
-    """The test images of a run, and a sentence about them; None if they are not available.
+    """The test images of a run, or None if not available, and a sentence about them.
 
-    Nothing is downloaded: CIFAR-10 is shown only if its archive is already in the cache.
+    Nothing is downloaded: CIFAR-10 is used only if its archive is already in the cache.
     """
     record = run.record.dataset
     name, title = record.name, record.title
@@ -77,7 +77,7 @@ def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, s
 
 
 def _official_images(run: Run, file: str) -> tuple[Split | None, str]:
-    """CIFAR-10's own test images in place of ``file``, if the run was tested on a copy of them."""
+    """CIFAR-10's own test images instead of ``file``, if the run was tested on a copy of them."""
     title, is_copy = run.record.dataset.title, run.record.dataset.classes == CIFAR10_CLASSES
     if is_copy and is_cifar10_cached():
         test = load_dataset("cifar10").test

@@ -1,4 +1,4 @@
-"""Check that the weights of a run still do what its record says, before anything learns of them."""
+"""Checking that a run's weights match its record, before they are used for training."""
 
 import math
 
@@ -9,15 +9,15 @@ from attnlib.data.datasets import Dataset, Split
 from attnlib.records.run import Run
 from attnlib.training.predict import predict
 
-CHECKED = 500  # validation images that are classified for it
-ACCURACY_TOLERANCE = 0.01  # other devices and precisions decide a few images otherwise
+CHECKED = 500  # validation images to classify
+ACCURACY_TOLERANCE = 0.01  # other devices and precisions change a few decisions
 
 
 def check_weights(run: Run, data: Dataset) -> None:
-    """Check the weights of ``run`` by their hash and, if ``data`` are its own, by their accuracy.
+    """Check the weights of ``run`` by hash and, if ``data`` are its own, by accuracy.
 
     Raises:
-        ValueError: If they are damaged, or not those that the record is about.
+        ValueError: If they are damaged, or not those of the record.
     """
     if run.record.dataset.sha256 == data.sha256:
         check_accuracy(run, run.load_model(), data.val)
@@ -29,7 +29,7 @@ def check_accuracy(run: Run, model: nn.Module, val: Split) -> None:
     """Check that ``model`` classifies validation images as well as the record of ``run`` says.
 
     Raises:
-        ValueError: If its accuracy is further from the recorded one than a sample explains.
+        ValueError: If its accuracy differs from the recorded one by more than sampling explains.
     """
     recorded = run.record.metrics.val_accuracy
     count = min(CHECKED, len(val))

@@ -1,4 +1,4 @@
-"""Find runs by name or folder, in ``runs``, in ``results`` and in an installed attnlib."""
+"""Finding runs by name or folder, in ``runs``, in ``results`` and in an installed attnlib."""
 
 import warnings
 from pathlib import Path
@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 class Found(NamedTuple):
-    """Finished runs by name, and the reason for each folder that is left out, as ``runs/NAME``."""
+    """Finished runs by name, and for each folder left out, as ``runs/NAME``, the reason."""
 
     runs: list[Run]
     left_out: dict[str, str]
@@ -21,7 +21,7 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     """Read a finished run by its folder, or by its name in ``runs_dir`` or ``results``.
 
     Raises:
-        ValueError: If there is none, it is not finished, or a file of it is damaged.
+        ValueError: If it is not found or not finished, or one of its files is damaged.
     """
     places = [Path(run), *(f / run for f in find_folders("results", runs_dir)[::-1])]
     path = next((p for p in places if (p / "record.json").exists()), None)
@@ -44,7 +44,7 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
 
 
 def find_folders(*folders: str | Path) -> list[Path]:
-    """Where ``folders`` may be: in an installed attnlib, one up from ``notebooks``, and here."""
+    """Where ``folders`` may be: in an installed attnlib, beside ``notebooks``, and here."""
     packed = [found for folder in folders if (found := PACKAGE / folder).is_dir()]
     above = [Path("..") / folder for folder in folders if Path.cwd().name == "notebooks"]
     return [*packed, *above, *map(Path, folders)]
@@ -53,8 +53,8 @@ def find_folders(*folders: str | Path) -> list[Path]:
 def list_runs(*folders: str | Path) -> list[Run]:
     """All finished runs in ``folders``, by name; by default in ``results`` and ``runs``.
 
-    In the folder of the notebooks, those are the project's. A run that can't be read is left out; a
-    warning names its folder and says why.
+    In the notebooks' folder, the project's folders are used. Unreadable runs are left out, with a
+    warning that names the folder and the reason.
     """
     found = read_runs(*folders)
     for folder, reason in found.left_out.items():
@@ -63,9 +63,9 @@ def list_runs(*folders: str | Path) -> list[Run]:
 
 
 def read_runs(*folders: str | Path) -> Found:
-    """What ``list_runs`` lists, and the reason for each folder that is left out.
+    """The runs that ``list_runs`` lists, and the reason for each folder left out.
 
-    Of two runs with one name, the one in the last folder counts.
+    If two runs have the same name, the one in the later folder is used.
     """
     runs: dict[str, Run] = {}
     left_out = {}

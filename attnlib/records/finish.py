@@ -1,4 +1,4 @@
-"""Evaluate the best weights of a run on the test set, once, and write the run's record."""
+"""Finishing a run: evaluate the best checkpoint on the test set, once, and write the record."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,16 +39,16 @@ from attnlib.training.distributed import Group
 from attnlib.training.predict import images_at_once, predict
 from attnlib.training.state import Training, amp_dtype, precision_name
 
-SPLIT_SEED = 0  # one split for all runs, so that they can be compared and can teach each other
+SPLIT_SEED = 0  # one split for all runs, for comparisons and for distillation
 RECORDED_PICTURES = {
     "attention": sample_attention,
     "features": sample_features,
     "explorer": sample_explorer,
-}  # by the file that keeps them
+}  # by file name
 
 
 class Times(NamedTuple):
-    """When a run was begun, and how long it took in all its sittings."""
+    """When a run was begun, and the time spent on it in all sessions."""
 
     started: str
     wall_seconds: float
@@ -63,12 +63,12 @@ def finish(
     teacher: Run | None,
     group: Group,
 ) -> None:
-    """Evaluate the weights that were best on the validation set, once, and write the record."""
+    """Evaluate the best checkpoint on the test set, once, and write the record."""
     model, size, options = training.model, config.img_size, evaluation_options(config)
     model.load_state_dict(training.best_weights)
     tested = predict(model, data.test, **options)
     logits = to_keep(tested.logits)
-    tested = replace(tested, logits=logits.astype(np.float32))  # metrics are of what is kept
+    tested = replace(tested, logits=logits.astype(np.float32))  # as recorded
     validated = predict(model, data.val, **options)
     metrics = Metrics(
         test_accuracy=Accuracy.of(tested.interval),
@@ -89,7 +89,7 @@ def finish(
     for name, sample in RECORDED_PICTURES.items():
         try:
             content = pack_arrays(sample(model, data.test, size))
-        except Exception as fault:  # of any kind: a picture is not worth a trained run
+        except Exception as fault:  # any error: a failing sample must not lose a trained run
             not_drawn[name] = " ".join(str(fault).split()) or type(fault).__name__
             content = pack_arrays({})
         write_atomically(path / f"{name}.npz", content)
@@ -129,10 +129,10 @@ def finish(
 
 
 def to_keep(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
-    """The test logits as a record holds them: float16, or float32 if they don't fit into it.
+    """The test logits as stored in a record: float16, or float32 if they don't fit.
 
     Raises:
-        FloatingPointError: If some are not finite: there is nothing true to record.
+        FloatingPointError: If some are not finite.
     """
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
@@ -146,7 +146,7 @@ def to_keep(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
 
 
 def evaluation_options(config: TrainConfig) -> dict[str, Any]:
-    """How the run evaluates: what ``predict`` is told besides model and split."""
+    """The run's arguments of ``predict``, besides model and split."""
     return {
         "img_size": config.img_size,
         "batch_size": images_at_once(config),
@@ -155,10 +155,10 @@ def evaluation_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Accuracy]:
-    """Test accuracy of the same run's variants, by the names that ``Metrics`` has for them."""
+    """Test accuracy of variants of the same run, by their names in ``Metrics``."""
     options, model = evaluation_options(config), training.model
     found = {}
-    if hasattr(model, "average"):  # heads averaged after the softmax
+    if hasattr(model, "average"):  # the heads averaged after the softmax
         usual = model.average
         model.average = "softmax"  # type: ignore[assignment]
         found["test_accuracy_softmax"] = predict(model, data.test, **options)

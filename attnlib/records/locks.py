@@ -1,4 +1,4 @@
-"""One process to a run: a lock that names its holder and dies with it."""
+"""Locks of run folders: one process per run, released when that process ends."""
 
 import json
 import os
@@ -14,20 +14,20 @@ from attnlib.training.failures import storage_faults
 
 
 class RunLockedError(ValueError):
-    """The run belongs to another process."""
+    """Another process is training the run."""
 
 
 @contextmanager
 def lock_run(path: Path, note: Callable[[str], object] = lambda _: None) -> Iterator[None]:
-    """Hold the run folder ``path`` while inside.
+    """Lock the run folder ``path`` inside the ``with`` block.
 
-    The operating system frees the lock when its holder dies, however it dies, so a dead holder's
-    run is taken over at once; ``note`` hears of it. The lock stands beside the run folder, in
-    ``.locks``: a folder that is kept or copied carries none.
+    The operating system releases the lock when its holder ends, in whatever way, so such a holder's
+    run is taken over at once and ``note`` is called. The lock is next to the run folder, in
+    ``.locks``, so a folder that is kept or copied has none.
 
     Raises:
         RunLockedError: If another process holds it; the message names that process.
-        StorageError: If there is no place for a lock.
+        StorageError: If the lock can't be created.
     """
     folder = path.parent / ".locks"
     lock, holder = FileLock(folder / f"{path.name}.lock"), folder / f"{path.name}.json"
@@ -57,7 +57,7 @@ def _describe(holder: Path) -> str:
         known = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {known['pid']} on {known['host']} (since {known['since']})"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"  # it has the lock, but has not yet written its name
+        return "another process"  # it has the lock but has not written its name yet
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""Measurement records: what was measured once and is drawn anywhere, as small JSON files."""
+"""Measurement records: small JSON files with rows of measured values and their provenance."""
 
 import json
 import os
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measurements:
-    """Rows of one kind, and where they come from."""
+    """Rows of one kind, and their provenance."""
 
     path: Path
     kind: str
@@ -52,10 +52,10 @@ class Measurements:
 def write_measurements(
     path: str | Path, kind: str, rows: Sequence[Row], command: str, *, device: str = "cpu"
 ) -> Measurements:
-    """Write ``rows`` with their provenance, whole or not at all; returns what was written.
+    """Write ``rows`` with their provenance, atomically; returns what was written.
 
     Raises:
-        ValueError: If there are no rows, or a row holds something other than JSON scalars.
+        ValueError: If there are no rows, or a row has a value that is not a JSON scalar.
     """
     path = Path(path)
     if not rows:
@@ -103,7 +103,7 @@ def read_measurements(path: str | Path) -> Measurements:
 
 
 def list_measurements(kind: str, *folders: str | Path) -> tuple[list[Measurements], dict[str, str]]:
-    """Measurement files of ``kind``, by name, and what can't be read: file name to reason."""
+    """Measurement files of ``kind``, by name, and the reason for each that can't be read."""
     files = {
         path.name: path for f in folders or find_folders(FOLDER) for path in Path(f).glob("*.json")
     }
@@ -120,7 +120,7 @@ def list_measurements(kind: str, *folders: str | Path) -> tuple[list[Measurement
 
 
 def _load() -> dict[str, float | int | None]:
-    """How busy the machine was with this and with everything else: speeds hang on it."""
+    """The load of the machine, from this and other processes, on which speeds depend."""
     known = hasattr(os, "getloadavg")
     load = round(os.getloadavg()[2], 2) if known else None  # over fifteen minutes
     return {"load_average": load, "cores": os.cpu_count()}

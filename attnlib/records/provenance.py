@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, device, time."""
+"""Provenance of results: versions, commit, device and time."""
 
 import importlib.metadata
 import json
@@ -17,19 +17,19 @@ PACKAGES = ("attnlib", "torch", "torchvision", "timm", "numpy", "Pillow", "sciki
 
 
 def commit_words(commit: str | None, dirty: bool | None, digits: int = 40) -> str:
-    """A commit of attnlib in words: its first ``digits``, and whether anything had changed."""
+    """A commit of attnlib in words: its first ``digits``, and whether there were changes."""
     if commit is None:
         return "none: not run from a repository"
     return commit[:digits] + (", with uncommitted changes" if dirty else "")
 
 
 def threads_of(threads: int) -> str:
-    """How many threads computed, in words."""
+    """The number of threads, in words."""
     return f"{threads} thread{'s' * (threads != 1)}"
 
 
 def json_bytes(content: Any) -> bytes:
-    """JSON for people to read too."""
+    """Indented JSON as bytes."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
 
@@ -45,7 +45,7 @@ def now() -> str:
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape a result."""
+    """Versions of Python and of the packages that affect a result."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -56,7 +56,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_git() -> dict[str, Any]:
-    """Commit of attnlib's own checkout and whether it has changes; None outside of one."""
+    """Commit of attnlib's checkout and whether it has changes; None outside a checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
@@ -71,7 +71,7 @@ def describe_git() -> dict[str, Any]:
 
 
 def describe_device(device: str) -> dict[str, Any]:
-    """What the run computed on."""
+    """The device that the run used."""
     name = platform.processor() or platform.machine()
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)

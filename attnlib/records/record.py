@@ -1,4 +1,4 @@
-"""The typed record of a run: what ``record.json`` holds, and how it is read, checked, written."""
+"""The typed record of a run, ``record.json``: its fields, reading, checking and writing."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ from attnlib.stats.intervals import Proportion
 from attnlib.training.checkpoint import write_atomically
 
 RECORD_SCHEMA = 1
-BLANK = "0" * 64  # stands for the seal while it is made
+BLANK = "0" * 64  # placeholder while the seal is computed
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A share of ``n`` images that were classified correctly, with its interval."""
+    """The fraction of ``n`` images that were classified correctly, with its interval."""
 
     value: float
     low: float
@@ -38,13 +38,13 @@ class Accuracy:
 
     @classmethod
     def of(cls, share: Proportion) -> "Accuracy":
-        """A share with its Wilson interval as a record keeps it."""
+        """An accuracy with its Wilson interval, as stored in a record."""
         return cls(**share._asdict(), method="Wilson, 95%")
 
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """Accuracy within one class; None where the test set has no image of it."""
+    """Accuracy within one class; None if the test set has no image of it."""
 
     name: str = field(metadata={"key": "class"})
     accuracy: Accuracy | None = field(default=None, metadata={"inline": True})
@@ -52,7 +52,7 @@ class ClassAccuracy:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Images of each split."""
+    """Number of images in each split."""
 
     train: int
     val: int
@@ -61,7 +61,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class RecordedDataset:
-    """What a run was trained and tested on."""
+    """The data set that a run was trained and tested on."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ class RecordedDataset:
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well the weights of the best epoch do; variants are of the same run."""
+    """Test results of the best epoch's weights, and of variants of the same run."""
 
     test_accuracy: Accuracy
     val_accuracy: Accuracy
@@ -85,7 +85,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class RecordedCost:
-    """What a run took."""
+    """Time and memory that a run took."""
 
     parameters: int
     train_images_per_second: float  # median over the epochs
@@ -96,7 +96,7 @@ class RecordedCost:
 
 @dataclass(frozen=True)
 class Seeds:
-    """Where randomness started."""
+    """The seeds of a run."""
 
     run: int
     split: int
@@ -112,7 +112,7 @@ class GitState:
 
 @dataclass(frozen=True)
 class RecordedDevice:
-    """What a run computed on."""
+    """The device that a run used."""
 
     type: str
     name: str
@@ -122,11 +122,11 @@ class RecordedDevice:
 
 @dataclass(frozen=True)
 class Record:
-    """What ``record.json`` holds.
+    """The contents of ``record.json``.
 
     To add a field, here or in one of its parts, write one line: ``precisions: tuple[str, ...] =
-    ()``. With a default it is optional: records without it can still be read, and it is left out
-    of the file while it is None or empty, so the schema's number stays. Fields may be numbers,
+    ()``. A default makes a field optional: records without it can still be read, and it is left out
+    of the file while None or empty, so the schema's number stays the same. Fields may be numbers,
     text, booleans, ``X | None``, ``tuple[X, ...]``, ``dict[str, X]`` and dataclasses of these.
     """
 
@@ -138,7 +138,7 @@ class Record:
     metrics: Metrics
     cost: RecordedCost
     seeds: Seeds
-    teacher: str | None  # name of its run
+    teacher: str | None  # name of the teacher's run
     command: str
     git: GitState
     versions: dict[str, str]
@@ -146,8 +146,8 @@ class Record:
     precision: str
     started: str
     finished: str
-    initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of what it started from
-    not_drawn: dict[str, str] = field(default_factory=dict)  # arrays that are empty, and why
+    initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of the initial weights
+    not_drawn: dict[str, str] = field(default_factory=dict)  # arrays that are missing, and why
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 of every other file of the run
 
     def __post_init__(self) -> None:
@@ -156,10 +156,10 @@ class Record:
 
 
 def parse_record(values: Any, path: str | Path = "record") -> Record:
-    """The record that JSON ``values`` describe.
+    """The record described by JSON ``values``.
 
     Raises:
-        ValueError: Naming every key that is missing, unknown, of another type or impossible.
+        ValueError: Naming every key that is missing, unknown, of another type or invalid.
     """
     schema = values.get("schema") if isinstance(values, dict) else None
     if type(schema) is int and schema != RECORD_SCHEMA:
@@ -180,7 +180,7 @@ def read_record(path: Path) -> Record:
     file = path / "record.json"
     content = file.read_bytes()
     values = parse_object(content, file)
-    seal = values.pop("seal", None)  # records of version 0.1.0 have none
+    seal = values.pop("seal", None)  # absent in records of version 0.1.0
     if seal is not None and seal != _seal(content):
         raise ValueError(f"{file} is damaged: it is not what its seal was made of")
     return parse_record(values, file)
@@ -190,7 +190,7 @@ def write_record(path: Path, record: Record) -> None:
     """Write ``record.json`` into the folder ``path``, with a seal: its own SHA-256.
 
     Raises:
-        ValueError: If a value is not of its field's type.
+        ValueError: If a value does not have its field's type.
     """
     values = to_json(record)
     parse_record(values, path / "record.json")
@@ -200,14 +200,14 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def _seal(content: bytes) -> str:
-    """SHA-256 of the bytes of a record in which the last 64 digits, the seal, are zeros."""
+    """SHA-256 of a record's bytes with the last 64 digits, the seal, set to zeros."""
     end = content.rfind(b'"')
     blank = content[: end - len(BLANK)] + BLANK.encode() + content[end:]
     return hashlib.sha256(blank).hexdigest()
 
 
 def hash_files(path: Path) -> dict[str, str]:
-    """SHA-256 of each file in a run's folder, however deep, but of its record."""
+    """SHA-256 of each file in a run's folder and its subfolders, except the record."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
     hashes = {}
     for file in files:
@@ -219,9 +219,9 @@ def hash_files(path: Path) -> dict[str, str]:
 
 
 def refresh_hashes(path: Path) -> None:
-    """Put the hashes of the folder's files as they are now into its record.
+    """Update the hashes in a record to the folder's current files.
 
-    For files that were changed on purpose, such as weights that are kept in float16.
+    For files that were changed on purpose, such as weights converted to float16.
     """
     write_record(path, replace(read_record(path), files=hash_files(path)))
 
@@ -230,7 +230,7 @@ def read_checked(path: Path, name: str, files: Mapping[str, str]) -> bytes:
     """The bytes of a file in the folder ``path``, checked against the hashes in its record.
 
     Raises:
-        ValueError: If they are not those that the record was written for.
+        ValueError: If they don't match the record.
     """
     file = path / name
     if not file.exists():
@@ -249,7 +249,7 @@ def parse_object(content: bytes, path: Path) -> dict[str, Any]:
     """The JSON object in the bytes of ``path``.
 
     Raises:
-        ValueError: If there is none, naming the file.
+        ValueError: If it is not a JSON object, naming the file.
     """
     try:
         values = json.loads(content.decode())
@@ -261,7 +261,7 @@ def parse_object(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """A record, or a part of one, as JSON values."""
+    """Convert a record, or a part of one, to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         content: dict[str, Any] = {}
         for f in fields(value):
@@ -279,7 +279,7 @@ def to_json(value: Any) -> Any:
 
 
 def _key(f: Any) -> str:
-    """The name of a field in the file; ``class`` can't be one in Python."""
+    """The key of a field in the file; ``class`` is not a valid field name in Python."""
     return f.metadata.get("key", f.name)
 
 
@@ -288,7 +288,7 @@ def _is_optional(f: Any) -> bool:
 
 
 def _parse(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
-    """``value`` as a ``kind``; what does not fit is added to ``faults``."""
+    """Convert ``value`` to ``kind``; errors are added to ``faults``."""
     if isinstance(kind, UnionType):
         if value is None:
             return None
@@ -310,7 +310,7 @@ def _parse(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
 def _is_scalar(kind: Any, value: Any) -> bool:
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is kind  # True is no integer here
+    return type(value) is kind  # True is not accepted as an integer
 
 
 def _parse_fields(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
@@ -329,7 +329,7 @@ def _parse_fields(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
         elif not _is_optional(f):
             faults.append(f"{_join(key, name)} is missing")
     for f in fields(kind):
-        if f.metadata.get("inline") and rest:  # it takes what is left
+        if f.metadata.get("inline") and rest:  # takes all remaining keys
             found[f.name], rest = _parse(types[f.name], rest, key, faults), {}
     faults.extend(f"{_join(key, name)} is unknown" for name in rest)
     if len(faults) > before:

@@ -1,4 +1,4 @@
-"""Run records: what a run leaves behind, how it is written and read."""
+"""Finished runs, read from their folders, and the files that a run writes."""
 
 import json
 import os
@@ -38,12 +38,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        """The run in words."""
+        """The run's title."""
         return self.record.title
 
     @property
     def has_weights(self) -> bool:
-        """Whether the weights are here; committed records have none."""
+        """Whether the weights are available; committed records have none."""
         return (self.path / "model.safetensors").exists()
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -67,7 +67,7 @@ class Run:
         """The trained model, in evaluation mode.
 
         Raises:
-            ValueError: If the weights are not here, or damaged.
+            ValueError: If the weights are missing or damaged.
         """
         if not self.has_weights:
             raise ValueError(
@@ -84,7 +84,7 @@ class Run:
         return model.eval()
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file of the run, as they were when its record was written.
+        """The bytes of a file of the run, checked against its record.
 
         Raises:
             ValueError: If the file is missing or damaged.
@@ -92,7 +92,7 @@ class Run:
         return read_checked(self.path, name, self.record.files)
 
     def find_damage(self) -> dict[str, str]:
-        """What is wrong with the files that are here, by name; committed runs lack some."""
+        """What is wrong with the run's files, by name; committed runs may lack some."""
         faults = {}
         for name in self.record.files:
             if (self.path / name).exists():
@@ -103,7 +103,7 @@ class Run:
         return faults
 
     def summary(self) -> str:
-        """Where the numbers come from, a fact a line."""
+        """Where the numbers come from, one fact per line."""
         record, git, device = self.record, self.record.git, self.record.device
         facts = {
             "command": record.command,
@@ -150,14 +150,14 @@ def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = 
 
 
 def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """The content of an npz file, compressed."""
+    """The bytes of a compressed npz file."""
     file = BytesIO()
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The epochs of ``history.jsonl``; a torn last line, left by a kill, is passed over.
+    """The epochs of ``history.jsonl``; a partial last line, left by a kill, is ignored.
 
     Raises:
         ValueError: If another line is damaged or an epoch is missing, naming the line.
@@ -184,7 +184,7 @@ def parse_history(content: bytes, path: Path) -> list[dict[str, Any]]:
 
 
 def append_history(path: Path, epoch: dict[str, Any]) -> None:
-    """Append one epoch and sync it to the disk."""
+    """Append one epoch and sync the file to disk."""
     with (path / "history.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(epoch) + "\n")
         file.flush()
@@ -192,10 +192,10 @@ def append_history(path: Path, epoch: dict[str, Any]) -> None:
 
 
 def cut_history(path: Path, epochs: int) -> None:
-    """Keep the first ``epochs`` epochs; the rest, or a torn line, is to be trained again.
+    """Keep the first ``epochs`` epochs; the rest, or a partial line, will be trained again.
 
     Raises:
-        ValueError: If the file has fewer, so that the run could not be told whole.
+        ValueError: If the file has fewer, so that the history would be incomplete.
     """
     kept = read_history(path)[:epochs]
     if len(kept) < epochs:
@@ -208,7 +208,7 @@ def cut_history(path: Path, epochs: int) -> None:
 
 
 def config_values(config: TrainConfig) -> dict[str, Any]:
-    """What shapes a run, as JSON values; of the data path only the name, folders differ."""
+    """The configuration values of a run, as JSON."""
     return config.values
 
 

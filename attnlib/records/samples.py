@@ -1,4 +1,4 @@
-"""Small maps of a few test images for the run record: where a model attends, what it computes."""
+"""Attention, Grad-CAM and feature maps of a few test images, stored in the run record."""
 
 from typing import Any
 
@@ -26,21 +26,21 @@ from attnlib.models.hooks import (
 Arrays = dict[str, npt.NDArray[Any]]
 SAMPLES = 8  # the first images of the test set
 CHANNELS = 8  # the first channels of each stage
-WHOLE_BYTES = 2**20  # of the attention among all tokens: 8 small images, or one of 224 pixels
-CAM_POSITIONS = 16  # Grad-CAM is taken from the last stage that has so many
+WHOLE_BYTES = 2**20  # limit for attention among all tokens: 8 small images, or one of 224 pixels
+CAM_POSITIONS = 16  # Grad-CAM uses the last stage with at least this many
 
 
 def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
-    """Attention of the prefix tokens on the first test images, as bytes.
+    """Attention of the prefix tokens on the first test images, stored as bytes.
 
     Returns:
         ``indices`` (S,) of the images; per block ``block_L`` (S, h, P, N) uint8, each row divided
-        by its largest weight, and ``peak_L`` (S, h, P) float32, that weight. Of a transformer
-        also ``grid`` (2,), rows and columns of its patches, and, likewise, ``rollout``
+        by its largest weight, and ``peak_L`` (S, h, P) float32, that weight. For a transformer
+        also ``grid`` (2,), rows and columns of its patches, and, in the same form, ``rollout``
         (S, 1, P, N) with ``rollout_peak``.
 
     Raises:
-        NothingToRecordError: If the model attends to nothing, or within windows of the image.
+        NothingToRecordError: If the model has no attention, or only within windows of the image.
     """
     chosen = split.subset(np.arange(min(SAMPLES, len(split))))
     with record_attention(model) as maps:
@@ -54,7 +54,7 @@ def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
         grid = token_grid(model, (img_size, img_size))
         for weights in maps:
             patches_to_grid(weights[:, :, 0], grid)
-    except NothingToRecordError:  # AtResNet, and what shortens its tokens on the way
+    except NothingToRecordError:  # AtResNet, and models that reduce their tokens
         return arrays
     arrays["grid"] = np.array(grid[1:])
     rollout = prefix_rows(model, attention_rollout(maps)[:, None])
@@ -63,14 +63,14 @@ def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
 
 
 def sample_explorer(model: nn.Module, split: Split, img_size: int) -> Arrays:
-    """What a reader steps through: a transformer's attention among all tokens, or Grad-CAM.
+    """Arrays for the explorer: a transformer's attention among all tokens, or Grad-CAM.
 
     Returns:
-        ``indices`` (S,) of the images, fewer where one takes much. Of a transformer ``attention``
+        ``indices`` (S,) of the images, fewer if they are large. For a transformer ``attention``
         (S, L, h, N, N) uint8, each row divided by its largest weight, ``peak`` (S, L, h, N)
-        float16, that weight, ``rollout`` (S, N, N) uint8 and ``rollout_peak`` likewise, ``grid``
-        (2,). Of a convolutional network ``grad_cam`` (S, R, C) uint8 for its decision, each map
-        divided by its maximum, and ``layer``, the stage it is of.
+        float16, that weight, ``rollout`` (S, N, N) uint8 and ``rollout_peak``, and ``grid``
+        (2,). For a convolutional network ``grad_cam`` (S, R, C) uint8 for its decision, each map
+        divided by its maximum, and ``layer``, the name of the stage.
 
     Raises:
         NothingToRecordError: If the model is of another kind.
@@ -115,11 +115,11 @@ def _sample_grad_cam(model: nn.Module, chosen: Split, img_size: int) -> Arrays:
 
 
 def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:
-    """First channels of each block or stage on the first test images, as bytes.
+    """First channels of each block or stage on the first test images, stored as bytes.
 
     Returns:
         ``indices`` (S,) of the images; per stage (S, CHANNELS, rows, columns) uint8, each map
-        stretched from its minimum to its maximum.
+        scaled from its minimum to its maximum.
 
     Raises:
         NothingToRecordError: If the model has no stages known by name.
@@ -137,22 +137,22 @@ def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:
 
 
 def prefix_rows(model: nn.Module, weights: Tensor) -> Tensor:
-    """Rows of the prefix tokens: (B, h, N, N) -> (B, h, P, N); their mean if there is no prefix.
+    """Rows of the prefix tokens, or the mean row without a prefix: (B, h, N, N) -> (B, h, P, N).
 
-    A model without prefix tokens averages its patches in the end, and so their attention too.
+    A model without prefix tokens averages its patches, so their attention is averaged as well.
     """
     prefix = getattr(model, "num_prefix_tokens", 0)
     return weights[:, :, :prefix] if prefix else weights.mean(dim=2, keepdim=True)
 
 
 def read_rows(arrays: Arrays, name: str = "rollout") -> npt.NDArray[np.float32]:
-    """Attention of the prefix tokens as recorded: of ``rollout``, or of a block, ``block_11``.
+    """Recorded attention of the prefix tokens: of ``rollout``, or of a block, ``block_11``.
 
     Returns:
-        (S, h, P, N); each row is right to 1/255 of its largest weight.
+        (S, h, P, N); each row is accurate to 1/255 of its largest weight.
 
     Raises:
-        ValueError: If there is no such map in the record.
+        ValueError: If the record has no such map.
     """
     known = [key for key in arrays if key.startswith("block_") or key == "rollout"]
     if name not in known:
@@ -163,7 +163,7 @@ def read_rows(arrays: Arrays, name: str = "rollout") -> npt.NDArray[np.float32]:
 
 
 def recorded_planes(arrays: Arrays, img_size: int, name: str, token: int = 0) -> Tensor:
-    """A map over the images of a record, mean over heads: (S, H, W).
+    """A recorded map over the images, averaged over heads: (S, H, W).
 
     Args:
         arrays: Of ``attention.npz``.
@@ -190,7 +190,7 @@ def _refuse_windows(maps: list[Tensor], chosen: Split) -> None:
 
 
 def _forward(model: nn.Module, split: Split, img_size: int) -> Tensor:
-    """One pass over all images of ``split``; returns them as the model saw them."""
+    """Run one pass over all images of ``split``; returns the model's input."""
     device = next(model.parameters()).device
     model.eval()
     (batch,) = eval_batches(split, eval_transform(img_size), batch_size=len(split))
@@ -201,7 +201,7 @@ def _forward(model: nn.Module, split: Split, img_size: int) -> Tensor:
 
 
 def _to_bytes_and_peak(weights: Tensor) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Rows (..., N) as bytes of their largest weight, and that weight (...)."""
+    """Rows (..., N) as bytes relative to their largest weight, and that weight (...)."""
     weights = weights.float().cpu()
     if (weights < 0).any():
         raise NothingToRecordError("attention with negative weights has no share to show")
