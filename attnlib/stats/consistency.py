@@ -1,4 +1,4 @@
-"""How alike two systems decide and err: equations 5.4 to 5.11 of the thesis, and shape bias.
+"""Measures of agreement between two systems, equations 5.4 to 5.11 of the thesis; shape bias.
 
 Plain functions of arrays. The measures are those of Geirhos et al. (2020), arXiv:2006.16736
 (kappa), Tuli et al. (2021), arXiv:2105.07197 (distances between errors), and Geirhos et al.
@@ -11,13 +11,13 @@ from scipy.special import rel_entr
 
 from attnlib.arrays import Floats
 
-TOLERANCE = 1e-6  # how far from 1 the sum of a distribution may be
+TOLERANCE = 1e-6  # allowed deviation of a distribution's sum from 1
 
 
 def observed_agreement(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     """Share of trials in which both systems are right or both are wrong, eq. 5.4.
 
-    The thesis calls the count e_ij an agreement "for a given class"; it runs over all trials.
+    The thesis calls the count e_ij an agreement "for a given class", but it is over all trials.
 
     Args:
         correct_a: Whether system a is right (n,): booleans, or 0 and 1.
@@ -33,8 +33,8 @@ def observed_agreement(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> fl
 def expected_agreement(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     """Agreement of independent systems with the same two accuracies, eq. 5.5.
 
-    p_i is the accuracy of system i, not the probability of a given class as the thesis has it.
-    Arguments and errors as in ``observed_agreement``.
+    p_i is the accuracy of system i, not the probability of a given class as the thesis says.
+    Arguments and errors as for ``observed_agreement``.
     """
     a, b = _paired_outcomes(correct_a, correct_b)
     p_a, p_b = float(np.mean(a)), float(np.mean(b))
@@ -44,9 +44,9 @@ def expected_agreement(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> fl
 def error_consistency(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     """Cohen's kappa of being right, eq. 5.6: agreement beyond what the two accuracies explain.
 
-    1 for equal outcomes, 0 on average for independent ones, never below -1. Where both systems
+    1 for equal outcomes, 0 on average for independent ones, never below -1. If both systems
     are right, or both wrong, in every trial, c_exp is 1 and the equation reads 0/0; kappa is then
-    1, as in model-vs-human. Arguments and errors as in ``observed_agreement``.
+    1, as in model-vs-human. Arguments and errors as for ``observed_agreement``.
     """
     observed = observed_agreement(correct_a, correct_b)
     expected = expected_agreement(correct_a, correct_b)
@@ -60,17 +60,17 @@ def confusion_matrix(
 ) -> npt.NDArray[np.int64]:
     """Count decisions: (n,), (n,) -> (K, K), rows the true class, columns the decision.
 
-    A decision outside ``classes`` (no answer, a misspelt one) has no column and is left out; a
+    A decision outside ``classes`` (no answer, a misspelt one) has no column and is not counted; a
     class without trials has a row of zeros.
 
     Args:
         truth: Classes of the trials (n,), names or numbers.
         decision: The system's answers (n,).
-        classes: The K classes, in the order of rows and columns.
+        classes: The K classes, in the order of the rows and columns.
 
     Raises:
         ValueError: If the arrays are empty or differ in length, a true class is not among
-            ``classes``, or ``classes`` repeats one.
+            ``classes``, or ``classes`` has duplicates.
     """
     truth, decision = _equally_long(truth=truth, decision=decision)
     known = _column(classes, "classes")
@@ -84,17 +84,17 @@ def confusion_matrix(
 
 
 def classwise_errors(confusion: npt.ArrayLike) -> Floats:
-    """Share of each true class in all errors, eqs. 5.7 and 5.10: (K, K) -> (K,).
+    """Each true class's share of all errors, eqs. 5.7 and 5.10: (K, K) -> (K,).
 
     e_i is the row sum without the diagonal; the sum in eq. 5.7 runs over its own index k, where
-    the thesis repeats i. A class without trials has no errors, so its share is 0.
+    the thesis uses i twice. A class without trials has no errors, so its share is 0.
 
     Args:
         confusion: Counts (K, K), rows the true class, columns the decision.
 
     Raises:
         ValueError: If ``confusion`` is not square, has a negative or non-finite entry, or has no
-            errors: their distribution is then undefined.
+            errors, so that their distribution is undefined.
     """
     errors = _errors(confusion)
     return errors.sum(axis=1) / errors.sum()
@@ -103,7 +103,7 @@ def classwise_errors(confusion: npt.ArrayLike) -> Floats:
 def interclass_errors(confusion: npt.ArrayLike) -> Floats:
     """Share of each confusion of i with j in all errors, eqs. 5.7 and 5.11: (K, K) -> (K(K-1),).
 
-    Row by row, for i != j only, a condition that the thesis leaves out. Argument and errors as in
+    Row by row, for i != j only, a condition that the thesis omits. Argument and errors as for
     ``classwise_errors``.
     """
     errors = _errors(confusion)
@@ -114,8 +114,8 @@ def js_distance(p: npt.ArrayLike, q: npt.ArrayLike, base: float | None = None) -
     """Jensen-Shannon distance, eqs. 5.8 and 5.9: square root of the divergence.
 
     From 0 for equal distributions to sqrt(ln 2) = 0.8326 for disjoint ones, or to 1 in base 2.
-    The thesis names no base; the published values are in natural logarithms. Its m is a vector,
-    (p + q) / 2, and 0 log 0 counts as 0. Nothing is normalised here.
+    The thesis gives no base; the published values use natural logarithms. Its m is a vector,
+    (p + q) / 2, and 0 log 0 is 0. Inputs are not normalised.
 
     Args:
         p: Distribution, one axis.
@@ -131,8 +131,8 @@ def js_distance(p: npt.ArrayLike, q: npt.ArrayLike, base: float | None = None) -
         raise ValueError(f"p and q: expected one length; got {len(p)} and {len(q)}.")
     if base is not None and not 1 < base < np.inf:
         raise ValueError(f"base: expected a number > 1, or None; got {base}.")
-    # Not scipy's jensenshannon: where p and q nearly agree, its sum may fall below 0 by rounding,
-    # and the root is NaN.
+    # Not scipy's jensenshannon: if p and q are nearly equal, its sum may be below 0 by rounding,
+    # and the root NaN.
     divergence = (_divergence_from_mean(p, q) + _divergence_from_mean(q, p)) / 2
     divergence = np.clip(divergence, 0, np.log(2))
     return float(np.sqrt(divergence / (1 if base is None else np.log(base))))
@@ -141,8 +141,8 @@ def js_distance(p: npt.ArrayLike, q: npt.ArrayLike, base: float | None = None) -
 def shape_bias(shape: npt.ArrayLike, texture: npt.ArrayLike, decision: npt.ArrayLike) -> float:
     """Shape hits / (shape hits + texture hits), over images whose shape and texture differ.
 
-    Decisions that are neither, no answer among them, count in neither. Section 8.2, where no
-    equation is given.
+    Other decisions, including no answer, are ignored. From section 8.2, which gives no
+    equation.
 
     Args:
         shape: Class of each image's shape (n,), names or numbers.
@@ -150,8 +150,8 @@ def shape_bias(shape: npt.ArrayLike, texture: npt.ArrayLike, decision: npt.Array
         decision: The system's answers (n,).
 
     Raises:
-        ValueError: If the arrays are empty or differ in length, or if there is no shape and no
-            texture hit: the ratio is then undefined.
+        ValueError: If the arrays are empty or differ in length, or if there are no shape and no
+            texture hits, so that the ratio is undefined.
     """
     shape, texture, decision = _equally_long(shape=shape, texture=texture, decision=decision)
     conflict = shape != texture
@@ -167,11 +167,11 @@ def shape_bias(shape: npt.ArrayLike, texture: npt.ArrayLike, decision: npt.Array
 
 def _divergence_from_mean(p: Floats, q: Floats) -> float:
     """D(p || m) with m = (p + q) / 2, eq. 5.9, in nats."""
-    return float(rel_entr(2 * p, p + q).sum() / 2)  # twice both: half of the least float is 0
+    return float(rel_entr(2 * p, p + q).sum() / 2)  # both doubled: half the least float is 0
 
 
 def _errors(confusion: npt.ArrayLike) -> Floats:
-    """A confusion matrix without its diagonal, checked."""
+    """Check a confusion matrix and return it without its diagonal."""
     errors = np.array(confusion, dtype=np.float64)
     if errors.ndim != 2 or errors.shape[0] != errors.shape[1] or errors.size == 0:
         raise ValueError(f"confusion: expected a square matrix (K, K); got {errors.shape}.")
@@ -209,7 +209,7 @@ def _paired_outcomes(
 
 
 def _equally_long(**arrays: npt.ArrayLike) -> list[npt.NDArray[np.generic]]:
-    """The arrays, each with one axis and all of one length, as NumPy's."""
+    """The arguments as NumPy arrays, checked to be 1-D and of equal length."""
     columns = [_column(values, name) for name, values in arrays.items()]
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:

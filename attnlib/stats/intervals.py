@@ -1,6 +1,6 @@
-"""Intervals and tests behind every figure: shares, paired differences, many tests, few seeds.
+"""Confidence intervals and tests: shares, paired differences, many tests, few seeds.
 
-Plain functions of numbers; intervals are at 95%. Each is the textbook's, named in its docstring.
+Plain functions of numbers with 95% intervals, by textbook methods named in the docstrings.
 """
 
 from typing import NamedTuple
@@ -11,14 +11,14 @@ from scipy import stats
 
 from attnlib.arrays import Floats
 
-LEVEL = 0.95  # of all intervals
-RESAMPLES = 10_000  # of the bootstrap
-# What an interval says of a claim that a difference has one sign.
+LEVEL = 0.95  # confidence level of all intervals
+RESAMPLES = 10_000  # resamples of the bootstrap
+# Verdicts on a claim about the sign of a difference.
 HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
 
 
 class Proportion(NamedTuple):
-    """A share of ``n`` trials with its 95% Wilson interval."""
+    """A proportion of ``n`` trials with its 95% Wilson interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Proportion(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number from ``n`` observations with its 95% interval."""
+    """An estimate from ``n`` observations with its 95% interval."""
 
     value: float
     low: float
@@ -53,17 +53,17 @@ def wilson_interval(successes: int, n: int) -> Proportion:
 def paired_bootstrap(
     values_a: npt.ArrayLike, values_b: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Mean of a - b over the same trials with its paired bootstrap interval (percentiles).
+    """Mean of a - b over the same trials with its paired percentile bootstrap interval.
 
     Efron and Tibshirani (1993), chapter 13. Trials are resampled in pairs. Equal differences are
-    drawn together, by a multinomial over the distinct ones: the same distribution, and for
-    outcomes right or wrong 10,000 resamples of 10,000 images take milliseconds.
+    drawn together, by a multinomial over the distinct ones: the distribution is the same, and for
+    right-or-wrong outcomes 10,000 resamples of 10,000 images take milliseconds.
 
     Args:
         values_a: Outcomes of system a (n,): booleans or numbers.
         values_b: The same trials of system b, in the same order.
-        seed: Of the resampling.
-        resamples: How many are drawn.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
 
     Raises:
         ValueError: If the arrays are empty, of more than one axis, or differ in length.
@@ -77,11 +77,11 @@ def paired_bootstrap(
 
 
 def paired_difference(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> Estimate:
-    """Accuracy of a less that of b on the same trials, with Newcombe's interval.
+    """Accuracy of a minus that of b on the same trials, with Newcombe's interval.
 
     Method 10 of Newcombe (1998), Statistics in Medicine 17, 2635-2650, from two Wilson intervals
-    and the correlation of the outcomes. Unlike the bootstrap's, it keeps a width where no trial
-    tells the two apart, which is the rule in classes of a few dozen images.
+    and the correlation of the outcomes. Unlike the bootstrap's, it has a width even if no trial
+    distinguishes the two, which is common in classes of a few dozen images.
 
     Args:
         correct_a: Whether a is right (n,): booleans, or 0 and 1.
@@ -108,17 +108,17 @@ def paired_difference(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> Est
 
 
 def p_words(p: float) -> str:
-    """A p-value as readers see it: two digits; below what a float holds, only that it is below."""
+    """A p-value as text: two digits, or "< 1e-300" where a float is too coarse."""
     return f"{p:.2g}" if p >= 1e-300 else "< 1e-300"
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p-value of McNemar's test (McNemar 1947): a fair coin on the discordant.
+    """Exact two-sided p-value of McNemar's test (McNemar 1947): binomial on discordant trials.
 
     Args:
-        only_a: Trials that a alone has right.
-        only_b: Trials that b alone has right. Where both are 0 nothing speaks against equality
-            and p is 1.
+        only_a: Number of trials that only a has right.
+        only_b: Number of trials that only b has right. If both are 0 there is no evidence
+            against equality and p is 1.
 
     Raises:
         ValueError: If a count is negative.
@@ -131,10 +131,10 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
-    """p-values adjusted for their number by Holm's step-down method (Holm 1979): (m,) -> (m,).
+    """p-values adjusted by Holm's step-down method (Holm 1979): (m,) -> (m,).
 
-    Comparing each with 0.05 keeps the chance of any false alarm among the m tests below 5%,
-    however they hang together.
+    Comparing each with 0.05 limits the chance of any false positive among the m tests to 5%,
+    whatever their dependence.
 
     Raises:
         ValueError: If a value is not in [0, 1], or there is more than one axis.
@@ -150,9 +150,9 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def mean_interval(values: npt.ArrayLike) -> Estimate:
-    """Mean with its 95% t-interval (Student 1908): over seeds, say.
+    """Mean with its 95% t-interval (Student 1908): for instance over seeds.
 
-    It covers the chance in training, which the interval of a share of images leaves out. A single
+    It covers randomness in training, which the interval of a share of images omits. A single
     value has no interval: low and high are then NaN.
 
     Raises:
@@ -169,7 +169,7 @@ def mean_interval(values: npt.ArrayLike) -> Estimate:
 
 
 def t_reach(standard_error: float, freedom: int) -> float:
-    """Half the width of a 95% t-interval with so many degrees of freedom."""
+    """Half-width of a 95% t-interval with ``freedom`` degrees of freedom."""
     return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * standard_error)
 
 
