@@ -1,1 +1,1 @@
-"""What a network looks at, and whether that says anything."""
+"""Explanations of a network's decisions: attention, attribution, feature maps, and tests."""

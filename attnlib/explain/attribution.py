@@ -1,4 +1,4 @@
-"""Maps of what mattered to a model, over the image: from attention, and Grad-CAM."""
+"""Attribution maps over the image: from attention, Grad-CAM, integrated gradients, occlusion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,17 +37,17 @@ MAP_KINDS = {
 
 @dataclass(frozen=True)
 class Trace:
-    """What one pass of a model over images attended to, and what a class's logit owes to it.
+    """Attention in one pass of a model over images, and its gradients for class logits.
 
     Attributes:
         logits: (B, K).
-        classes: (B,), the classes whose logits the gradients are of.
-        weights: One (B, h, N, N) a layer.
-        gradients: Of the classes' logits with respect to ``weights``, of the same shapes.
-        grids: Where the tokens of each layer's keys are; None where they are no positions.
-        img_size: Rows and columns of the images, pixels.
-        prefix: What the tokens before the patches are; empty if the answer comes from the mean
-            over the patches, whatever stands before them.
+        classes: (B,), the classes whose logits were differentiated.
+        weights: One (B, h, N, N) per layer.
+        gradients: Gradients of these logits with respect to ``weights``, of the same shapes.
+        grids: Layout of each layer's keys; None if they are not positions.
+        img_size: Rows and columns of the images, in pixels.
+        prefix: Names of the tokens before the patches; empty if the output comes from the mean
+            over the patches.
     """
 
     logits: Tensor
@@ -60,29 +60,29 @@ class Trace:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of map that this model has."""
+        """The kinds of map available for this model."""
         if self.grids[0] is None:
             return ()
         shapes = {(m.shape[-2], m.shape[-1]) for m in self.weights}
         if any(asking != asked for asking, asked in shapes) or len(shapes) > 1:
-            return ("mean", "head", "max")  # a class token alone asks, or layers differ in tokens
+            return ("mean", "head", "max")  # one query, or token counts differ
         return tuple(k for k in MAP_KINDS if k != "distillation" or "distillation" in self.prefix)
 
     def asking(self, kind: str) -> tuple[int, ...]:
-        """Places of the tokens whose rows a map is of; none: the patches, whose mean it is.
+        """Positions of the tokens whose rows make up a map; none for the mean over the patches.
 
-        The class token's, but of a map of gradients those of all heads that were averaged into
-        the logit: of DeiT's distillation token too.
+        The class token's; for a gradient map those of all heads that were averaged into
+        the logit, including DeiT's distillation token.
         """
         names = {"distillation": ("distillation",), "gradient": ("class", "distillation")}
         wanted = names.get(kind, ("class",))
         return tuple(place for place, name in enumerate(self.prefix) if name in wanted)
 
     def place(self, layer: int | None, head: int) -> dict[str, int]:
-        """``layer`` (None for the last) and ``head`` counted from 1, as ``row`` takes them, from 0.
+        """Convert ``layer`` (None for the last) and ``head``, counted from 1, to those of ``row``.
 
         Raises:
-            ValueError: If the model has fewer.
+            ValueError: If the model has fewer layers or heads.
         """
         depth, heads = len(self.weights), self.weights[0].shape[1]
         layer = depth if layer is None else layer
@@ -92,13 +92,13 @@ class Trace:
         return {"layer": layer - 1, "head": head - 1}
 
     def row(self, kind: str, layer: int = -1, head: int = 0) -> Tensor:
-        """A map of one of ``KINDS`` over the tokens, prefix and all: (B, N).
+        """A map of one of ``KINDS`` over the tokens, including the prefix: (B, N).
 
         Args:
             kind: One of ``kinds``.
-            layer: Its number, from 0, or from the last as -1. The gradient-weighted rollout goes
-                through all layers, whatever it is.
-            head: Its number, from 0, for a single one.
+            layer: Its number, from 0, or from the end with -1. The gradient-weighted rollout goes
+                through all layers in any case.
+            head: Its number, from 0, for maps of a single head.
 
         Raises:
             ValueError: If the model has no such map, layer or head.
@@ -128,7 +128,7 @@ class Trace:
         return weights.amax(dim=1) if kind == "max" else weights.mean(dim=1)
 
     def plane(self, kind: str, layer: int = -1, head: int = 0) -> Tensor:
-        """A map of one of ``KINDS`` over the image: (B, H, W); arguments as of ``row``."""
+        """A map of one of ``KINDS`` over the image: (B, H, W); arguments as for ``row``."""
         row = self.row(kind, layer, head)
         grid = self.grids[layer]
         if grid is None:
@@ -137,15 +137,15 @@ class Trace:
 
 
 def trace(model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Trace:
-    """Pass images through a model in evaluation mode, and back, noting what it attends to.
+    """Run forward and backward passes in evaluation mode, recording attention and its gradients.
 
     Args:
-        model: One that attends; it is left as it was.
+        model: A model with attention; left unchanged.
         images: (B, 3, H, W) in [0, 1].
-        classes: (B,), whose logits are traced back; those that the model decides for if None.
+        classes: (B,), whose logits are differentiated; if None, the model's decisions.
 
     Raises:
-        NothingToRecordError: If the model has no attention, or none known to lie on the image.
+        NothingToRecordError: If the model has no attention, or none over the patches of the image.
     """
     with evaluating(model), torch.enable_grad(), record_attention(model, gradients=True) as maps:
         logits = model(images)
@@ -168,15 +168,15 @@ def trace(model: nn.Module, images: Tensor, classes: Tensor | None = None) -> Tr
 
 
 def sum_tokens(grid: TokenGrid) -> int:
-    """Tokens in all: prefix + rows * columns."""
+    """Total number of tokens: prefix + rows * columns."""
     return grid.prefix + grid.rows * grid.columns
 
 
 def layer_grid(model: nn.Module, layer: int, img_size: tuple[int, int]) -> TokenGrid | None:
-    """Where the tokens are that a layer attends to; None if they are channels.
+    """Layout of the tokens that a layer attends to; None if they are channels.
 
     Raises:
-        NothingToRecordError: If the model is neither made of patches nor AtResNet.
+        NothingToRecordError: If the model neither has patches nor is AtResNet.
     """
     tokens = getattr(model, "tokens", None)
     if tokens is None:
@@ -190,18 +190,18 @@ def layer_grid(model: nn.Module, layer: int, img_size: tuple[int, int]) -> Token
 def gradient_rollout(maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """Gradient-weighted rollout, Chefer et al. (2021), arXiv:2103.15679, Eqs. 5 and 6.
 
-    R <- R + E_h[(dy/dA * A)+] R from the identity on: only attention that speaks for the class is
-    followed. Rows are not normalised.
+    R <- R + E_h[(dy/dA * A)+] R, from the identity: only attention in favour of the class is
+    used. Rows are not normalised.
 
     Args:
         maps: Attention weights (B, h, N, N), first layer first.
-        gradients: Of one class's logit with respect to them, of the same shapes.
+        gradients: Gradients of one class's logit with respect to them, of the same shapes.
 
     Returns:
         (B, N, N).
 
     Raises:
-        ValueError: If the two do not fit, or are not square.
+        ValueError: If the shapes differ, or are not square.
     """
     shapes = {tuple(m.shape) for m in (*maps, *gradients)}
     if not maps or len(maps) != len(gradients) or len({s[-2:] for s in shapes}) != 1:
@@ -216,10 +216,10 @@ def gradient_rollout(maps: Sequence[Tensor], gradients: Sequence[Tensor]) -> Ten
 
 
 def tokens_to_plane(tokens: Tensor, grid: TokenGrid, img_size: tuple[int, int]) -> Tensor:
-    """Values of tokens over the image's pixels: (B, N) -> (B, H, W).
+    """Interpolate values of tokens to the image's pixels: (B, N) -> (B, H, W).
 
-    Bilinear between the centres of patches, and constant beyond the outermost: a patch's value
-    stands at its middle, not at its corner.
+    Bilinear between the centres of patches and constant beyond the outermost: a patch's value
+    belongs to its centre, not its corner.
     """
     plane = patches_to_grid(tokens, grid)[:, None]
     return F.interpolate(plane, img_size, mode="bilinear", align_corners=False)[:, 0]
@@ -230,24 +230,24 @@ def grad_cam(
 ) -> Tensor:
     """Grad-CAM, Selvaraju et al. (2017), arXiv:1610.02391, Eqs. 1 and 2, resized bilinearly.
 
-    Of a convolutional network, with channels first or last. Of a transformer its tokens, laid out
+    For a convolutional network, with channels first or last. For a transformer its tokens, arranged
     over the image, are the feature map, as in pytorch-grad-cam: those that the last block's
-    attention reads, for what the patches become after it no class token sees.
+    attention reads, since no class token depends on the patches after it.
 
-    Not captum's ``LayerGradCam``, which takes the second axis for the channels of every model.
+    Not captum's ``LayerGradCam``, which always takes the second axis as channels.
 
     Args:
-        model: A network whose stages or blocks lie on the image; it is left as it was.
+        model: A network whose stages or blocks have spatial positions; left unchanged.
         images: (B, 3, H, W) in [0, 1].
-        classes: (B,); those that the model decides for if None.
-        layer: Name of the module whose output is weighted; the last of ``feature_names``
-            if None, or in a transformer's block its first normalisation.
+        classes: (B,); if None, the model's decisions.
+        layer: Name of the module whose output is weighted; by default the last of ``feature_names``
+            or, in a transformer, that block's first normalisation.
 
     Returns:
         (B, H, W), >= 0.
 
     Raises:
-        NothingToRecordError: If the model has no stages known by name, or no feature maps there.
+        NothingToRecordError: If the model has no known stages, or no feature maps there.
     """
     module = model.get_submodule(layer or cam_layer(model))
     kept: list[Tensor] = []
@@ -275,7 +275,7 @@ def cam_layer(model: nn.Module) -> str:
     """The module whose output Grad-CAM weights if none is named.
 
     Raises:
-        NothingToRecordError: If the model has no stages known by name.
+        NothingToRecordError: If the model has no known stages.
     """
     last = feature_names(model)[-1]
     is_block = bool(prefix_names(model)) and hasattr(model.get_submodule(last), "norm1")
@@ -294,17 +294,17 @@ def integrated_gradients(
 ) -> Tensor:
     """Integrated gradients, Sundararajan et al. (2017), arXiv:1703.01365, from a black image.
 
-    Computed by captum, in Gauss-Legendre steps. Channels are added up, so that a map sums to the
-    class's logit less that of the black image.
+    Computed by captum, in Gauss-Legendre steps. Channels are summed, so that a map sums to the
+    class's logit minus that of the black image.
 
     Args:
-        model: Images in [0, 1] to logits; it is left as it was.
+        model: Images in [0, 1] to logits; left unchanged.
         images: (B, 3, H, W).
-        classes: (B,); those that the model decides for if None.
+        classes: (B,); if None, the model's decisions.
         steps: Points on the line from black to the image.
 
     Returns:
-        (B, H, W); negative where a pixel speaks against the class.
+        (B, H, W); negative where a pixel counts against the class.
 
     Raises:
         ImportError: If captum is not installed.
@@ -324,18 +324,18 @@ def occlusion(
     the mean over the squares that hide it. The grey is the image's mean colour.
 
     Args:
-        model: Images in [0, 1] to logits; it is left as it was.
+        model: Images in [0, 1] to logits; left unchanged.
         images: (B, 3, H, W).
-        classes: (B,); those that the model decides for if None.
+        classes: (B,); if None, the model's decisions.
         side: Pixels of the square's side.
         stride: Pixels from one square to the next.
 
     Returns:
-        (B, H, W); negative where hiding helps the class.
+        (B, H, W); negative where hiding a pixel favours the class.
 
     Raises:
         ImportError: If captum is not installed.
-        ValueError: If squares leave pixels out, or don't fit the image.
+        ValueError: If squares leave gaps, or don't fit into the image.
     """
     if not 1 <= stride <= side <= min(images.shape[-2:]):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How good is a map? Deletion and insertion; and how wide and how far attention looks."""
+"""Deletion and insertion tests of attribution maps; entropy and distance of attention."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from attnlib.stats.intervals import mean_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-IMAGES_A_PASS = 128  # images a forward
+IMAGES_A_PASS = 128  # images per forward pass
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Probability of each image's class as the map's pixels go, and as they come.
+    """Probability of each image's class as pixels are deleted, and as they are inserted.
 
     Attributes:
-        shares: (S + 1,), of the pixels deleted or inserted, from 0 to 1.
+        shares: (S + 1,), the share of pixels deleted or inserted, from 0 to 1.
         deletion: (B, S + 1).
         insertion: (B, S + 1).
     """
@@ -59,18 +59,18 @@ def deletion_and_insertion(
 ) -> Curves:
     """Deletion and insertion curves of maps, Petsiuk et al. (2018), arXiv:1806.07421, section 3.2.
 
-    Deletion replaces pixels by a substrate, the map's largest first; insertion puts them, in the
+    Deletion replaces pixels by a substrate, highest map values first; insertion puts them, in the
     same order, into another. By default these are the image's mean colour, and an image so blurred
-    that nothing is left of it but nine colours; the paper's own are "black" and "blur", which let
-    its numbers be compared.
+    that only nine colours remain; the paper's own are "black" and "blur", which make
+    results comparable with it.
 
     Args:
         model: Images in [0, 1] to logits; it is left as it was.
         images: (B, 3, H, W).
-        maps: (B, H, W), larger where it mattered more; equal values go in reading order.
+        maps: (B, H, W), larger where more important; ties are in reading order.
         classes: (B,), whose probability is followed.
-        steps: Steps S, each of equally many pixels.
-        deleted: What stands in the place of deleted pixels, one of ``SUBSTRATES``.
+        steps: Number of steps S, each with the same number of pixels.
+        deleted: What replaces deleted pixels, one of ``SUBSTRATES``.
         inserted: What pixels are inserted into, one of ``SUBSTRATES``.
 
     Raises:
@@ -98,10 +98,10 @@ def deletion_and_insertion(
 
 
 def substrate(images: Tensor, kind: str) -> Tensor:
-    """Images without what was in them, by one of ``SUBSTRATES``: (B, 3, H, W), the same.
+    """Images replaced by one of ``SUBSTRATES``, same shape (B, 3, H, W).
 
     Raises:
-        ValueError: If there is no such substrate.
+        ValueError: If the substrate is unknown.
     """
     if kind not in SUBSTRATES:
         raise ValueError(f"substrate: unknown {kind!r}. Valid: {', '.join(SUBSTRATES)}.")
@@ -112,7 +112,7 @@ def gaussian_blur(images: Tensor) -> Tensor:
     """Blur as RISE's authors do: a kernel of 11 pixels and sigma 5, black beyond the edges.
 
     Their code (eclique/RISE, evaluation.py) filters a single bright pixel with SciPy, which
-    reflects it at the kernel's edges.
+    reflects at the kernel's edges.
     """
     point = np.zeros((11, 11))
     point[5, 5] = 1
@@ -121,7 +121,7 @@ def gaussian_blur(images: Tensor) -> Tensor:
 
 
 def blur(images: Tensor) -> Tensor:
-    """Blur images to the mean colours of a grid of 3 x 3, interpolated: (B, 3, H, W), the same."""
+    """Interpolate the mean colours of a 3 x 3 grid, same shape (B, 3, H, W)."""
     size = (images.shape[-2], images.shape[-1])
     return F.interpolate(F.adaptive_avg_pool2d(images, 3), size, mode="bilinear")
 
@@ -142,7 +142,7 @@ def _probability(model: nn.Module, images: Tensor, classes: Tensor) -> npt.NDArr
 
 
 def random_maps(images: Tensor, grid: TokenGrid, generator: torch.Generator) -> Tensor:
-    """Maps of noise, as coarse as the patches: (B, 3, H, W) -> (B, H, W)."""
+    """Random maps with the resolution of patches: (B, 3, H, W) -> (B, H, W)."""
     noise = torch.rand(len(images), 1, grid.rows, grid.columns, generator=generator)
     size = (images.shape[-2], images.shape[-1])
     plane = F.interpolate(noise, size, mode="bilinear", align_corners=False)
@@ -150,7 +150,7 @@ def random_maps(images: Tensor, grid: TokenGrid, generator: torch.Generator) -> 
 
 
 def centre_maps(images: Tensor) -> Tensor:
-    """Maps that fall with the distance from the centre: (B, 3, H, W) -> (B, H, W)."""
+    """Maps that decrease with the distance from the centre: (B, 3, H, W) -> (B, H, W)."""
     B, _, H, W = images.shape
     y = torch.arange(H, device=images.device) - (H - 1) / 2
     x = torch.arange(W, device=images.device) - (W - 1) / 2
@@ -158,7 +158,7 @@ def centre_maps(images: Tensor) -> Tensor:
 
 
 def areas_table(curves: Mapping[str, Curves]) -> "pd.DataFrame":
-    """Mean areas of each kind of map with the half-width of their 95% t-intervals over images."""
+    """Mean areas of each kind of map with the half-widths of 95% t-intervals over images."""
     import pandas as pd
 
     rows = {}
@@ -174,26 +174,26 @@ def areas_table(curves: Mapping[str, Curves]) -> "pd.DataFrame":
 
 
 def attention_entropy(weights: Tensor) -> Tensor:
-    """Mean entropy of each head's rows, nats; log N if all is alike: (B, h, M, N) -> (h,)."""
+    """Mean entropy of each head's rows in nats, log N if uniform: (B, h, M, N) -> (h,)."""
     return torch.special.entr(weights).sum(dim=-1).mean(dim=(0, 2))
 
 
 def attention_distance(weights: Tensor, grid: TokenGrid, patch_size: float) -> Tensor:
-    """Mean distance in pixels from a patch to where it attends, by head.
+    """Mean attention distance of patches in pixels, by head.
 
-    Dosovitskiy et al. (2021), Fig. 7: distances between patch centres, averaged with the
-    attention among patches; what goes to the prefix tokens is left out.
+    Dosovitskiy et al. (2021), Fig. 7: distances between patch centres, weighted by the
+    attention among patches; attention to prefix tokens is left out.
 
     Args:
         weights: (B, h, N, N).
-        grid: Where the tokens are.
-        patch_size: Pixels from a patch to the next.
+        grid: Layout of the tokens.
+        patch_size: Pixels from one patch to the next.
 
     Returns:
         (h,).
 
     Raises:
-        ValueError: If the patches do not attend, as in AtResNet.
+        ValueError: If the patches are not queries, as in AtResNet.
     """
     if weights.shape[-2] != weights.shape[-1]:
         raise ValueError(f"expected weights (B, h, N, N); got {tuple(weights.shape)}")

@@ -1,7 +1,7 @@
-"""Feature maps twice: as the published pictures were made, and of the real network; and how dull.
+"""Feature maps of the real network and as in the published pictures, and a measure of contrast.
 
-The pictures that the thesis shows (its Figures 8.3 and 8.4) come from the notebooks of T2T-ViT,
-which chain a network's layers without what stands between them.
+The pictures in the thesis (Figures 8.3 and 8.4) come from the notebooks of T2T-ViT,
+which chain a network's layers without the operations between them.
 """
 
 import torch
@@ -15,16 +15,16 @@ from attnlib.models.hooks import (
 )
 from attnlib.models.modes import evaluating
 
-DULL = 0.1  # of the grey scale: a map whose robust range is less shows next to nothing
+DULL = 0.1  # of the grey scale: a map with a smaller robust range shows almost nothing
 
 
 def real_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Outputs of a network's stages or blocks on images (B, 3, H, W), each (B, C, rows, columns).
 
-    The network is left as it was.
+    The network is left unchanged.
 
     Raises:
-        NothingToRecordError: If its stages are not known by name, or do not lie on the image.
+        NothingToRecordError: If its stages are unknown, or have no spatial positions.
     """
     with evaluating(model), torch.no_grad(), record_features(model) as features:
         model(images)
@@ -33,19 +33,19 @@ def real_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 
 def chained_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Feature maps made as the published pictures were: layers chained bare.
+    """Feature maps as in the published pictures: layers chained without what is between them.
 
-    Of a ResNet, its convolutions one after the other (49 of a ResNet-50), without normalisation,
-    activation, pooling and skips; of a ViT or DeiT, the patch projection and the blocks, without
-    class token, position and normalisation of the image. Any size will do. Not what the network
-    computes: compare ``real_features``.
+    For a ResNet, its convolutions in sequence (49 in a ResNet-50), without normalisation,
+    activation, pooling and skips; for a ViT or DeiT, the patch projection and the blocks, without
+    class token, position and normalisation of the image. Images may have any size. Not what it
+    computes in use; see ``real_features``.
 
     Args:
         model: A ResNet, AtResNet, ViT or DeiT.
         images: (B, 3, H, W) in [0, 1].
 
     Returns:
-        (B, C, rows, columns) by the name of the layer, in order.
+        (B, C, rows, columns) by layer name, in order.
 
     Raises:
         NothingToRecordError: If the model is of another family.
@@ -81,11 +81,11 @@ def _chain_blocks(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 
 def robust_range(planes: Tensor) -> Tensor:
-    """From the 5th to the 95th percentile of each map, as a share of its full range.
+    """The 5th to 95th percentile range of each map, as a share of its full range.
 
-    (..., H, W) -> (...), in [0, 1]. Pictures stretch a map from its least value to its largest,
-    so this is the share of the grey scale that nine tenths of the pixels use; a map that is
-    constant has 0.
+    (..., H, W) -> (...), in [0, 1]. Pictures scale a map from its smallest value to its largest,
+    so this is the share of the grey scale that nine tenths of the pixels use; a
+    constant map has 0.
     """
     values = planes.float().flatten(-2).sort(dim=-1).values
     last = values.shape[-1] - 1
@@ -115,14 +115,14 @@ def mean_range(planes: Tensor) -> float:
 
 
 def tell_between(ours: float, one: float, other: float, least: float) -> str:
-    """Whether ``ours`` lies between two others, each at least ``least`` away, in words."""
+    """In words, whether ``ours`` is between two others, each at least ``least`` away."""
     if min(abs(ours - one), abs(ours - other)) < least:
         return "not decided"
     return "holds" if min(one, other) < ours < max(one, other) else "does not hold"
 
 
 def features_on_plane(model: nn.Module, output: Tensor, img_size: tuple[int, int]) -> Tensor:
-    """Features over the image: tokens (B, N, C) lose their prefix and become (B, C, H, W)."""
+    """Features over the image: tokens (B, N, C) without their prefix, as (B, C, H, W)."""
     if output.ndim == 4:
         return output
     grid = token_grid(model, img_size)

@@ -1,4 +1,4 @@
-"""Figures of attention and features. Each returns a figure; none saves or shows it."""
+"""Figures of attention and features. Each function returns a figure and doesn't save or show it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,15 +15,15 @@ from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
 
 Picture = npt.NDArray[Any]
 LINE_MARKERS = "os^Dv"
-FEW = 4  # columns up to which their names lie
-ROOM = 0.22  # inches above a row, for its name
+FEW = 4  # up to this many columns, names are horizontal
+ROOM = 0.22  # inches above a row for its name
 DASHES = ("-", "--", "-.", ":")
 
 
 def overlay(image: Tensor, plane: Tensor, strength: float = 0.65) -> Picture:
-    """A map in colours (viridis, dark to bright) over the grey image: (3, H, W), (H, W) -> RGB.
+    """Overlay a map in colour (viridis) on the grey image: (3, H, W), (H, W) -> RGB.
 
-    The map is stretched from its least value to its largest; a constant one is dark.
+    The map is scaled from its smallest value to its largest; a constant one is dark.
     """
     low, high = float(plane.min()), float(plane.max())
     shares = (plane.cpu().numpy() - low) / max(high - low, 1e-12)
@@ -33,7 +33,7 @@ def overlay(image: Tensor, plane: Tensor, strength: float = 0.65) -> Picture:
 
 
 def map_grid(images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor]) -> Figure:
-    """Each image with its maps, a row an image: (B, 3, H, W), and (B, H, W) for each column."""
+    """Images with their maps, one row per image: (B, 3, H, W), and (B, H, W) for each column."""
     with style():
         side = min(1.9, WIDTH / (1 + len(columns)))
         turned = 90 if len(columns) > FEW else 0
@@ -55,7 +55,7 @@ def map_grid(images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor]
 
 
 def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Figure:
-    """One image's maps: a column for each entry of ``planes``, by its name, a row a layer."""
+    """One image's maps: a column for each entry of ``planes``, a row for each layer."""
     depth = max(len(column) for column in planes.values())
     with style():
         side = min(0.95, (WIDTH - 0.3) / len(planes))
@@ -75,7 +75,7 @@ def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Fi
 
 
 def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
-    """Mean deletion and insertion curves, a line for each kind of map."""
+    """Mean deletion and insertion curves, one line per kind of map."""
     with style():
         figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4), layout="constrained", sharex=True)
         for place, (kind, each) in enumerate(curves.items()):
@@ -100,9 +100,9 @@ def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
 
 
 def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float) -> Figure:
-    """Numbers of each head (dots) and their mean (line) by layer, a panel an entry of ``values``.
+    """Values of each head (dots) and their mean (line) by layer, one panel per entry of ``values``.
 
-    ``limit`` is where a uniform row would be, in the first panel.
+    ``limit`` is the value of a uniform row, drawn in the first panel.
     """
     with style():
         figure, grid = plt.subplots(
@@ -126,13 +126,13 @@ def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float
 def attended_channels(
     image: Tensor, weights: Sequence[Tensor], features: Sequence[Tensor], count: int = 4
 ) -> Figure:
-    """The channels that AtResNet attends to most, a row a stage, with the maps that they carry.
+    """The channels that AtResNet attends to most and their maps, one row per stage.
 
     Args:
         image: (3, H, W).
-        weights: One (C,) a stage, mean over heads.
-        features: One (C, rows, columns) a stage.
-        count: Channels of a stage that are drawn.
+        weights: One (C,) per stage, mean over heads.
+        features: One (C, rows, columns) per stage.
+        count: Number of channels drawn per stage.
     """
     with style():
         side = WIDTH / (count + 1)
@@ -152,9 +152,9 @@ def attended_channels(
 
 
 def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Figure:
-    """The first channels of each layer in grey, a row a layer: (C, rows, columns) each.
+    """The first channels of each layer in grey, one row per layer: (C, rows, columns) each.
 
-    Each map is stretched from its least value to its largest, as in the published pictures.
+    Each map is scaled from its smallest value to its largest, as in the published pictures.
     """
     with style():
         size = (WIDTH, (WIDTH / channels + ROOM) * len(features))
@@ -170,7 +170,7 @@ def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Figure:
 
 
 def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Figure:
-    """Share of dull maps from the first layer to the last, a line a network."""
+    """Share of dull maps from the first layer to the last, one line per network."""
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
         for place, (name, values) in enumerate(shares.items()):
@@ -195,7 +195,7 @@ def _bare(grid: Any) -> None:
 
 
 def _below_names(figure: Figure, rows: int, below: float = 0.05) -> None:
-    """Lay the panels out close together, with room for each row's name; ``below`` is in inches."""
+    """Place the panels close together, with space for each row's name; ``below`` is in inches."""
     height = figure.get_figheight()
     panel = (height - below) / rows - ROOM
     figure.subplots_adjust(

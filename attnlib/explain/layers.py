@@ -1,4 +1,4 @@
-"""A network layer by layer: what each would answer, and how alike two networks' layers are."""
+"""Analysis by layer: the logit lens, and the similarity (CKA) of two networks' layers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from attnlib.models.modes import evaluating
 
 
 def logit_lens(model: nn.Module, images: Tensor) -> Tensor:
-    """What a transformer would answer after each of its blocks (nostalgebraist 2020).
+    """The logits a transformer would give after each of its blocks (nostalgebraist 2020).
 
-    The tokens that leave a block go straight to the last normalisation and the head, or, in
-    DeiT, to both heads. The last entry is the model's own answer.
+    A block's output tokens go directly to the last normalisation and the head, or, in
+    DeiT, to both heads. The last entry is the model's own output.
 
     Args:
-        model: A ViT or DeiT, ours or timm's; it is left as it was.
+        model: A ViT or DeiT, ours or timm's; left unchanged.
         images: (B, 3, H, W) in [0, 1].
 
     Returns:
@@ -43,13 +43,13 @@ def centered_kernel_alignment(batches: Iterable[tuple[Tensor, Tensor]]) -> float
     """Linear CKA of two sets of features of the same images, in batches.
 
     Kornblith et al. (2019), arXiv:1905.00414; the estimator is that of Nguyen et al. (2021),
-    arXiv:2010.15327, Eqs. 3 and 4, which Raghu et al. (2021), arXiv:2108.08810, compare ViTs with:
-    an unbiased HSIC of each batch, added up, so that the number does not depend on how many
-    images a batch holds. 1 for features that differ by a rotation and a scale; about 0, above or
+    arXiv:2010.15327, Eqs. 3 and 4, used for ViTs by Raghu et al. (2021), arXiv:2108.08810:
+    the unbiased HSIC summed over batches, so that the result does not depend on how many
+    images a batch has. 1 for features that differ by a rotation and a scale; about 0, above or
     below, for unrelated ones.
 
     Args:
-        batches: Pairs (n, p) and (n, q) with n of at least 4.
+        batches: Pairs (n, p) and (n, q), n at least 4.
 
     Raises:
         ValueError: If there is no batch, one has too few images, or features are constant.
@@ -63,12 +63,12 @@ def centered_kernel_alignment(batches: Iterable[tuple[Tensor, Tensor]]) -> float
 def layer_similarity(
     first: nn.Module, second: nn.Module, batches: Iterable[Tensor]
 ) -> tuple[Tensor, list[str], list[str]]:
-    """CKA of each layer of one network with each of another, on the same images.
+    """CKA of each layer of one network with each layer of another, on the same images.
 
     Args:
-        first: Its stages or blocks must be known by name; it is left as it was.
+        first: A network with known stages or blocks; left unchanged.
         second: Likewise.
-        batches: Images (n, 3, H, W) in [0, 1], n of at least 4.
+        batches: Images (n, 3, H, W) in [0, 1], n at least 4.
 
     Returns:
         (L1, L2), and the names of the layers of each.
@@ -105,7 +105,7 @@ def _layer_grams(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
 def _centered_gram(features: Tensor) -> Tensor:
     """Inner products of images' features (n, p), with a diagonal of zeros: (n, n).
 
-    Features are centred first: it changes nothing in exact arithmetic and spares digits.
+    Features are centred first, which only improves the numerical precision.
     """
     if features.ndim != 2 or len(features) < 4:
         raise ValueError(f"expected features (n, p) of 4 images or more; got {features.shape}.")
@@ -115,7 +115,7 @@ def _centered_gram(features: Tensor) -> Tensor:
 
 
 def _alignments(ours: Tensor, theirs: Tensor) -> Tensor:
-    """The unbiased HSIC of Song et al. (2012), of both together and of each with itself."""
+    """The unbiased HSIC of Song et al. (2012) of the pair, and of each with itself."""
     if ours.shape != theirs.shape:
         raise ValueError(f"expected features of the same images; got {len(ours)}, {len(theirs)}.")
     pairs = ((ours, theirs), (ours, ours), (theirs, theirs))
