@@ -1,1 +1,1 @@
-"""Runs side by side: paired tests, confusions, the reference table."""
+"""Comparison of runs: paired tests, confusion matrices, and the reference table."""

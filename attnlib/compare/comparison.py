@@ -1,4 +1,4 @@
-"""Runs that can be compared, for they answered the same questions; the rest is named, not mixed."""
+"""Comparison of runs with predictions on the same test images; others are left out by name."""
 
 import re
 from collections import Counter
@@ -19,12 +19,12 @@ from attnlib.records.run import Run
 from attnlib.stats.intervals import Estimate, Proportion, mean_interval, wilson_interval
 
 Ints = npt.NDArray[np.int64]
-DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # of what an older record lacks
+DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # for older records
 
 
 @dataclass(frozen=True)
 class ErrorsConfig:
-    """What the errors notebook shows."""
+    """Parameters of the errors notebook."""
 
     runs: str | None = parameter(None, "names with commas between; none: all with the same data")
     data_path: str | None = parameter(None, "file or folder of the images, for npz and folder")
@@ -43,19 +43,19 @@ class ErrorsConfig:
 
     @property
     def names(self) -> list[str]:
-        """The runs asked for, in order; empty: all."""
+        """The requested runs, in order; empty for all."""
         return [name.strip() for name in self.runs.split(",")] if self.runs else []
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Answers of two or more runs to the same test images, in the same order of classes."""
+    """Predictions of two or more runs on the same test images, with the same classes in order."""
 
-    runs: dict[str, Run]  # by the name that readers see
+    runs: dict[str, Run]  # by display name
     logits: dict[str, npt.NDArray[np.float32]]  # each (n, K)
     labels: Ints  # (n,)
     class_names: tuple[str, ...]
-    left_out: dict[str, str]  # name of a run and why it is not here
+    left_out: dict[str, str]  # name of a run and why it was left out
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,9 +64,9 @@ class Comparison:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """A student and its teacher, as in the thesis's Fig. 8.1, or else the first two.
+        """A student and its teacher, as in the thesis's Fig. 8.1, or else the first two runs.
 
-        Of several students the one taught hard by a ResNet-18 comes first: the thesis's.
+        Of several students, one with hard distillation from ResNet-18, the thesis's, is preferred.
         """
         by_folder = {run.name: name for name, run in self.runs.items()}
         pairs = [
@@ -82,11 +82,11 @@ class Comparison:
         return min(pairs, key=is_other, default=(self.names[0], self.names[1]))
 
     def decisions(self, name: str) -> Ints:
-        """The class that run ``name`` chose for each image (n,)."""
+        """The class that run ``name`` predicted for each image (n,)."""
         return self.logits[name].argmax(axis=1)
 
     def correct(self, name: str) -> npt.NDArray[np.bool_]:
-        """Whether run ``name`` is right about each image (n,)."""
+        """Whether run ``name`` classified each image correctly (n,)."""
         return self.decisions(name) == self.labels
 
     def accuracy(self, name: str) -> Proportion:
@@ -94,14 +94,14 @@ class Comparison:
         return wilson_interval(int(self.correct(name).sum()), len(self.labels))
 
     def seeds_of(self, name: str) -> list[str]:
-        """The runs here that differ from ``name`` in nothing but the seed, itself among them."""
+        """The runs that differ from ``name`` only in the seed, including itself."""
         recipes = {other: _settings(run) | {"seed": None} for other, run in self.runs.items()}
         return [other for other in self.names if recipes[other] == recipes[name]]
 
     def over_seeds(self, name: str) -> Estimate:
-        """Mean accuracy of all runs here that differ from ``name`` in nothing but the seed.
+        """Mean accuracy of all runs that differ from ``name`` only in the seed.
 
-        Its t-interval is cut at 0 and 1, which an accuracy can't leave.
+        Its t-interval is clipped to [0, 1].
         """
         mean = mean_interval([self.accuracy(other).value for other in self.seeds_of(name)])
         if mean.n == 1:
@@ -120,14 +120,14 @@ class Comparison:
 
 
 def find_runs(names: Sequence[str] = (), runs_dir: str | Path = "runs") -> dict[str, Path]:
-    """Folders of finished runs by name, in ``runs_dir`` and ``results``; the former's counts.
+    """Folders of finished runs by name, in ``runs_dir`` and ``results``; the former has priority.
 
     Args:
-        names: Only these, in this order; if empty all, by name.
+        names: Only these, in this order; if empty, all by name.
         runs_dir: Where runs are written.
 
     Raises:
-        ValueError: If one of ``names`` is not there.
+        ValueError: If one of ``names`` is not found.
     """
     folders = find_folders("results", runs_dir)
     found = {
@@ -145,14 +145,14 @@ def find_runs(names: Sequence[str] = (), runs_dir: str | Path = "runs") -> dict[
 
 
 def compare_runs(folders: dict[str, Path]) -> Comparison:
-    """Put runs side by side; those that answered other questions are named and left out.
+    """Compare runs; those with other data, classes or labels are left out, with the reason.
 
-    A run fits if its record is of this version's schema, its predictions are there, and data,
+    A run is included if its record has this version's schema, its predictions exist, and data,
     order of classes and labels are those that most of the kept runs share, or, if none is kept in
-    ``results``, most of all runs; of equals, the first.
+    ``results``, most of all runs; ties go to the first.
 
     Raises:
-        ValueError: If fewer than two fit, with the reason for each that doesn't.
+        ValueError: If fewer than two are left, with the reason for each that is not.
     """
     left_out: dict[str, str] = {}
     runs: dict[str, Run] = {}
@@ -194,9 +194,9 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
 
 
 def label_runs(runs: Sequence[Run]) -> list[str]:
-    """What readers call each run: its title, and what tells it from others that share it.
+    """Display names of runs: the title, and what distinguishes runs with the same title.
 
-    That is the data if they differ, or else the settings that do, or else the run's name.
+    That is the data set if it differs, else the settings that differ, else the run's name.
     """
     labels = [run.title for run in runs]
     data = [f", {run.record.dataset.title}" for run in runs]
@@ -217,7 +217,7 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
 
 
 def _told_apart(labels: Sequence[str], more: Sequence[str]) -> list[str]:
-    """The labels, with ``more`` behind those that several share and that it tells apart."""
+    """The labels, with ``more`` appended to duplicates that it distinguishes."""
     differing = Counter(label for label, _ in set(zip(labels, more, strict=True)))
     return [
         label + added * (differing[label] > 1) for label, added in zip(labels, more, strict=True)
@@ -225,12 +225,12 @@ def _told_apart(labels: Sequence[str], more: Sequence[str]) -> list[str]:
 
 
 def load_images(comparison: Comparison, data_path: str | None = None) -> tuple[Split | None, str]:
-    """The test images that the runs answered, and a sentence: ``find_images`` of one of them."""
+    """The runs' test images and a sentence about them: ``find_images`` of one of the runs."""
     return find_images(next(iter(comparison.runs.values())), data_path)
 
 
 def _difference(run: Run, own: Answers, first: Run, theirs: Answers) -> str:
-    """What other question ``run`` answered than ``first``; empty if the same."""
+    """How the data of ``run`` differ from those of ``first``; empty if they don't."""
     mine, its = run.record.dataset, first.record.dataset
     if mine.classes != its.classes:
         same = sorted(mine.classes) == sorted(its.classes)
@@ -243,6 +243,6 @@ def _difference(run: Run, own: Answers, first: Run, theirs: Answers) -> str:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """The configuration; of a teacher that is a run, its name without the seed and the digest."""
+    """The configuration; a teacher that is a run is named without seed and digest."""
     teacher = run.config.get("teacher")
     return run.config | {"teacher": teacher and re.sub(r"-s\d+-[0-9a-f]{8}$", "", teacher)}

@@ -1,6 +1,6 @@
-"""A confusion matrix whose cells open the images behind them: HTML with its data, no kernel.
+"""A confusion matrix in HTML whose cells open their images, without a kernel.
 
-In the book, ``book/_static/confusion.js`` makes a grid of it; elsewhere it stays a plain table.
+In the book, ``book/_static/confusion.js`` makes it interactive; elsewhere it is a plain table.
 """
 
 import base64
@@ -17,25 +17,25 @@ from attnlib.compare.paired_tests import count_confusions, error_sets
 from attnlib.data.datasets import Split
 from attnlib.stats.intervals import mcnemar
 
-CLASSES = 20  # up to which a table can be read
-LONG = 3  # letters; longer names of columns stand upright
-PICTURES = 1500  # at most; half a kB each for images of 32 pixels
-RIGHT_A_CLASS = 5  # pictures of images that both get right, of each class
-PICTURE_SIDE = 48  # pixels of a picture at most
+CLASSES = 20  # classes up to which a table is legible
+LONG = 3  # letters; longer column names are vertical
+PICTURES = 1500  # maximum; half a kB each for images of 32 pixels
+RIGHT_A_CLASS = 5  # pictures per class of images that both get right
+PICTURE_SIDE = 48  # maximum side of a picture in pixels
 SHEET_COLUMNS = 25  # pictures in a row of the sheet
 
 
 def linked_confusion(
     comparison: Comparison, split: Split | None, first: str, second: str, note: str = ""
 ) -> str:
-    """Confusion matrix of ``first`` with all that a reader may ask of its cells, as HTML.
+    """Confusion matrix of ``first`` as HTML, with the data for opening its cells.
 
     Args:
-        comparison: The runs and their answers.
-        split: The test images; without them a cell opens their numbers.
-        first: Whose decisions the table shows.
-        second: The other one.
-        note: Where the images come from, or why they are not here.
+        comparison: The runs and their predictions.
+        split: The test images; without them a cell shows their numbers.
+        first: The run whose decisions the table shows.
+        second: The other run.
+        note: Where the images come from, or why they are missing.
     """
     names = comparison.class_names
     sets = error_sets(comparison.correct(first), comparison.correct(second))
@@ -67,9 +67,9 @@ def linked_confusion(
 
 
 def choose_pictures(comparison: Comparison, first: str, second: str) -> Ints:
-    """Places of the images that get a picture: of every kind of error some before one gets all.
+    """Positions of the images to show, spread evenly over the kinds of error.
 
-    Images that both runs get right come last, and few of each class.
+    Images that both runs get right come last, with few of each class.
     """
     a, b, labels = comparison.decisions(first), comparison.decisions(second), comparison.labels
     kinds = np.stack([labels, a, b], axis=1)
@@ -78,7 +78,7 @@ def choose_pictures(comparison: Comparison, first: str, second: str) -> Ints:
     order = np.argsort(kind, kind="stable")
     starts = np.searchsorted(kind[order], kind[order])
     rank = np.empty(len(kind), np.int64)
-    rank[order] = np.arange(len(kind)) - starts  # of an image among those of its kind
+    rank[order] = np.arange(len(kind)) - starts  # rank of an image among those of its kind
     right = (a == labels) & (b == labels)
     wanted = np.flatnonzero(~right | (rank < RIGHT_A_CLASS))
     best = wanted[np.lexsort((wanted, rank[wanted], right[wanted]))][:PICTURES]
@@ -86,7 +86,7 @@ def choose_pictures(comparison: Comparison, first: str, second: str) -> Ints:
 
 
 def sheet(split: Split, places: npt.NDArray[Any]) -> str:
-    """Small pictures of the images side by side, as the address of one JPEG."""
+    """Thumbnails of the images side by side, as the data URL of one JPEG."""
     pictures = [Image.fromarray(np.asarray(image)) for image in split.subset(places).images]
     side = min(PICTURE_SIDE, max((picture.height for picture in pictures), default=1))
     rows = max(1, -(-len(pictures) // SHEET_COLUMNS))

@@ -1,4 +1,4 @@
-"""Figures of errors: confusion matrices, differences by class, images with what models say."""
+"""Figures of errors: confusion matrices, differences by class, images with predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,21 +18,21 @@ from attnlib.compare.reference_runs import Answer, ReferenceRow
 from attnlib.data.datasets import Split
 from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style, wrapped_text
 
-RIGHT = "#cfe0f1"  # the diagonal, one tint: how often a model is right must not drown the errors
-WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # under numbers
+RIGHT = "#cfe0f1"  # one tint for the diagonal, so that correct answers don't dominate the errors
+WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # behind numbers
 FADING = LinearSegmentedColormap.from_list(
     "fading", [to_rgba(COLOURS[1], 0.15), to_rgba(COLOURS[1], 1)]
-)  # into the page, be it light or dark, where cells hold no numbers
-CELL_INK = "#1a1a1a"  # on the tints, which are pale in both themes
-NUMBERED, LABELLED = 16, 40  # classes up to which cells hold counts, and every class its name
-SHOWN = 24  # classes in the figure of differences
+)  # fading into a light or dark page, for cells without numbers
+CELL_INK = "#1a1a1a"  # text on the tints, which are pale in both themes
+NUMBERED, LABELLED = 16, 40  # up to this many classes, cells show counts and all classes are named
+SHOWN = 24  # maximum classes in the figure of differences
 
 
 def confusions(comparison: Comparison, *names: str) -> Figure:
-    """Confusion matrices, one below another: counts, and colour for the share of the true class.
+    """Confusion matrices, one below the other: counts, coloured by share of the true class.
 
-    Beyond 40 classes neighbours are summed into blocks, without the right answers, so that no
-    error is lost between two pixels.
+    With more than 40 classes, neighbours are summed into blocks, without right answers, so that no
+    error is too small to see.
     """
     counts = [count_confusions(comparison, name) for name in names]
     shares = [_error_shares(matrix) for matrix in counts]
@@ -69,9 +69,9 @@ def confusions(comparison: Comparison, *names: str) -> Figure:
 
 
 def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> Figure:
-    """Difference of accuracy in each class with its paired interval; filled where it holds.
+    """Difference of accuracy in each class with its paired interval; filled if significant.
 
-    A dot is filled if McNemar's test, corrected by Holm, tells the two apart. Of more than 24
+    A dot is filled if McNemar's test with Holm's correction is significant. Of more than 24
     classes those with the largest differences are shown.
     """
     kept = sorted(tests, key=lambda t: -abs(t.difference.value))[:SHOWN]
@@ -106,9 +106,9 @@ def answered_images(
     *names: str,
     columns: int = 4,
 ) -> Figure:
-    """Test images with, from the top, their true class and what each of the runs says.
+    """Test images with, from the top, their true class and each run's prediction.
 
-    Where the images are not to be had (``split`` is None), their places stand for them.
+    If the images are not available (``split`` is None), their positions are shown.
     """
     chosen = np.asarray(places, dtype=np.int64)
     classes = tuple(figure_text(name, 24) for name in comparison.class_names)
@@ -134,14 +134,14 @@ def answered_images(
 
 
 def _error_shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Share of each true class that is taken for each other one; the diagonal is 0."""
+    """Share of each true class that is mistaken for each other one; the diagonal is 0."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
     return shares
 
 
 def _in_blocks(counts: npt.NDArray[np.int64], block: int) -> npt.NDArray[np.float64]:
-    """Errors of ``block`` neighbouring classes together, as a share of all their images."""
+    """Errors of ``block`` neighbouring classes combined, as a share of all their images."""
     errors = counts.copy()
     np.fill_diagonal(errors, 0)
     starts = np.arange(0, len(counts), block)
@@ -153,7 +153,7 @@ def _in_blocks(counts: npt.NDArray[np.int64], block: int) -> npt.NDArray[np.floa
 def _tints(
     colours: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], mark_diagonal: bool
 ) -> npt.NDArray[np.float64]:
-    """Colours of the cells (K, K, 4): nothing where nothing is wrong."""
+    """Colours of the cells (K, K, 4), transparent where there are no errors."""
     colours[shares == 0] = 0
     if mark_diagonal:
         places = np.arange(len(shares))
@@ -173,7 +173,7 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
 
 
 def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
-    """Test accuracy of each row with its interval; several seeds as dots of their own."""
+    """Test accuracy of each row with its interval; with several seeds, a dot for each."""
     made = [row for row in rows.values() if row.runs]
     made.sort(key=lambda row: row.accuracy.value)
     with style():
@@ -194,7 +194,7 @@ def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
 
 
 def differences(answers: Sequence[Answer]) -> Figure:
-    """The difference in accuracy behind each claim, filled where the corrected test is sure."""
+    """The difference in accuracy for each claim, filled if the corrected test is significant."""
     made = [answer for answer in answers if answer.difference is not None][::-1]
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")
@@ -213,7 +213,7 @@ def differences(answers: Sequence[Answer]) -> Figure:
 
 
 def _broken(title: str) -> str:
-    """A long name on several lines."""
+    """Break a long name into lines."""
     for mark in (", ", " - "):
         title = title.replace(mark, mark.rstrip() + "\n", 1)
     return "\n".join(wrapped_text(line, 26) for line in title.splitlines())

@@ -1,4 +1,4 @@
-"""What models get wrong: confusions, paired tests in each class, who errs where, hardest images."""
+"""Analysis of errors: confusions, paired tests by class, sets of errors, hardest images."""
 
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ from attnlib.stats.intervals import (
     paired_difference,
 )
 
-ALPHA = 0.05  # of the tests, after Holm's correction
+ALPHA = 0.05  # significance level of the tests, after Holm's correction
 
 
 class ErrorSets(NamedTuple):
-    """Positions in the test set, by who is right: the three rows of Fig. 8.2, and the rest."""
+    """Positions in the test set by which run is right: the three rows of Fig. 8.2, and the rest."""
 
     only_a: Ints
     only_b: Ints
@@ -30,28 +30,28 @@ class ErrorSets(NamedTuple):
 
 
 class PairedTest(NamedTuple):
-    """Two runs on the same images: all of them, or those of one class."""
+    """Test of two runs on the same images: all of them, or those of one class."""
 
     name: str
     n: int
     accuracy_a: float
     accuracy_b: float
-    difference: Estimate  # of a less b
+    difference: Estimate  # of a minus b
     only_a: int
     only_b: int
     p: float  # McNemar's, exact
-    p_holm: float  # the same, for the number of tests made
+    p_holm: float  # corrected for the number of tests
 
     @property
     def verdict(self) -> str:
-        """Which of the two is better, if the corrected test can tell."""
+        """Which of the two is better, if the corrected test is significant."""
         if self.p_holm >= ALPHA:
             return "can't be told apart"
         return "first is better" if self.difference.value > 0 else "second is better"
 
 
 def error_sets(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> ErrorSets:
-    """Sort images by who is right about them: (n,), (n,) booleans -> positions.
+    """Group images by which run is right: (n,), (n,) booleans -> positions.
 
     Raises:
         ValueError: If the arrays differ in shape.
@@ -64,16 +64,16 @@ def error_sets(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> ErrorSets:
 
 def count_confusions(comparison: Comparison, name: str) -> Ints:
     """Confusion matrix of a run (K, K): rows the true class, columns the decision."""
-    from sklearn.metrics import confusion_matrix  # sparse: 1,000 classes are no burden
+    from sklearn.metrics import confusion_matrix  # sparse, so 1,000 classes cost little
 
     classes = np.arange(len(comparison.class_names))
     return confusion_matrix(comparison.labels, comparison.decisions(name), labels=classes)
 
 
 def class_tests(comparison: Comparison, a: str, b: str) -> list[PairedTest]:
-    """Run ``a`` against run ``b`` in each class that has images, corrected for their number.
+    """Tests of run ``a`` against run ``b`` in each class with images, corrected for their number.
 
-    The differences have Newcombe's paired intervals, the tests are McNemar's exact ones.
+    Differences have Newcombe's paired intervals; tests are McNemar's exact ones.
     """
     first, second = comparison.correct(a), comparison.correct(b)
     tests = []
@@ -86,9 +86,9 @@ def class_tests(comparison: Comparison, a: str, b: str) -> list[PairedTest]:
 
 
 def pair_tests(comparison: Comparison, seed: int = 0) -> list[tuple[str, str, PairedTest, float]]:
-    """Pairs of runs over all images: names, test with bootstrap interval, kappa.
+    """Tests of pairs of runs over all images: names, test with bootstrap interval, kappa.
 
-    Runs that differ in nothing but the seed are paired with one another; the first of them, with
+    Runs that differ only in the seed are paired with each other; the first of them, with
     the first of every other recipe.
     """
     first = {name: comparison.seeds_of(name)[0] for name in comparison.names}
@@ -114,10 +114,10 @@ def pair_tests(comparison: Comparison, seed: int = 0) -> list[tuple[str, str, Pa
 
 
 def hardest_images(comparison: Comparison, count: int) -> Ints:
-    """Positions of the images that most runs get wrong, hardest first.
+    """Positions of the images that most runs misclassify, hardest first.
 
-    Among equals those come first to whose true class the runs give the least probability: the
-    mean of its logarithm over runs.
+    Ties are ordered by the probability of the true class, lowest first: the
+    mean log-probability over runs.
     """
     wrong = np.sum([~comparison.correct(name) for name in comparison.names], axis=0)
     places = np.arange(len(comparison.labels))
@@ -130,7 +130,7 @@ def hardest_images(comparison: Comparison, count: int) -> Ints:
 
 
 def common_confusions(comparison: Comparison, name: str, count: int = 10) -> Any:
-    """The most frequent errors of a run: true class, decision, images, share of the true class."""
+    """The most common errors of a run: true class, decision, images, share of the true class."""
     import pandas as pd
 
     counts = count_confusions(comparison, name)
@@ -147,7 +147,7 @@ def common_confusions(comparison: Comparison, name: str, count: int = 10) -> Any
 
 
 def accuracy_table(comparison: Comparison) -> Any:
-    """Accuracy of each run with n, interval, and the mean over its seeds."""
+    """Table of each run's accuracy with n, interval, and the mean over its seeds."""
     import pandas as pd
 
     rows = {}
@@ -165,7 +165,7 @@ def accuracy_table(comparison: Comparison) -> Any:
 
 
 def class_table(tests: list[PairedTest]) -> Any:
-    """Per-class tests as a table, the surest differences first."""
+    """Per-class tests as a table, smallest p-value first."""
     import pandas as pd
 
     rows = {
@@ -200,7 +200,7 @@ def pair_table(tests: list[tuple[str, str, PairedTest, float]]) -> Any:
 
 
 def image_titles(comparison: Comparison, places: Ints, *names: str) -> list[str]:
-    """For each image: its true class, and what each of the runs says."""
+    """A title for each image: its true class, and each run's prediction."""
     classes, decisions = comparison.class_names, [comparison.decisions(name) for name in names]
     return [
         "\n".join([classes[comparison.labels[i]], *(f"> {classes[d[i]]}" for d in decisions)])

@@ -1,4 +1,4 @@
-"""The reference runs: the rows of ``[reference]``, their records, and what they answer."""
+"""The reference runs: the rows of ``[reference]``, their records, and verdicts on claims."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -30,13 +30,13 @@ from attnlib.thesis.verdicts import estimate_words, what_it_needs
 if TYPE_CHECKING:
     import pandas as pd
 
-COUNTED_PROFILES = ("reference", "cpu-reference")  # only runs of the first that has any count
+COUNTED_PROFILES = ("reference", "cpu-reference")  # the first with any runs is used
 TABLE = "experiments.toml"
 
 
 @dataclass(frozen=True)
 class ReferenceParams:
-    """What the notebook takes."""
+    """Parameters of the reference notebook."""
 
     results: str = parameter("results", "folder of kept run records")
     runs: str = parameter("runs", "folder of your own runs")
@@ -45,7 +45,7 @@ class ReferenceParams:
 
 @dataclass(frozen=True)
 class ReferenceRow:
-    """A row of the table and the runs that were made for it, one a seed."""
+    """A row of the table and its runs, one per seed."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -53,7 +53,7 @@ class ReferenceRow:
 
     @property
     def title(self) -> str:
-        """The row in words."""
+        """The row's title."""
         model = str(self.parameters["model"])
         title = TITLES.get(model, model)
         if model.startswith("atresnet"):
@@ -66,7 +66,7 @@ class ReferenceRow:
 
     @property
     def accuracy(self) -> Estimate:
-        """Of one run with Wilson's interval over images; of several their mean, t over seeds."""
+        """Accuracy: for one run with Wilson's interval over images, several with a t-interval."""
         shares = [run.record.metrics.test_accuracy for run in self.runs]
         if len(shares) == 1:
             return Estimate(shares[0].value, shares[0].low, shares[0].high, 1)
@@ -74,7 +74,7 @@ class ReferenceRow:
 
 
 class RunClaim(NamedTuple):
-    """``first`` minus ``second``, in test accuracy, has this sign."""
+    """A claim about the sign of the difference in test accuracy, ``first`` minus ``second``."""
 
     text: str
     first: str
@@ -83,7 +83,7 @@ class RunClaim(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A claim, the difference that decides it, and the verdict; None: not run."""
+    """A claim, the difference that decides it (None if not run), and the verdict."""
 
     claim: RunClaim
     difference: Estimate | None
@@ -111,7 +111,7 @@ def read_table(table: str | Path | None = None) -> dict[str, dict[str, Any]]:
     """The rows of ``[reference]`` by name.
 
     Raises:
-        ValueError: If the file is not there.
+        ValueError: If the file is missing.
     """
     beside = Path(__file__).parents[2] / "notebooks" / TABLE
     places = [Path(table)] if table else [f / TABLE for f in find_folders("notebooks")] + [beside]
@@ -125,13 +125,13 @@ def read_table(table: str | Path | None = None) -> dict[str, dict[str, Any]]:
 def find_rows(
     rows: Mapping[str, Mapping[str, Any]], kept: Sequence[Run], own: Sequence[Run] = ()
 ) -> dict[str, ReferenceRow]:
-    """Each row with its runs: those of the profile ``reference``, or else of ``cpu-reference``.
+    """Each row with its runs of the profile ``reference``, or else of ``cpu-reference``.
 
-    Runs of the two profiles are never mixed. Kept runs may depart from their profile (fewer epochs,
-    say), as long as all of a row do so in the same way; a reader's own runs may not.
+    Runs of the two profiles are never mixed. Kept runs may depart from their profile (e.g. fewer
+    epochs), as long as all of a row do so in the same way; a user's own runs may not.
 
     Raises:
-        ValueError: If two runs of a row have one seed.
+        ValueError: If two runs of a row have the same seed.
     """
     for profile in COUNTED_PROFILES:
         found = {
@@ -144,7 +144,7 @@ def find_rows(
 
 
 def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a run's configuration is the row's: model, start, distillation, teacher, tokens."""
+    """Whether a run's model, start, distillation, teacher and tokens are the row's."""
     config = run.config
     wanted = {"model": row["model"], "dataset": "npz", "limit": None}
     wanted |= {"pretrained": row.get("pretrained", False)}
@@ -186,25 +186,25 @@ def _runs_of(
 
 
 def is_of_profile(run: Run) -> bool:
-    """Whether nothing but the seed was set apart from the profile."""
+    """Whether only the seed differs from the profile."""
     given = {name: run.config.get(name) for name in ("model", "distillation", "dataset")}
     usual = profile_defaults(run.config["profile"], given)
     return all(run.config.get(name) == value for name, value in usual.items() if name != "teacher")
 
 
 def seed_of(run: Run) -> int:
-    """The seed that tells the runs of a row apart."""
+    """The seed that distinguishes the runs of a row."""
     return run.record.seeds.run
 
 
 def gather_rows(params: ReferenceParams) -> dict[str, ReferenceRow]:
-    """The rows with what ``results`` and ``runs`` hold of them."""
+    """The rows with their runs in ``results`` and ``runs``."""
     kept, own = (list_runs(*find_folders(name)) for name in (params.results, params.runs))
     return find_rows(read_table(params.table), kept, own)
 
 
 def pair_runs(first: ReferenceRow, second: ReferenceRow) -> list[tuple[Run, Run]]:
-    """Runs of two rows with the same seed, or else the first of each.
+    """Pairs of runs of two rows with the same seed, or else the first of each.
 
     Raises:
         ValueError: If they were tested on different data.
@@ -218,9 +218,9 @@ def pair_runs(first: ReferenceRow, second: ReferenceRow) -> list[tuple[Run, Run]
 
 
 def compare(first: ReferenceRow, second: ReferenceRow) -> Estimate:
-    """Difference in test accuracy: Newcombe's interval on the same images, or t over seeds.
+    """Difference in test accuracy: Newcombe's interval over images, or a t-interval over seeds.
 
-    Seeds are paired where both rows have the same ones, two or more.
+    Seeds are paired if both rows have the same ones, two or more.
     """
     each = [
         paired_difference(read_answers(a).correct, read_answers(b).correct)
@@ -232,11 +232,11 @@ def compare(first: ReferenceRow, second: ReferenceRow) -> Estimate:
 def answer(
     rows: Mapping[str, ReferenceRow], claims: Sequence[RunClaim] = RUN_CLAIMS
 ) -> list[Answer]:
-    """A verdict on each claim; p-values of McNemar's test, corrected for those that could be made.
+    """A verdict on each claim, by McNemar's test, corrected for the number of tests made.
 
-    ``holds`` and ``the opposite holds`` where the whole interval lies on one side of zero and the
-    corrected test agrees; ``not decided`` otherwise; ``not run`` where a row has no record. Of
-    several seeds the largest p-value counts (an intersection-union test, Berger 1982).
+    ``holds`` or ``the opposite holds`` if the whole interval lies on one side of zero and the
+    corrected test agrees; ``not decided`` otherwise; ``not run`` if a row has no record. With
+    several seeds the largest p-value is used (an intersection-union test, Berger 1982).
     """
     made = [c for c in claims if rows[c.first].runs and rows[c.second].runs]
     p_values = []
@@ -258,7 +258,7 @@ def answer(
 
 
 def reference_table(rows: Mapping[str, ReferenceRow]) -> "pd.DataFrame":
-    """Table 8.1's shape: a row a model, with its start, teacher, size, epochs and accuracy."""
+    """A table like 8.1: one row per model, with its start, teacher, size, epochs and accuracy."""
     import pandas as pd
 
     lines = {}
@@ -279,7 +279,7 @@ def reference_table(rows: Mapping[str, ReferenceRow]) -> "pd.DataFrame":
 
 
 def answer_table(answers: Sequence[Answer]) -> "pd.DataFrame":
-    """The claims, the differences and the verdicts."""
+    """Table of claims, differences and verdicts."""
     import pandas as pd
 
     lines = {}
@@ -295,7 +295,7 @@ def answer_table(answers: Sequence[Answer]) -> "pd.DataFrame":
 
 
 def missing_table(thesis: Thesis, runs: Sequence[Run]) -> "pd.DataFrame":
-    """The thesis's own rows, from ImageNet weights: what it takes to run each, and how long."""
+    """Table of the thesis's rows from ImageNet weights: what each needs, and how long it takes."""
     import pandas as pd
 
     lines = {}
@@ -310,7 +310,7 @@ def missing_table(thesis: Thesis, runs: Sequence[Run]) -> "pd.DataFrame":
 
 
 def describe(rows: Mapping[str, ReferenceRow]) -> str:
-    """What the runs are: profile, data, device, a line each."""
+    """Describe the runs: profile, data, device, one line each."""
     runs = [run for row in rows.values() for run in row.runs]
     if not runs:
         return "No reference run is here: make reference DATA=FILE.npz makes them."
