@@ -1,1 +1,1 @@
-"""What a model costs: time, memory, disk, and how that grows."""
+"""Cost of models: speed, memory, size on disk, and scaling with the number of tokens."""

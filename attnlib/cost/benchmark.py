@@ -1,4 +1,4 @@
-"""What the zoo's models cost, as rows of a measurement record, and these rows as tables."""
+"""Benchmark of the zoo's models: rows of a measurement record, and tables of these rows."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ MB = 1e6  # bytes; the thesis's megabyte
 
 @dataclass(frozen=True)
 class CostConfig:
-    """What the cost notebook measures."""
+    """Parameters of the cost notebook."""
 
     models: str = parameter("deit_t,resnet18,atresnet18", "names with commas between, or all")
     batch_sizes: str = parameter("1,4", "of the speeds, with commas between", numeric=True)
@@ -48,12 +48,12 @@ class CostConfig:
         """
         given = parse_params(cls, params)
         config = cls(**given | {"device": resolve_device(given.get("device", "auto"))})
-        _ = config.names, config.batches  # wrong ones stop here
+        _ = config.names, config.batches  # invalid ones raise here
         return config
 
     @property
     def command(self) -> str:
-        """The command that measures this again."""
+        """The command that repeats this measurement."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         for machine in ("device", "save"):
             del given[machine]
@@ -90,12 +90,12 @@ class CostConfig:
 def survey(config: CostConfig, on_note: Callable[[str], object] | None = None) -> list[Row]:
     """Measure every model of ``config``: counts, sizes, memory, speeds.
 
-    Weights are random, which changes none of it. What does not fit is a row without a value that
+    Weights are random, which changes no result. What does not fit is a row without a value that
     says why.
 
     Args:
-        config: What is measured.
-        on_note: Called with a line about what is skipped.
+        config: What to measure.
+        on_note: Called with a line of text for each skipped measurement.
     """
     rows = [
         row
@@ -143,7 +143,7 @@ def model_rows(config: CostConfig, name: str, tokens: str | None) -> Iterator[Ro
         return
     model = create_model(name, config.num_classes, config.img_size, tokens=tokens or "channel")
     model.to(config.device).eval()
-    pace = 0.0  # images a second, of the batch size before
+    pace = 0.0  # images per second, at the previous batch size
     for batch_size in config.batches:
         more = {"batch_size": batch_size, "basis": "timed"}
         peak = measure.replay_memory(empty, batch_size).peak_bytes
@@ -168,7 +168,7 @@ def model_rows(config: CostConfig, name: str, tokens: str | None) -> Iterator[Ro
 
 
 def lacking(needed: int, device: str) -> str:
-    """Why ``needed`` bytes don't fit on ``device``; empty if they do, or if nobody knows."""
+    """Why ``needed`` bytes don't fit on ``device``; empty if they do, or if that is unknown."""
     free = free_memory(device)
     if free is None or needed <= 0.8 * free:
         return ""
@@ -176,7 +176,7 @@ def lacking(needed: int, device: str) -> str:
 
 
 def too_slow(pace: float, batch_size: int, seconds: float) -> str:
-    """Why a speed would take longer than ``seconds``, judged by images a second; else empty."""
+    """Why a speed would take longer than ``seconds``, given images per second; else empty."""
     expected = (measure.WARM_UP + measure.FEWEST) * batch_size / pace if pace else 0.0
     if expected <= seconds:
         return ""
@@ -184,7 +184,7 @@ def too_slow(pace: float, batch_size: int, seconds: float) -> str:
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes that are free on ``device``; None where the system does not say."""
+    """Bytes free on ``device``; None if the system does not say."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0]
     known = Path("/proc/meminfo")
@@ -204,7 +204,7 @@ def title(row: Row) -> str:
 
 
 def count_table(rows: Sequence[Row]) -> Any:
-    """Parameters, multiply-accumulates and bytes on disk, a row a model."""
+    """Parameters, multiply-accumulates and bytes on disk, one row per model."""
     import pandas as pd
 
     columns = {
@@ -240,7 +240,7 @@ def memory_table(rows: Sequence[Row], attention: str = "explicit") -> Any:
 
 
 def speed_table(rows: Sequence[Row]) -> Any:
-    """Images a second by batch size: the median, "unstable" with its quartiles, or why not."""
+    """Images per second by batch size: the median, "unstable" with quartiles, or why not run."""
     import pandas as pd
 
     cells: dict[str, dict[str, str]] = {}
@@ -250,7 +250,7 @@ def speed_table(rows: Sequence[Row]) -> Any:
 
 
 def speed_text(row: Row) -> str:
-    """One speed as text: never a plain number where it did not hold still."""
+    """One speed as text; an unstable one is marked as such."""
     if row["value"] is None:
         return f"not run: {row['reason']}"
     spread = f"{row['low']:.3g} to {row['high']:.3g}"

@@ -1,4 +1,4 @@
-"""Figures of cost: speed by batch size, memory with and without autograd, the scaling law."""
+"""Figures of cost: speed by batch size, memory with and without autograd, and the scaling law."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
 from attnlib.records.measurements import Row, select
 from attnlib.stats.intervals import Estimate
 
-MARKERS = "osD^vPX*<>"  # beside the colour, for prints and colour-blind readers
+MARKERS = "osD^vPX*<>"  # besides colour, for print and colour-blind readers
 GIGA = 1e9
 
 
 def speeds(rows: Sequence[Row]) -> Figure:
-    """Images a second by batch size, a line a model; hollow, with quartiles, where unstable."""
+    """Images per second by batch size, one line per model; hollow with quartiles if unstable."""
     measured = [row for row in select(rows, quantity="images_per_second") if row["value"]]
     names = list(dict.fromkeys(title(row) for row in measured))
     with style():
@@ -104,7 +104,7 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
             _logarithmic(axes, [64, 196, 784, 3136])
             axes.set_ylabel(words)
             axes.legend(fontsize=9, loc="upper left")
-            axes.set_ylim(top=axes.get_ylim()[1] * 40)  # room for the legend
+            axes.set_ylim(top=axes.get_ylim()[1] * 40)  # space for the legend
         grid[-1].set_xlabel("tokens N")
         plt.close(figure)
     return figure

@@ -1,8 +1,8 @@
-"""What a model costs: speed, memory, bytes on disk, multiplications and parameters.
+"""Measuring a model's cost: speed, memory, bytes on disk, multiply-accumulates and parameters.
 
-Sizes and counts are taken from tensors that have a shape and no content, so they need no memory,
-no GPU and no weights, and hang on no machine. Speeds do, and are marked where they don't hold
-still.
+Sizes and counts are computed from tensors with a shape and no content, so they need no memory,
+GPU or weights, and don't depend on the machine. Speeds do, and are marked as unstable if they
+vary too much.
 """
 
 import math
@@ -20,18 +20,18 @@ from attnlib.models.layers import Normalize
 from attnlib.models.modes import evaluating
 from attnlib.models.zoo import create_model
 
-UNSTABLE = 0.1  # interquartile range over median, from which a speed is no plain number
-WARM_UP = 3  # forwards that are not timed
-FEWEST = 5  # timings, however long they take
+UNSTABLE = 0.1  # interquartile range over median above which a speed is unstable
+WARM_UP = 3  # warm-up passes that are not timed
+FEWEST = 5  # minimum number of timings
 
 
 class Speed(NamedTuple):
-    """Images a second: median and quartiles over single timed steps."""
+    """Images per second: median and quartiles over individually timed steps."""
 
     value: float
     low: float
     high: float
-    mean: float  # all images over all the time, as the thesis reports it
+    mean: float  # all images over total time, as the thesis reports
     repeats: int
     batch_size: int
 
@@ -54,7 +54,7 @@ def build_empty(
     tokens: str = "channel",
     distilled: bool = True,
 ) -> nn.Module:
-    """A model of the zoo in evaluation mode with shapes alone: on the meta device, no memory.
+    """A model of the zoo in evaluation mode on the meta device: only shapes, no memory.
 
     Raises:
         ValueError: As ``create_model``.
@@ -67,18 +67,18 @@ def build_empty(
 def measure_speed(
     model: nn.Module, *, batch_size: int = 1, repeats: int = 1000, seconds: float = math.inf
 ) -> Speed:
-    """Images a second by the algorithm of Oršić and Šegvić (2019), where the model is.
+    """Images per second by the algorithm of Oršić and Šegvić (2019), on the model's device.
 
-    CVPR 2019, Fig. 5, which the thesis uses: evaluation mode, no gradients, warm-up, synchronise;
-    n times forward, arg-max and bytes to the CPU; synchronise. With a batch of one this is
-    latency. Bringing the answer to the CPU waits for the device, so each step can be timed by
-    itself, and median and quartiles are to be had beside the algorithm's mean.
+    CVPR 2019, Fig. 5, used by the thesis: evaluation mode, no gradients, warm-up, synchronise;
+    n times forward, arg-max and copy to the CPU; synchronise. With a batch of one this is
+    latency. Copying the result to the CPU waits for the device, so each step can be timed
+    separately, which gives median and quartiles besides the algorithm's mean.
 
     Args:
         model: Floats in [0, 1] (B, 3, H, W) to logits (B, K).
         batch_size: Images per step.
         repeats: Steps timed.
-        seconds: Stop after so long, once there are five timings.
+        seconds: Stop after this time, once there are five timings.
 
     Raises:
         ValueError: If ``batch_size`` or ``repeats`` is less than 1.
@@ -113,8 +113,8 @@ def measure_memory(
 ) -> Memory:
     """Peak memory of a forward pass in evaluation mode, as the thesis's section 8.1 defines it.
 
-    On CUDA: the most that is allocated during inference less what was before. Elsewhere it is
-    replayed, see ``replay_memory``, whose arguments and conventions it shares.
+    On CUDA, the maximum allocated during inference minus what was allocated before. Elsewhere it is
+    replayed; see ``replay_memory``, which has the same arguments and conventions.
     """
     device = _device_of(model)
     if device.type != "cuda":
@@ -124,7 +124,7 @@ def measure_memory(
         stack.enter_context(_normalized_before(model))
         stack.enter_context(torch.set_grad_enabled(grad))
         stack.enter_context(attending(attention))
-        model(torch.rand(_shape(model, 1), device=device))  # lets libraries take their workspace
+        model(torch.rand(_shape(model, 1), device=device))  # libraries allocate their workspace
         images = torch.rand(_shape(model, batch_size), device=device)
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -139,16 +139,16 @@ def measure_memory(
 def replay_memory(
     model: nn.Module, batch_size: int = 128, *, grad: bool = False, attention: str = "fused"
 ) -> Memory:
-    """Peak of the live tensors of a forward pass, counted from shapes: no GPU, no memory.
+    """Peak bytes of live tensors in a forward pass, computed from shapes without a GPU.
 
-    As in the thesis the images come normalised, so normalisation inside the model is left out.
-    What kernels take for themselves while they run is not seen.
+    As in the thesis the images are already normalised, so the model's normalisation is skipped.
+    Temporary memory inside kernels is not counted.
 
     Args:
-        model: On any device, the meta device included; only its shapes are used.
+        model: On any device, including meta; only its shapes are used.
         batch_size: Images in the pass.
-        grad: With autograd on, as the thesis measured, or under ``no_grad``.
-        attention: "fused", as this package attends, or "explicit", with the N x N weights in
+        grad: Whether autograd is on, as in the thesis, or off (``no_grad``).
+        attention: "fused", as in this package, or "explicit", with the N x N weights in
             memory, as timm did in 2021.
 
     Raises:
@@ -173,16 +173,16 @@ def replay_memory(
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trained numbers."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_gmac(model: nn.Module) -> float:
-    """Multiply-accumulates of one image's forward pass, in 1e9.
+    """Multiply-accumulates of a forward pass of one image, in 1e9.
 
     Convolutions, matrix products and attention, as PyTorch's ``FlopCounterMode`` counts them; half
-    its figure, for it takes a multiply-accumulate for two operations. Additions of residuals,
-    norms and activations are left out, as is usual.
+    its figure, which counts a multiply-accumulate as two operations. Additions of residuals,
+    norms and activations are not counted, as usual.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -195,14 +195,14 @@ def count_gmac(model: nn.Module) -> float:
 
 
 def weights_size(model: nn.Module) -> int:
-    """Bytes on disk of the weights alone, which is what inference needs."""
+    """Bytes on disk of the weights alone, as needed for inference."""
     return _saved_size({"model": _unwritten(model.state_dict())})
 
 
 def checkpoint_size(model: nn.Module) -> int:
     """Bytes on disk of a training checkpoint: weights, their average, and AdamW's two moments.
 
-    The parts of DeiT's checkpoint that grow with the model; the thesis's sizes on disk are these,
+    The parts of DeiT's checkpoint that scale with the model. The thesis's sizes on disk are these,
     four times what inference needs.
     """
     weights, parameters = model.state_dict(), dict(model.named_parameters())
@@ -212,7 +212,7 @@ def checkpoint_size(model: nn.Module) -> int:
 
 
 class _Sink:
-    """A file that keeps nothing but its length."""
+    """A file that only counts the bytes written."""
 
     size = 0
 
@@ -221,7 +221,7 @@ class _Sink:
         return len(content)
 
     def flush(self) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
 
 def _saved_size(content: Mapping[str, object]) -> int:
@@ -231,7 +231,7 @@ def _saved_size(content: Mapping[str, object]) -> int:
 
 
 def _unwritten(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of these shapes on the CPU; memory that is never written takes no room."""
+    """Tensors of these shapes on the CPU, never written, so that they take no physical memory."""
     return {
         name: torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
         for name, entry in entries.items()
@@ -240,7 +240,7 @@ def _unwritten(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @contextmanager
 def _normalized_before(model: nn.Module) -> Iterator[None]:
-    """Take images that are normalised already."""
+    """Make the model take images that are already normalised."""
     inside = getattr(model, "normalize", None)
     if isinstance(inside, Normalize):
         model.normalize = nn.Identity()

@@ -1,4 +1,4 @@
-"""Memory of a computation counted from the shapes of its tensors: no GPU, no memory, no time."""
+"""Memory use of a computation, from the shapes of its tensors, without running it."""
 
 import weakref
 from collections.abc import Callable, Mapping
@@ -20,25 +20,25 @@ Prepared = tuple[Callable[..., Tensor], tuple[Tensor, ...]]  # a computation and
 
 
 class Memory(NamedTuple):
-    """Bytes of a forward pass, beyond what was there before it."""
+    """Bytes that a forward pass uses beyond what was allocated before it."""
 
     peak_bytes: int
-    saved_bytes: int | None  # that autograd keeps for the backward pass; None: not counted
-    basis: str  # "allocated", asked of CUDA's allocator, or "replayed", counted without a GPU
+    saved_bytes: int | None  # kept by autograd for the backward pass; None: not counted
+    basis: str  # "allocated", from CUDA's allocator, or "replayed", computed without a GPU
 
 
 def replay(
     prepare: Callable[[], Prepared], *, grad: bool = False, attention: str = "fused"
 ) -> Memory:
-    """Count the live bytes of a computation on tensors without content.
+    """Compute the memory use of a computation on tensors without content.
 
-    Two accounts that know nothing of each other: the peak follows every storage that an operation
-    makes until it is freed; ``saved_bytes`` asks autograd what it packs away.
+    Two independent counts: the peak follows every storage that an operation
+    creates until it is freed; ``saved_bytes`` comes from autograd's saved-tensor hooks.
 
     Args:
-        prepare: Makes the computation and its arguments. All that is there before the
-            computation, such as these and its weights, doesn't count.
-        grad: With autograd on.
+        prepare: Makes the computation and its arguments. What exists before the
+            computation, such as arguments and weights, is not counted.
+        grad: Whether autograd is on.
         attention: "fused" or "explicit".
 
     Raises:
@@ -67,7 +67,7 @@ def replay(
 
 
 def attending(attention: str) -> AbstractContextManager[object]:
-    """A context in which fused attention runs as it is, or "explicit", step by step.
+    """A context in which attention runs "fused", unchanged, or "explicit", step by step.
 
     Raises:
         ValueError: If ``attention`` is unknown.
@@ -78,13 +78,13 @@ def attending(attention: str) -> AbstractContextManager[object]:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that operations inside have made and nothing has freed."""
+    """Counts the bytes of storages that were created inside and not yet freed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
         self.made: dict[int, Any] = {}
-        self.before: dict[int, Any] = {}  # what comes in without having been made inside
+        self.before: dict[int, Any] = {}  # storages that were created outside
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -112,7 +112,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 class _ExplicitAttention(TorchFunctionMode):
-    """Computes fused attention step by step instead, with its weights in memory."""
+    """Replaces fused attention by separate steps, with the weights in memory."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""The scaling law of chapter 3: time and memory of attention against the number of tokens."""
+"""The scaling law of chapter 3: time and memory of attention by number of tokens."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ from attnlib.stats.intervals import Estimate, t_reach
 LAYER_WIDTH, LAYER_HEADS = 192, 3  # DeiT-T's
 # Squares: 8 x 8 patches to 56 x 56.
 TOKEN_COUNTS = (64, 196, 400, 784, 1225, 1600, 2025, 2500, 3136)
-FIT_FROM = 1225  # tokens; before, caches and the starting of operations bend the line
-SHORTEST = 2e-3  # seconds that a timing lasts at least, so that the clock can read it
+FIT_FROM = 1225  # tokens; below, caches and launch overhead bend the line
+SHORTEST = 2e-3  # minimum seconds per timing, for the clock's resolution
 LAYER_TITLES = {
     "explicit": "self-attention, explicit",
     "fused": "self-attention, fused",
@@ -32,11 +32,11 @@ LAYER_TITLES = {
 
 
 def prepare_layer(layer: str, tokens: int, batch_size: int, device: str = "cpu") -> Prepared:
-    """A layer and its arguments for ``tokens`` tokens of width 192.
+    """Build a layer and its arguments for ``tokens`` tokens of width 192.
 
-    "explicit" and "fused" are eq. 2.1 alone, from queries, keys and values, with the N x N
-    weights in memory or not; "projections" are the linear maps around it. "class_token" is the
-    whole layer of chapter 6, whose one query reads the tokens, its projections included.
+    "explicit" and "fused" are only eq. 2.1, from queries, keys and values, with the N x N
+    weights in memory or not; "projections" are the linear layers around it. "class_token" is the
+    whole layer of chapter 6, with a single query, including its projections.
 
     Raises:
         ValueError: If ``layer`` is unknown.
@@ -64,15 +64,15 @@ def measure_scaling(
     repeats: int = 5,
     device: str = "cpu",
 ) -> list[Row]:
-    """Time each layer at each number of tokens, and count its memory, without gradients.
+    """Measure time and memory of each layer at each number of tokens, without gradients.
 
-    Timings go round: each repeat visits every case once, so that a slow spell of the machine
-    falls on all cases alike. What else runs there can only add to a timing, so the law is fitted
-    to the fastest. Memory is replayed from shapes and is exact.
+    Timings are interleaved: each repeat visits every case once, so that a slow phase of the machine
+    affects all cases alike. Other processes can only add to a timing, so the law is fitted
+    to the fastest. Memory is computed from shapes and is exact.
 
     Returns:
-        A row a layer, number of tokens and quantity: "seconds" a pass, the fastest, with the
-        quartiles of all, and "peak_bytes".
+        A row per layer, number of tokens and quantity: "seconds" per pass, the fastest, with the
+        quartiles of all timings, and "peak_bytes".
     """
     cases = [(layer, n) for layer in layers for n in tokens]
     timings: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
@@ -105,7 +105,7 @@ def measure_scaling(
 def fit_exponent(tokens: npt.ArrayLike, values: npt.ArrayLike) -> Estimate:
     """Exponent b of values ~ tokens^b: slope of a line through the logarithms, with t-interval.
 
-    The interval covers the scatter about the line, be it noise or curvature.
+    The interval covers the scatter about the line, whether noise or curvature.
 
     Raises:
         ValueError: If there are fewer than three points, or one is not above 0.
@@ -130,7 +130,7 @@ def exponents(rows: Sequence[Row], fit_from: int = FIT_FROM) -> dict[tuple[str, 
 
 
 def exponent_table(fits: dict[tuple[str, str], Estimate]) -> Any:
-    """The exponents as a table: a row a layer, time and memory as columns with intervals."""
+    """Table of exponents: one row per layer, time and memory as columns with intervals."""
     import pandas as pd
 
     columns = {"seconds": "time", "peak_bytes": "memory"}
@@ -154,7 +154,7 @@ def _projections(attention: Attention) -> Callable[[Tensor], Tensor]:
 
 
 def _timer(prepared: Prepared, device: str) -> Callable[[], float]:
-    """A function that times one pass, after a first one that is not counted."""
+    """A function that times one pass, after a warm-up pass."""
     compute, arguments = prepared
 
     def seconds(passes: int) -> float:
