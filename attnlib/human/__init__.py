@@ -1,1 +1,1 @@
-"""Networks beside people."""
+"""Comparison of networks with people: decisions, agreement, shape bias, and CIFAR-10H."""

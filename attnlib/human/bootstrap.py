@@ -1,9 +1,9 @@
-"""How far systems agree with people, with intervals: a bootstrap over images, paired.
+"""Agreement of systems with people, with intervals from a paired bootstrap over images.
 
-All measures are computed at once for the sample itself and for many resamples of its images, the
-same ones for every system, so that differences between systems have intervals too. The plain
-functions of ``consistency`` are the slow twins of what is done here; a test holds them equal.
-People stay the same ten in each resample: what is asked is what other images would have shown.
+All measures are computed together for the sample and for many resamples of its images, the
+same for every system, so that differences between systems have intervals too. The plain
+functions of ``consistency`` compute the same more slowly; a test checks that they agree.
+The ten people are the same in each resample: the intervals cover the choice of images only.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ PEOPLE = "people"
 
 
 class Interval(NamedTuple):
-    """A value with its 95% interval; NaN where it is undefined."""
+    """A value with its 95% interval; NaN if undefined."""
 
     value: float
     low: float
     high: float
 
     def __format__(self, sign: str) -> str:
-        """Three digits, with a sign where ``+`` is asked for."""
+        """Format with three digits, and with a sign for ``+``."""
         if np.isnan(self.value):
             return "undefined"
         value, low, high = (format(number, f"{sign}.3f") for number in self)
@@ -42,12 +42,12 @@ class Interval(NamedTuple):
 
 
 def make_interval(values: Floats) -> Interval:
-    """Interval from a measure in the sample (first) and in its resamples (the others).
+    """Interval from a measure in the sample (first entry) and in its resamples (the others).
 
-    The spread is that of the resamples; its middle is moved to the estimate. For resampling itself
-    moves a distance between sparse counts (in the published data up, by 0.05 of 0.6), so that
-    plain percentiles would leave the estimate outside of its interval. For the inter-class
-    distance the spread is about a quarter less than the jackknife's; for the others it agrees.
+    The spread is that of the resamples, re-centred on the estimate, because resampling itself
+    shifts a distance between sparse counts (in the published data up, by 0.05 of 0.6), so that
+    plain percentiles would leave the estimate outside its interval. For the inter-class
+    distance the spread is about a quarter less than the jackknife's; for the others they agree.
     """
     drawn = values[1:][np.isfinite(values[1:])]
     if not np.isfinite(values[0]) or not len(drawn):
@@ -59,18 +59,18 @@ def make_interval(values: Floats) -> Interval:
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """One system's measures in the sample (first) and in each resample: R + 1 rows.
+    """One system's measures in the sample (first row) and in each resample: R + 1 rows.
 
     For a network, partners are the people; for people, all pairs of two. Distances are
-    Jensen-Shannon's in natural logarithms, between what system and person get wrong.
+    Jensen-Shannon, with natural logarithms, between the errors of system and person.
 
     Attributes:
-        system: Its name; ``people`` for all of them together.
-        accuracy: Share of right answers (R + 1,), of people their mean.
+        system: Its name; ``people`` for all people together.
+        accuracy: Share of right answers (R + 1,), for people the mean.
         kappa: Error consistency with each partner (R + 1, partners), eq. 5.6.
         class_js: Distance of the errors by true class (R + 1, partners), eqs. 5.8, 5.10.
         inter_js: Distance of the errors by confusion (R + 1, partners), eqs. 5.8, 5.11.
-        hits: Images with two cues answered by shape, by texture (R + 1, 16, 2), by category.
+        hits: Images with two cues answered by shape and by texture (R + 1, 16, 2), by category.
     """
 
     system: str
@@ -90,14 +90,14 @@ class Agreement:
         return partners.mean(axis=1) if partners.shape[1] else np.full(len(partners), np.nan)
 
     def estimate(self, measure: str) -> Interval:
-        """A measure with its interval over images; of kappa and distances the mean of partners."""
+        """A measure with its interval over images; kappa and distances are means over partners."""
         return make_interval(self.values(measure))
 
     def category_bias(self) -> list[Interval]:
         """Shape bias within each category, in the order of ``CATEGORIES``.
 
-        A network's hits in a category are few, and none of one kind would leave the bootstrap
-        without a width: its intervals are Wilson's. People's answers to one image hang together,
+        A network has few hits in a category, and none of one kind would leave the bootstrap
+        without a width, so its intervals are Wilson's. Answers of people to one image correlate,
         so theirs are over images, as elsewhere.
         """
         if self.system == PEOPLE:
@@ -105,10 +105,10 @@ class Agreement:
         return [_wilson(*hits) for hits in self.hits[0].astype(int).tolist()]
 
     def people_margin(self, measure: str) -> float:
-        """Half of the 95% t interval over people, in the sample: as the thesis's source gives it.
+        """Half-width of the 95% t-interval over people, in the sample, as in the thesis's source.
 
-        NaN for accuracy and shape bias, and where there are fewer than two people; pairs of
-        people are not independent, so that for people themselves it is too narrow.
+        NaN for accuracy and shape bias, and with fewer than two people. Pairs of
+        people are not independent, so for people themselves it is too narrow.
         """
         partners = getattr(self, measure)[0] if measure in MEASURES[1:4] else np.zeros(0)
         if len(partners) < 2 or not np.isfinite(partners).all():
@@ -118,7 +118,7 @@ class Agreement:
 
 
 def difference(first: Agreement, second: Agreement, measure: str) -> Interval:
-    """First minus second, with the interval over the images that both decided on."""
+    """First minus second, with an interval over the common images."""
     return make_interval(first.values(measure) - second.values(measure))
 
 
@@ -127,21 +127,21 @@ def measure_agreement(
 ) -> list[Agreement]:
     """Measure each network against the people, and people against each other.
 
-    Rules of the published tables: all images count, also those whose shape is their texture
-    (shape bias alone leaves them out); no answer is wrong, and is in no cell of the confusion
+    Rules of the published tables: all images count, including those whose shape is their texture
+    (only shape bias excludes them); no answer counts as wrong, but is in no cell of the confusion
     matrix; kappa and distances are means over people.
 
     Args:
-        systems: Decisions on the same images; people are known by their names.
-        resamples: Of the images, with replacement.
-        seed: Of the resamples.
+        systems: Decisions on the same images; people are recognised by their names.
+        resamples: Number of resamples of the images, with replacement.
+        seed: Seed of the resamples.
 
     Returns:
         ``people`` first, if there are two or more; then each network, in the order given. A
-        measure without a defined value (no people, no errors) is NaN.
+        measure that is undefined (no people, no errors) is NaN.
 
     Raises:
-        ValueError: If there is no system, they don't pair, or ``resamples`` is below 1.
+        ValueError: If there is no system, the images differ, or ``resamples`` is below 1.
     """
     if not systems or resamples < 1:
         raise ValueError(f"expected systems and resamples >= 1; got {len(systems)} and {resamples}")
@@ -164,14 +164,14 @@ def measure_agreement(
 
 
 def draw_counts(images: int, resamples: int, seed: int) -> Floats:
-    """How often each image is in the sample (once, the first row) and in each resample."""
+    """How often each image is in the sample (first row, once) and in each resample."""
     rng = make_rng(seed, "bootstrap over images")
     drawn = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
     return np.concatenate([np.ones((1, images)), drawn])
 
 
 class _Tally:
-    """What one system's answers come to, by themselves, in each row of ``counts``."""
+    """Statistics of one system alone, in each row of ``counts``."""
 
     def __init__(self, one: Decisions, shapes: Names, textures: Names, counts: Floats) -> None:
         self.correct = one.responses == shapes
@@ -209,8 +209,8 @@ def error_rows(answers: NDArray[np.generic], counts: Floats) -> tuple[Floats, Fl
     """Shares of true classes (R + 1, K) and of confusions (R + 1, K * K) in all errors, eq. 5.7.
 
     Args:
-        answers: Of each image, how often class j was answered where i is true (n, K, K).
-        counts: Of the images (R + 1, n).
+        answers: For each image, how often class j was answered where i is true (n, K, K).
+        counts: Counts of the images (R + 1, n).
     """
     n, K = answers.shape[:2]
     wrong = np.where(np.eye(K, dtype=bool), 0.0, answers)
@@ -221,7 +221,7 @@ def error_rows(answers: NDArray[np.generic], counts: Floats) -> tuple[Floats, Fl
 
 
 def kappa_rows(correct_a: Flags, correct_b: Flags, counts: Floats) -> Floats:
-    """Error consistency, eq. 5.6, in each row of ``counts``; 1 where the two always agree."""
+    """Error consistency, eq. 5.6, in each row of ``counts``; 1 if the two always agree."""
     trials = counts.sum(axis=1)
     observed = counts @ (correct_a == correct_b) / trials
     p_a, p_b = counts @ correct_a / trials, counts @ correct_b / trials
@@ -244,6 +244,6 @@ def _wilson(shape: int, texture: int) -> Interval:
 
 
 def _share(hits: Floats) -> Floats:
-    """Shape's part in (R + 1, 2) hits; NaN where there is none."""
+    """Share of shape in (R + 1, 2) hits; NaN if there are none."""
     total = hits.sum(axis=1)
     return np.divide(hits[:, 0], total, out=np.full(len(hits), np.nan), where=total > 0)

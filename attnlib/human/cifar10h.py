@@ -1,8 +1,8 @@
-"""A CIFAR-10 run beside people's votes on the same images: CIFAR-10H.
+"""Comparison of CIFAR-10 runs with people's votes on the same images (CIFAR-10H).
 
-Peterson et al. (2019), arXiv:1908.07086: about fifty people named each of the 10,000 test images.
-Votes and predictions are joined by position, so both must be in the official order; the labels
-prove it, or the join is refused.
+Peterson et al. (2019), arXiv:1908.07086: about fifty people labelled each of 10,000 test images.
+Votes and predictions are joined by position, so both must be in the official order. The labels
+are checked for this.
 """
 
 import hashlib
@@ -37,45 +37,45 @@ GROUPS = ("unanimous", "least divided third", "middle third", "most divided thir
 
 
 class Crowd(NamedTuple):
-    """Images on which people are divided to a like extent, and how far they agree."""
+    """Images with similar agreement among people, and that agreement."""
 
     name: str
     images: int
-    agreement: float  # mean share of votes for the class that most people named
+    agreement: float  # mean share of votes for the most frequent class
 
 
 class Disputed(NamedTuple):
-    """An image that one side alone gets wrong, by its place in the test set, with both answers."""
+    """An image that only one side gets wrong: its position in the test set and both answers."""
 
     image: int
     truth: int
     network: int
-    people: int  # what most of them said
+    people: int  # the majority's answer
 
 
 class ImageGroup(NamedTuple):
-    """A model on such images."""
+    """A model's accuracy on such a group of images."""
 
     name: str
     images: int
     votes_right: float  # mean share of people's votes for the label
-    model: Interval  # the model's accuracy
+    model: Interval  # accuracy of the model
 
 
 @dataclass(frozen=True)
 class VotesComparison:
-    """One run beside people; intervals are over images, distances in natural logarithms.
+    """One run compared with people; intervals are over images, distances in natural logarithms.
 
     Attributes:
-        title: The run in words.
+        title: The run's title.
         accuracy: The model's.
-        majority_accuracy: Of what most people said; of equal votes the first class counts.
+        majority_accuracy: Of the majority's answers; ties go to the first class.
         kappa: Error consistency of the model and the majority, eq. 5.6.
-        class_js: Distance of the model's errors by true class from people's wrong votes.
+        class_js: Distance between the model's errors and people's wrong votes, by true class.
         inter_js: The same by confusion.
-        groups: The model's accuracy where people agree and where they don't.
-        model_alone_wrong: Images that all people name right and the model doesn't.
-        majority_alone_wrong: Images that the model names right and the majority doesn't.
+        groups: The model's accuracy by people's agreement.
+        model_alone_wrong: Images that all people get right and the model gets wrong.
+        majority_alone_wrong: Images that the model gets right and the majority gets wrong.
     """
 
     title: str
@@ -93,7 +93,7 @@ def check_official_order(labels: NDArray[np.integer], class_names: Sequence[str]
     """Refuse labels that are not those of CIFAR-10's test images in the official order.
 
     Raises:
-        ValueError: Saying what differs.
+        ValueError: With what differs.
     """
     if tuple(class_names) != CIFAR10_CLASSES:
         raise ValueError(f"classes: expected {CIFAR10_CLASSES}; got {tuple(class_names)}")
@@ -123,9 +123,9 @@ def compare_votes(
         title: Of the run.
         labels: True classes (n,).
         decisions: The model's (n,).
-        votes: How many people named each class (n, K); each row has one at least.
+        votes: Number of votes for each class (n, K), at least one per row.
         resamples: Of the images, for the intervals.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ValueError: If the lengths differ, or an image has no votes.
@@ -178,7 +178,7 @@ def _places(votes: Integers) -> list[Integers]:
 
 
 def find_crowds(votes: Integers) -> list[Crowd]:
-    """The images in four groups, by how far people are divided."""
+    """The images in four groups, by people's agreement."""
     shares = votes.max(axis=1) / votes.sum(axis=1)
     named = zip(GROUPS, _places(votes), strict=True)
     return [Crowd(name, len(at), float(shares[at].mean())) for name, at in named if len(at)]
@@ -205,12 +205,12 @@ def _group(
 
 @dataclass(frozen=True)
 class VotesStudy:
-    """What people's votes say, and each run that could be set beside them.
+    """People's votes by group, and each run that could be compared with them.
 
     Attributes:
-        told: What is here, and what is not and why.
-        people: The images in four groups, by how far people are divided; empty where neither the
-            votes nor a record of them is at hand.
+        told: Lines on what is available, and what is missing and why.
+        people: The images in four groups, by people's agreement; empty if neither the
+            votes nor a record of them is available.
         compared: Runs on CIFAR-10's test images.
     """
 
@@ -222,7 +222,7 @@ class VotesStudy:
 def fitting_runs(
     runs: Sequence[Run],
 ) -> tuple[list[tuple[Run, Answers]], list[str]]:
-    """Runs on the official test images with their predictions, and what to say of the others."""
+    """Runs on the official test images with their predictions, and notes on the others."""
     fitting, lines = [], []
     for run in runs:
         classes = tuple(run.record.dataset.classes)
@@ -231,13 +231,13 @@ def fitting_runs(
             check_official_order(answers.labels, classes)
             fitting.append((run, answers))
         except ValueError as error:
-            if classes == CIFAR10_CLASSES:  # else it is just another data set
+            if classes == CIFAR10_CLASSES:  # otherwise it is another data set
                 lines.append(f"{run.name} is refused: {error}")
     return fitting, [f"Runs on CIFAR-10's test images: {len(fitting)}.", *lines]
 
 
 def label_observers(runs: Sequence[Run]) -> list[str]:
-    """Runs in words that tell them apart: title and data set, and the name where these repeat."""
+    """Distinct labels of runs: title and data set, and the name if these are not unique."""
     words = [f"{run.title}, {run.record.dataset.title}" for run in runs]
     return [
         f"{label} ({run.name})" if words.count(label) > 1 else label
@@ -246,12 +246,12 @@ def label_observers(runs: Sequence[Run]) -> list[str]:
 
 
 def load_test_images(study: VotesStudy, path: str | None = None) -> tuple[Split | None, str]:
-    """CIFAR-10's test images, to be looked at, and a sentence; None where they are not at hand.
+    """CIFAR-10's test images for display, or None if not available, and a sentence.
 
-    Nothing is downloaded for it. Their labels must be in the official order.
+    Nothing is downloaded. The labels must be in the official order.
 
     Args:
-        study: Without a run in it there is nothing to look at.
+        study: If it has no runs, no images are loaded.
         path: The official archive or its folder, or an ``.npz`` file; None for the archive in the
             cache.
     """
@@ -272,7 +272,7 @@ def load_test_images(study: VotesStudy, path: str | None = None) -> tuple[Split 
 
 
 def votes_table(study: VotesStudy) -> "pd.DataFrame":
-    """People by groups of images, and all compared runs, with intervals over images."""
+    """Table of people by groups of images, and of all compared runs, with intervals over images."""
     import pandas as pd
 
     columns = {

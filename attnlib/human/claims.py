@@ -1,4 +1,4 @@
-"""What the thesis says of networks and people (section 8.2.1), as differences that have a sign."""
+"""The thesis's claims about networks and people (section 8.2.1), as signs of differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ RESNET, RESNET_FT, VIT, VIT_FT, DEIT = (
 
 
 class Claim(NamedTuple):
-    """``first`` minus ``second`` has this sign, says the thesis."""
+    """A claim of the thesis about the sign of ``first`` minus ``second``."""
 
     text: str
     measure: str
@@ -31,7 +31,7 @@ class Claim(NamedTuple):
 CLAIMS = (
     Claim("ViT is more consistent with people than ResNet", "kappa", VIT, RESNET, +1),
     Claim("ViT's errors fall on people's classes more than ResNet's", "class_js", VIT, RESNET, -1),
-    # Read off a chart whose right axis runs downwards: the taller bar is the smaller distance.
+    # Read from a chart whose right axis points downwards: the taller bar is the smaller distance.
     Claim("ResNet's inter-class distance is larger than ViT's", "inter_js", RESNET, VIT, +1),
     Claim("so ResNet confuses classes more as people do", "inter_js", RESNET, VIT, -1),
     Claim("augmentation takes ResNet away from people", "kappa", RESNET_FT, RESNET, -1),
@@ -43,7 +43,7 @@ CLAIMS = (
     Claim("people rely on shape more than ViT", "shape_bias", PEOPLE, VIT, +1),
     Claim("ViT relies on shape more than ResNet", "shape_bias", VIT, RESNET, +1),
     Claim("augmentation makes ResNet rely on shape more", "shape_bias", RESNET_FT, RESNET, +1),
-    # "Between" in the direction that the published decisions have, whatever the chart shows.
+    # "Between" in the direction of the published decisions, whatever the chart shows.
     Claim("DeiT is between: on ViT's side of ResNet", "kappa", DEIT, RESNET, +1),
     Claim("DeiT is between: on ResNet's side of ViT", "kappa", VIT, DEIT, +1),
     Claim("DeiT is between: on ViT's side of ResNet", "class_js", DEIT, RESNET, -1),
@@ -53,14 +53,14 @@ CLAIMS = (
     Claim("DeiT is between: on ViT's side of ResNet", "shape_bias", DEIT, RESNET, +1),
     Claim("DeiT is between: on ResNet's side of ViT", "shape_bias", VIT, DEIT, +1),
 )
-SHIFTS = (  # what the protocol alone may change: from the first to the second
+SHIFTS = (  # changes of protocol alone, from the first to the second
     ("channels swapped", "rgb-mean", "bgr-mean"),
     ("sum in place of mean", "rgb-mean", "rgb-sum"),
     (BOTH, "rgb-mean", "bgr-sum"),
     ("resized and cropped", "rgb-mean", "rgb-mean-crop"),
     ("through a JPEG file", "rgb-mean", "rgb-mean-jpeg"),
 )
-GAPS = (  # what the thesis reads as an effect of architecture, or of augmentation
+GAPS = (  # what the thesis attributes to architecture or augmentation
     ("ViT-B/32 - ResNet-50", VIT, RESNET),
     ("ResNet-50: ft - plain", RESNET_FT, RESNET),
     ("ViT-B/32: ft - plain", VIT_FT, VIT),
@@ -70,7 +70,7 @@ PROTOCOLS = tuple(dict.fromkeys(name for _, *pair in SHIFTS for name in pair))
 
 @dataclass(frozen=True)
 class Finding:
-    """A difference, ``first`` minus ``second``, and what follows from it; None: not measured."""
+    """A difference, ``first`` minus ``second`` (None if not measured), and its verdict."""
 
     text: str
     measure: str
@@ -81,10 +81,10 @@ class Finding:
 
 
 def judge_claims(measured: Sequence[Agreement]) -> list[Finding]:
-    """A verdict for each claim: by the interval of the difference, 95%, paired over images.
+    """A verdict on each claim by the difference's 95% interval, paired over images.
 
-    ``not decided`` where the interval holds 0; ``not run`` where a system's decisions are missing.
-    DeiT-B stands for itself by whatever protocol it was run.
+    ``not decided`` if the interval contains 0; ``not run`` if a system's decisions are missing.
+    DeiT-B's decisions are used whatever their protocol.
     """
     by_name = {one.system: one for one in measured}
     for name in by_name.copy():
@@ -101,21 +101,21 @@ def judge_claims(measured: Sequence[Agreement]) -> list[Finding]:
 
 
 def judge(gap: Interval, sign: int) -> str:
-    """Whether a difference has the sign that was claimed."""
+    """Verdict on whether a difference has the claimed sign."""
     if gap.low * sign > 0 and gap.high * sign > 0:
         return HOLDS
     return OPPOSITE if gap.low * sign < 0 and gap.high * sign < 0 else OPEN
 
 
 def measure_gaps(measured: Sequence[Agreement], measures: Sequence[str]) -> list[Finding]:
-    """The gaps between published systems in each measure, as far as both systems are there."""
+    """The gaps between published systems in each measure, if both systems are available."""
     return _differences(measured, GAPS, measures)
 
 
 def measure_shifts(
     measured: Sequence[Agreement], network: str, measures: Sequence[str]
 ) -> list[Finding]:
-    """How far each change of protocol moves each measure of one network, by itself."""
+    """The effect of each change of protocol alone on each measure of one network."""
     pairs = [(text, f"{network}-{to}", f"{network}-{start}") for text, start, to in SHIFTS]
     return _differences(measured, pairs, measures)
 

@@ -1,7 +1,7 @@
-"""Decisions on stimuli: the published CSV format with all its quirks, read, written and paired.
+"""Decisions on stimuli: reading, writing and pairing files of the published CSV format.
 
-The format is that of Geirhos et al. (2020), arXiv:2006.16736: one file a system, one row a trial.
-An image is known by its id, such as ``bird3-bird2.png``: shape, then texture, each with a number.
+The format is that of Geirhos et al. (2020), arXiv:2006.16736: a file per system, a row per trial.
+Images have ids such as ``bird3-bird2.png``: shape, then texture, each with a number.
 """
 
 import csv
@@ -29,18 +29,18 @@ DECISION_COLUMNS = (
     *("object_response", "category", "condition", "imagename"),
 )
 NO_ANSWER = "na"
-PERSON = "subject-"  # how the names of people begin
+PERSON = "subject-"  # prefix of people's names
 
 
 class Cues(NamedTuple):
-    """What an image shows: the category of its shape, and of its texture ("" without one)."""
+    """Categories of an image's shape and of its texture ("" without one)."""
 
     shape: str
     texture: str
 
 
 def read_cues(image: str) -> Cues:
-    """Cues that an image id names: ``bird3-cat2.png``, or ``bird3.png`` where there is no texture.
+    """Parse the cues in an image id: ``bird3-cat2.png``, or ``bird3.png`` without a texture.
 
     Raises:
         ValueError: If the id is not of this form, or names another category.
@@ -57,10 +57,10 @@ def read_cues(image: str) -> Cues:
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """One system's answers (n,), in the order of the image ids, each of which occurs once.
+    """One system's answers (n,), in the order of the image ids, which are unique.
 
-    An answer may be any text: ``na``, or the misspelt ``ariplane`` of one published file. What is
-    not the category is wrong.
+    An answer may be any text: ``na``, or the misspelt ``ariplane`` of one published file. Anything
+    other than the category is wrong.
     """
 
     system: str
@@ -74,12 +74,12 @@ class Decisions:
 
     @property
     def textures(self) -> Names:
-        """Category of each image's texture, "" where it has none of its own (n,)."""
+        """Category of each image's texture, "" if it has none (n,)."""
         return np.array([read_cues(image).texture for image in self.images])
 
     @property
     def correct(self) -> Flags:
-        """Whether each answer is the shape's category (n,); no answer is a wrong one."""
+        """Whether each answer is the shape's category (n,); no answer counts as wrong."""
         return self.responses == self.shapes
 
     @property
@@ -89,11 +89,11 @@ class Decisions:
 
 
 def make_decisions(system: str, images: Sequence[str], responses: Sequence[str]) -> Decisions:
-    """Decisions from answers in any order.
+    """Make decisions from answers in any order.
 
     Raises:
-        ValueError: If the lengths differ, there is none, or an image occurs twice or has a name
-            that tells no category.
+        ValueError: If the lengths differ or are 0, or an image occurs twice or has a name
+            without a category.
     """
     if len(images) != len(responses) or not len(images):
         raise ValueError(
@@ -113,12 +113,12 @@ def make_decisions(system: str, images: Sequence[str], responses: Sequence[str])
 def read_decisions(path: Path) -> Decisions:
     """Read one system's file.
 
-    The system's name is the column ``subj``, for some published file names lack an underscore; the
-    image id is what follows the last ``_`` of ``imagename``, for people's files put the trial
+    The system's name is the column ``subj``, as some published file names lack an underscore; the
+    image id is what follows the last ``_`` of ``imagename``, since people's files put the trial
     before it.
 
     Raises:
-        ValueError: Naming the file, the line and the fault.
+        ValueError: Naming the file, the line and the error.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -153,7 +153,7 @@ def read_decisions(path: Path) -> Decisions:
 
 
 def write_decisions(path: Path, decisions: Decisions) -> None:
-    """Write a network's decisions in the published format; parent folders are made."""
+    """Write a network's decisions in the published format, creating parent folders."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(DECISION_COLUMNS)
@@ -181,10 +181,10 @@ def check_paired(systems: Sequence[Decisions]) -> None:
 
 
 def select_images(decisions: Decisions, images: Names) -> Decisions:
-    """The decisions on ``images`` alone.
+    """The decisions on ``images`` only.
 
     Raises:
-        ValueError: If one of them is not there.
+        ValueError: If one of them is missing.
     """
     lacking = np.setdiff1d(images, decisions.images)
     if len(lacking):

@@ -1,7 +1,7 @@
-"""Figures of networks beside people: the thesis's 8.6 and 8.7, the protocol, and CIFAR-10H.
+"""Figures of networks and people: the thesis's 8.6 and 8.7, the protocol, and CIFAR-10H.
 
-One column of panels each, so that they can be read on a narrow screen; every system has a colour
-and a mark of its own.
+Each has one column of panels, to be legible on a narrow screen; every system has its own colour
+and marker.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from attnlib.human.study import NAMES, Measured, Study
 from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style
 
 MARKS = "osD^vP*X<>"
-NEARER = {  # which way people lie
+NEARER = {  # direction of people
     "kappa": "more like people →",
     "class_js": "← more like people",
     "inter_js": "← more like people",
@@ -29,7 +29,7 @@ NEARER = {  # which way people lie
 
 
 def agreement_with_people(study: Study, systems: Sequence[Measured]) -> Figure:
-    """Kappa and both distances of each system to people; the band is people with each other."""
+    """Kappa and both distances of each system to people; the band is people among themselves."""
     people = study.find(PEOPLE)
     if not people:
         return _say("No people decided on these images.")
@@ -56,7 +56,7 @@ def agreement_with_people(study: Study, systems: Sequence[Measured]) -> Figure:
 
 
 def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
-    """Shape bias in each category with intervals; vertical lines are means over all images."""
+    """Shape bias by category with intervals; vertical lines are means over all images."""
     shown = [*study.find(PEOPLE), *systems]
     with style():
         step = 0.8 / len(shown)
@@ -86,7 +86,7 @@ def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
 
 
 def protocol_beside_gaps(study: Study) -> Figure:
-    """Differences that protocol alone makes, beside those that the thesis reads as architecture."""
+    """Differences due to protocol, beside those that the thesis attributes to architecture."""
     measures = ("kappa", "class_js", "inter_js", "shape_bias")
     rows = [one for one in (*study.gaps, *study.shifts) if one.measure == measures[0]]
     if not rows:
@@ -123,7 +123,7 @@ def protocol_beside_gaps(study: Study) -> Figure:
 
 
 def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
-    """Accuracy of each run where people agree and where they are divided, beside people."""
+    """Accuracy of each run by people's agreement, compared with people."""
     if not study.people:
         return _say("People's votes are not at hand.")
     with style():
@@ -150,10 +150,10 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
 def disputed_images(
     study: VotesStudy, split: Split | None, columns: int = 4, runs: int = 2
 ) -> Figure:
-    """The first images that one side alone gets wrong, a row for each side, of the best ``runs``.
+    """The first images that only one side gets wrong, a row for each side, for the best ``runs``.
 
-    Above an image its true class and, after >, the wrong answer. Where the images are not at hand
-    (``split`` is None), their places stand for them.
+    Above an image its true class and, after >, the wrong answer. If the images are not available
+    (``split`` is None), their positions are shown.
     """
     if not study.compared:
         return _say("No run on CIFAR-10's test images is here.")
@@ -186,14 +186,14 @@ def disputed_images(
 
 
 def _titles(study: VotesStudy) -> list[str]:
-    """Titles of the runs, without the data if all have the same."""
+    """Titles of the runs, without the data set if all have the same."""
     data = {one.title.rpartition(", ")[2] for one in study.compared}
     shared = f", {data.pop()}" if len(data) == 1 and len(study.compared) > 1 else ""
     return [one.title.removesuffix(shared) for one in study.compared]
 
 
 def _say(words: str) -> Figure:
-    """A sentence in place of a figure that has nothing to show."""
+    """Show a sentence in a figure without data."""
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.6))  # Jupyter draws no figure without axes
         axes.axis("off")
@@ -211,7 +211,7 @@ def _draw_interval(
     upright: bool = False,
     size: float = 5.0,
 ) -> None:
-    """A mark with its interval, at ``place`` of the other axis; nothing where it is undefined."""
+    """A marker with its interval, at ``place`` on the other axis; nothing if undefined."""
     if np.isnan(interval.value):
         return
     sides = np.nan_to_num([[interval.value - interval.low], [interval.high - interval.value]])

@@ -1,7 +1,7 @@
-"""Networks as observers: stimuli in, one of sixteen categories out, by a protocol that is named.
+"""Networks as observers: deciding between sixteen categories by a named protocol.
 
-A network answers with 1000 ImageNet classes, 207 of which belong to one of sixteen categories. How
-the two meet, and how the image gets in, differs between published runs: that is the protocol.
+A network outputs 1000 ImageNet classes, 207 of which belong to one of sixteen categories. How
+classes are pooled and how the image is prepared differ between published runs: the protocol.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from attnlib.human.decisions import CATEGORIES, Decisions, make_decisions, read_
 from attnlib.models.modes import evaluating
 from attnlib.models.pretrained import IMAGENET_CLASSES
 
-IMAGENET_INDICES = {  # of Geirhos et al.'s model-vs-human, first and last of each stretch
+IMAGENET_INDICES = {  # of Geirhos et al.'s model-vs-human, first and last of each range
     "airplane": ((404, 404),),
     "bear": ((294, 297),),
     "bicycle": ((444, 444), (671, 671)),
@@ -48,18 +48,18 @@ CHANNEL_ORDERS = ("rgb", "bgr")
 POOLING = ("mean", "sum")
 PREPARATIONS = ("asis", "crop", "jpeg")
 JPEG_QUALITY = 75  # of 100, with chroma at half the resolution: Pillow's defaults
-BATCH = 8  # images: twice as fast on a CPU as 64, for which memory is asked anew for each layer
+BATCH = 8  # images: twice as fast on a CPU as 64, which reallocates memory for each layer
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a network is asked: ``rgb-mean``, ``bgr-sum-jpeg``, ...
+    """How a network is evaluated: ``rgb-mean``, ``bgr-sum-jpeg``, ...
 
     Attributes:
         channels: ``rgb``; or ``bgr``, as OpenCV reads a file and Tuli et al. passed it on.
         pooling: A category's probability is the ``mean`` over its classes (Geirhos et al.) or the
-            ``sum`` (Tuli et al.), by which a dog, with 109 classes, gains over a knife, with 1.
-        preparation: ``asis``: the image scaled to the network's side, if it has another one;
+            ``sum`` (Tuli et al.), which favours dog, with 109 classes, over knife, with 1.
+        preparation: ``asis``: the image resized to the network's side if it differs;
             ``crop``: resized by 8/7, centre cropped; ``jpeg``: as is, through a JPEG file.
     """
 
@@ -91,17 +91,17 @@ def read_protocol(text: str) -> Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Stimuli:
-    """Image files by their ids; ``name`` tells sets apart."""
+    """Image files by their ids; ``name`` identifies the set."""
 
     name: str
     files: Mapping[str, bytes]
 
 
 def read_stimuli(folder: Path) -> Stimuli:
-    """Stimuli of the reader's own: images in a folder or in folders below it, named by cues.
+    """A user's own stimuli: images in a folder or its subfolders, named by cues.
 
     Raises:
-        ValueError: If there is no image, one is damaged, a name tells no category, or occurs twice.
+        ValueError: If there is no image, one is damaged, or a name has no category or occurs twice.
     """
     if not folder.is_dir():
         raise ValueError(f"data_path: expected a folder of images; got {folder}")
@@ -125,7 +125,7 @@ def read_stimuli(folder: Path) -> Stimuli:
 
 
 def prepare_image(content: bytes, protocol: Protocol, img_size: int) -> Tensor:
-    """One image file as a network of ``img_size`` pixels sees it: (3, H, W) in [0, 1]."""
+    """Prepare one image file for a network of ``img_size`` pixels: (3, H, W) in [0, 1]."""
     image = decode_image(content, "a stimulus")
     if protocol.preparation == "jpeg":
         coded = io.BytesIO()
@@ -158,7 +158,7 @@ def category_scores(logits: NDArray[np.float32], pooling: str) -> NDArray[np.flo
 
 
 def class_indices(category: str) -> list[int]:
-    """The ImageNet classes of a category; 207 of the 1000 belong to one of the sixteen."""
+    """The ImageNet classes of a category; 207 of the 1000 belong to one of sixteen."""
     return [i for first, last in IMAGENET_INDICES[category] for i in range(first, last + 1)]
 
 
@@ -169,14 +169,14 @@ def decide(
     protocols: Sequence[Protocol],
     on_progress: Callable[[str], object] | None = None,
 ) -> list[Decisions]:
-    """A network's decisions by each protocol; those that differ in pooling alone share a pass.
+    """A network's decisions by each protocol; protocols that differ only in pooling share a pass.
 
     Args:
-        model: Floats in [0, 1] (B, 3, H, W) to ImageNet's logits (B, 1000); where it is, the work
-            is done.
-        name: What the decisions are signed with, together with the protocol.
+        model: Floats in [0, 1] (B, 3, H, W) to ImageNet logits (B, 1000), run on its current
+            device.
+        name: Name of the system, to which the protocol is appended.
         stimuli: The images.
-        protocols: How to ask.
+        protocols: The protocols to use.
         on_progress: Called with a line of text before each pass.
     """
     images = sorted(stimuli.files)
@@ -197,7 +197,7 @@ def decide(
 def _answer(
     model: nn.Module, files: Sequence[bytes], view: Protocol, img_size: int
 ) -> NDArray[np.float32]:
-    """Logits (n, K), in evaluation mode; the model is left as it was."""
+    """Logits (n, K), in evaluation mode; the model is left unchanged."""
     device = next(model.parameters()).device
     logits = []
     with evaluating(model), torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Studies of networks beside people as measurement records, which the book draws anywhere."""
+"""Studies of networks and people as measurement records: writing and reading them."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ IMAGES = ("model_alone_wrong", "majority_alone_wrong")
 
 
 def measurement_folders() -> list[Path]:
-    """Folders that may hold kept measurements: from the root, from notebooks/, attnlib's own."""
+    """Folders that may hold kept measurements: from the root, from notebooks/, in attnlib."""
     return [*find_folders(FOLDER), Path(__file__).parents[2] / FOLDER]
 
 
@@ -54,7 +54,7 @@ def write_study(study: Study, folder: Path) -> None:
 
 
 def read_study() -> Study | None:
-    """The kept study, whose first words say that it was not measured here; None without one.
+    """The kept study, which begins by saying that it was not measured here; None if there is none.
 
     Raises:
         ValueError: If the record can't be read.
@@ -100,7 +100,7 @@ def _finding(row: Row) -> Finding:
 
 
 def write_votes_study(study: VotesStudy, folder: Path) -> None:
-    """Write the record of runs beside people's votes, ``human-cifar10h.json``."""
+    """Write the record of runs compared with people's votes, ``human-cifar10h.json``."""
     rows: list[Row] = [{"part": "people", **crowd._asdict()} for crowd in study.people]
     for one in study.compared:
         row: Row = {"part": "run", "title": one.title, "majority_accuracy": one.majority_accuracy}
@@ -118,7 +118,7 @@ def write_votes_study(study: VotesStudy, folder: Path) -> None:
 
 
 def read_votes_study(lines: Iterable[str]) -> VotesStudy:
-    """The kept study of votes; without one, a study of nothing. ``lines`` are told first.
+    """The kept study of votes, or an empty one; its text begins with ``lines``.
 
     Raises:
         ValueError: If the record can't be read.

@@ -114,7 +114,7 @@ class StudyParams:
 
     @property
     def are_default(self) -> bool:
-        """Whether the kept record answers what is asked."""
+        """Whether the parameters are those of the kept record."""
         asked = (self.models, self.protocol, self.data_path, self.decisions_path, self.save)
         return asked == (NETWORK, "rgb-mean", None, None, None)
 
@@ -123,12 +123,12 @@ def run_study(params: StudyParams, note: Note | None = None) -> Study:
     """Collect decisions, measure and judge them; or read the record if they are not available.
 
     Args:
-        params: What to do.
+        params: Parameters of the study.
         note: Called with a line of text when something takes time or is left out.
 
     Raises:
-        DownloadError: If files are missing and the record does not answer what is asked.
-        ValueError: If files are malformed or don't pair.
+        DownloadError: If files are missing and the record has other parameters.
+        ValueError: If files are malformed or their images differ.
     """
     tell = note or (lambda _: None)
     try:
@@ -179,7 +179,7 @@ def _ask_networks(params: StudyParams, stimuli: Stimuli | None, tell: Note) -> l
     Raises:
         DownloadError, ImportError: If the weights of a network other than the default are missing.
     """
-    if params.decisions_path and not stimuli:  # there are no images to show
+    if params.decisions_path and not stimuli:  # no images to show
         if params.models not in ("", NETWORK):
             tell(f"{params.models} left out: set data_path to the folder of the images.")
         return []
@@ -254,7 +254,7 @@ def ask(
 
 
 def _own_folder(stimuli: Stimuli | None) -> Path:
-    """Where decisions that are made here are kept."""
+    """Folder of decisions that are made here."""
     return Path("runs") / "human" / (stimuli.name if stimuli else CUE_CONFLICT)
 
 
@@ -265,7 +265,7 @@ def _file_name(name: str, protocol: str) -> str:
 def _read_decisions(
     name: str, protocols: Sequence[str], stimuli: Stimuli | None
 ) -> dict[str, Decisions]:
-    """The decisions that are kept in files, by protocol."""
+    """Existing decision files, by protocol."""
     folders = [_own_folder(stimuli)]
     if stimuli is None:
         folders += [folder / "human" for folder in measurement_folders()]
@@ -280,8 +280,8 @@ def _read_decisions(
 def _decide(
     name: str, protocols: Sequence[str], stimuli: Stimuli | None, note: Note | None
 ) -> dict[str, Decisions]:
-    """Run the network, and keep its decisions in files."""
-    model = create_model(name, IMAGENET_CLASSES, pretrained=True)  # first, since it may fail
+    """Run the network and save its decisions."""
+    model = create_model(name, IMAGENET_CLASSES, pretrained=True)  # first, because it may fail
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     shown = stimuli or Stimuli(CUE_CONFLICT, load_stimuli(note))
     asked = [read_protocol(protocol) for protocol in protocols]
@@ -307,8 +307,8 @@ def study_votes(
     Args:
         runs: Finished runs; None for all of ``results`` and ``runs``, here and one folder up.
         network: Whether the votes may be downloaded if they are not cached.
-        resamples: Of the images, for the intervals.
-        seed: Of the resamples.
+        resamples: Number of resamples of the images, for the intervals.
+        seed: Seed of the resamples.
         save: Folder to keep the study's record in.
     """
     fitting, lines = fitting_runs(

@@ -1,7 +1,7 @@
-"""Published decisions, stimuli and votes: where each file comes from and what its hash must be.
+"""Published decisions, stimuli and votes: the source and expected hash of each file.
 
-Files are downloaded once, each by itself and checked, or served by ``ATTNLIB_DATA``; where there is
-no network the first one fails within five seconds and names itself. ``human.sha256`` holds all the
+Files are downloaded once, separately and with checks, or found in ``ATTNLIB_DATA``. Without
+a network the first one fails within five seconds and is named. ``human.sha256`` has all
 hashes in the format of sha256sum, with paths as in the cache.
 """
 
@@ -32,7 +32,7 @@ CONNECTIONS = 8  # images at a time
 
 
 class Origin(NamedTuple):
-    """Whose run a published network's decisions are, and how it was asked."""
+    """Who ran a published network, and by which protocol."""
 
     title: str
     protocol: str
@@ -41,9 +41,9 @@ class Origin(NamedTuple):
 
 GEIRHOS = "RGB, mean", "Geirhos et al. 2020"
 TULI_RUN = "BGR, sum", "Tuli et al. 2021"
-ORIGINS = {  # by the column subj
+ORIGINS = {  # names in the column subj
     "resnet50": Origin("ResNet-50", *GEIRHOS),
-    "resnet50_ft": Origin("ResNet-50 (ft)", *TULI_RUN),  # BiT-M-R50x1, another network
+    "resnet50_ft": Origin("ResNet-50 (ft)", *TULI_RUN),  # BiT-M-R50x1, which is another network
     "ViT-B_32": Origin("ViT-B/32", *TULI_RUN),
     "ViT-B_32_ft": Origin("ViT-B/32 (ft)", *TULI_RUN),
     "ViT-B_16": Origin("ViT-B/16", *TULI_RUN),
@@ -62,14 +62,14 @@ def known_hashes() -> dict[str, str]:
 
 
 def published_urls(path: str) -> list[str]:
-    """Addresses of a file of the cache at its sources, at the pinned commits."""
+    """URLs of a cached file, at pinned commits."""
     name = path.rpartition("/")[2]
     if path == VOTES:
         return _github(*CIFAR10H, f"data/{name}")
     if name.endswith(".png"):
         return _github(*TULI, f"big_transfer/stimuli/{path.removeprefix('human/')}")
     urls = _github(*TULI, f"{TULI_FOLDER}/{name}")
-    if "_subject-" in name:  # byte for byte the same
+    if "_subject-" in name:  # identical files
         short = name.removeprefix("texture-shape_")
         urls += _github(*MODEL_VS_HUMAN, f"raw-data/cue-conflict/{short}")
     return urls
@@ -83,14 +83,14 @@ def _github(repository: str, commit: str, path: str) -> list[str]:
 
 
 def fetch_published(path: str, progress: Callable[[int, int | None], None] | None = None) -> Path:
-    """A published file in the cache, downloaded first where need be.
+    """A published file in the cache, downloaded first if necessary.
 
     Args:
-        path: Its place in the cache, one of ``known_hashes()``.
+        path: Its path in the cache, one of ``known_hashes()``.
         progress: As in ``downloads.fetch``.
 
     Raises:
-        DownloadError: If it is neither cached nor within reach.
+        DownloadError: If it is neither cached nor downloadable.
     """
     folder, _, name = path.rpartition("/")
     return fetch(
@@ -106,8 +106,8 @@ def load_published() -> list[Decisions]:
     """Ten people and eight networks on the 1,280 cue-conflict images, people first.
 
     Raises:
-        DownloadError: If a file is neither cached nor within reach.
-        ValueError: If a file is malformed or the files don't pair.
+        DownloadError: If a file is neither cached nor downloadable.
+        ValueError: If a file is malformed or the files' images differ.
     """
     paths = [path for path in known_hashes() if path.endswith(".csv")]
     systems = [read_decisions(fetch_published(path, _quiet)) for path in paths]
@@ -117,10 +117,10 @@ def load_published() -> list[Decisions]:
 
 
 def load_folder(folder: Path) -> list[Decisions]:
-    """All decision files (``*.csv``) in a folder of the reader's own, people first.
+    """All decision files (``*.csv``) in a user's folder, people first.
 
     Raises:
-        ValueError: If there is none, one is malformed, two are of one system, or they don't pair.
+        ValueError: If there is none, one is malformed, two are of one system, or images differ.
     """
     paths = sorted(folder.glob("*.csv"))
     if not paths:
@@ -137,15 +137,15 @@ def load_folder(folder: Path) -> list[Decisions]:
 def load_stimuli(note: Callable[[str], object] | None = None) -> dict[str, bytes]:
     """The 1,280 cue-conflict images, as files, by their ids.
 
-    Taken from ``human/cue-conflict-stimuli.tar`` of the cache where that is there, else from the
-    files beside it, of which the missing ones are downloaded (137 MB in all), eight at a time.
+    Read from ``human/cue-conflict-stimuli.tar`` in the cache if it exists, else from the
+    files beside it; missing ones are downloaded (137 MB in all), eight at a time.
 
     Args:
-        note: Told before a download begins.
+        note: Called with a line of text before a download begins.
 
     Raises:
-        ValueError: If the archive lacks an image or holds another one.
-        DownloadError: If an image is neither cached nor within reach.
+        ValueError: If an image in the archive is missing or wrong.
+        DownloadError: If an image is neither cached nor downloadable.
     """
     paths = [path for path in known_hashes() if path.endswith(".png")]
     archive = cache_dir() / STIMULI_TAR
@@ -154,7 +154,7 @@ def load_stimuli(note: Callable[[str], object] | None = None) -> dict[str, bytes
     missing = sum(not (cache_dir() / path).is_file() for path in paths)
     if missing and note:
         note(f"downloading {missing} images, once, to {cache_dir() / CUE_CONFLICT_FOLDER}")
-    first = fetch_published(paths[0], _quiet)  # alone: without a network nothing else is tried
+    first = fetch_published(paths[0], _quiet)  # alone: without a network, no other is tried
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         rest = pool.map(lambda path: fetch_published(path, _quiet), paths[1:])
         return {file.name: file.read_bytes() for file in (first, *rest)}
@@ -184,11 +184,11 @@ def load_votes() -> NDArray[np.int64]:
     Peterson et al. (2019), arXiv:1908.07086; rows and columns are in the official order.
 
     Raises:
-        DownloadError: If the file is neither cached nor within reach.
+        DownloadError: If the file is neither cached nor downloadable.
     """
     content = fetch_published(VOTES, _quiet).read_bytes()
     return np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64)
 
 
 def _quiet(done: int, total: int | None) -> None:
-    """No line for each of many small files."""
+    """Report no progress, for many small files."""

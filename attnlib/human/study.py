@@ -1,4 +1,4 @@
-"""What a study of networks beside people has found: its parts and its tables."""
+"""Results of a study of networks and people, and tables of them."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from attnlib.human.sources import ORIGINS, Origin
 if TYPE_CHECKING:
     import pandas as pd
 
-NAMES = {  # of the measures, for readers
+NAMES = {  # titles of the measures
     "accuracy": "accuracy",
     "kappa": "error consistency (kappa)",
     "class_js": "class-wise JS distance",
@@ -25,16 +25,16 @@ NAMES = {  # of the measures, for readers
 
 @dataclass(frozen=True)
 class Measured:
-    """One system's measures with their intervals, ready to be drawn.
+    """One system's measures with their intervals.
 
     Attributes:
         system: Its name in the decisions; ``people`` for all people together.
-        title: Its name for readers.
-        protocol: How it was asked, in words.
-        source: Whose decisions these are.
+        title: Its display name.
+        protocol: The protocol, in words.
+        source: Source of the decisions.
         measures: Each of ``agreement.MEASURES`` with its interval over images.
-        margins: Half of the 95% t interval over people, NaN where it is undefined.
-        hits: Decisions for shape and for texture where the two differ.
+        margins: Half-width of the 95% t-interval over people, NaN if undefined.
+        hits: Decisions for shape and for texture, if the two differ.
         categories: Shape bias within each category.
     """
 
@@ -50,17 +50,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Study:
-    """Systems, the thesis's claims with verdicts, and what the protocol alone moves.
+    """Systems, the thesis's claims with verdicts, and effects of the protocol alone.
 
     Attributes:
-        told: Where all of it comes from, for the reader's first look.
-        here: Whether it was measured here, and not read from the record.
+        told: Where the results come from, shown first.
+        here: Whether it was measured here, not read from the record.
         stimuli: Name of the images.
-        network: The one that was asked by several protocols; "" if none was.
-        systems: People first, where there are any.
-        gaps: The differences that the thesis reads as architecture or as augmentation.
-        claims: Its claims with verdicts.
-        shifts: What a change of protocol alone does to ``network``.
+        network: The network that was run by several protocols; "" if none was.
+        systems: People first, if any.
+        gaps: The differences that the thesis attributes to architecture or augmentation.
+        claims: The thesis's claims with verdicts.
+        shifts: Effects of a change of protocol alone on ``network``.
     """
 
     told: str
@@ -73,13 +73,13 @@ class Study:
     shifts: Sequence[Finding]
 
     def find(self, *systems: str) -> list[Measured]:
-        """Those of the systems that are in the study, in the order asked for."""
+        """Those of ``systems`` that are in the study, in the given order."""
         by_name = {one.system: one for one in self.systems}
         return [by_name[name] for name in systems if name in by_name]
 
 
 def conclude(measured: Sequence[Agreement], *, told: str, stimuli: str, network: str = "") -> Study:
-    """The study that follows from what was measured; ``network`` was asked by several protocols."""
+    """The study with its claims judged; ``network`` was run by several protocols."""
     shifts = measure_shifts(measured, network, MEASURES) if network else []
     return Study(
         told,
@@ -114,7 +114,7 @@ def _describe(one: Agreement) -> Measured:
 
 
 def systems_table(study: Study) -> "pd.DataFrame":
-    """All systems by all measures, each with its 95% interval over images."""
+    """Table of all systems and measures, each with its 95% interval over images."""
     import pandas as pd
 
     rows = [
@@ -129,9 +129,9 @@ def systems_table(study: Study) -> "pd.DataFrame":
 
 
 def published_table(study: Study) -> "pd.DataFrame":
-    """The figures as the thesis's source gives them: means and t intervals over ten people.
+    """Table of the figures as in the thesis's source: means and t-intervals over ten people.
 
-    Empty where all decisions are of networks that attnlib ran.
+    Empty if all decisions are of networks that attnlib ran.
     """
     import pandas as pd
 
@@ -151,10 +151,10 @@ def published_table(study: Study) -> "pd.DataFrame":
 
 
 def claims_table(study: Study) -> "pd.DataFrame":
-    """The thesis's claims: difference, verdict, and what protocol alone does where it differs.
+    """Table of the thesis's claims: difference, verdict, and the effect of protocol if it differs.
 
-    The last column stands where the claim's two systems were asked by different protocols, and was
-    measured on another network: the same change of protocol, and nothing else changed.
+    The last column is filled if the claim's two systems were run by different protocols, and was
+    measured on another network by changing only the protocol.
     """
     import pandas as pd
 
@@ -180,7 +180,7 @@ def claims_table(study: Study) -> "pd.DataFrame":
 
 
 def protocol_table(study: Study) -> "pd.DataFrame":
-    """For each measure: the gap read as architecture, and what protocol alone moves."""
+    """Table by measure: the gap attributed to architecture, and the effect of protocol alone."""
     import pandas as pd
 
     rows = []
