@@ -1,1 +1,1 @@
-"""What the thesis states, and what became of it."""
+"""The thesis's statements and errata, and verdicts on them."""

@@ -1,14 +1,14 @@
-"""Arithmetic between numbers of the thesis, facts and counts, one function for each result.
+"""Arithmetic on numbers of the thesis, facts and counts, one function per result.
 
 A function's parameters name the numbers that it takes: statements of ``thesis.toml``, facts and
-counts of ``errata.toml``, or other functions of this file. ``FORMULAS`` has them by name.
+counts of ``errata.toml``, or other functions of this file. ``FORMULAS`` maps names to functions.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# ruff: noqa: D103  (a line of arithmetic says it better; what each means stands in the TOML files)
+# ruff: noqa: D103  (one line of arithmetic each, explained in the TOML files)
 
 
 def pixels(model_side: float) -> float:
@@ -160,7 +160,7 @@ def disk_surplus(disk_atresnet18_p: float, rebuilt_atresnet18: float) -> float:
 
 
 def disk_surplus_numbers(disk_surplus: float) -> float:
-    return disk_surplus / 16  # four bytes a number, kept four times
+    return disk_surplus / 16  # four bytes per number, stored four times
 
 
 def smaller_on_disk(disk_deit_t_dp: float, disk_resnet18_p: float) -> bool:
@@ -238,7 +238,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 
 
 def names_in(formula: str) -> tuple[str, ...]:
-    """The numbers that a formula takes; a name that is no formula takes itself."""
+    """The numbers that a formula takes; a name that is not a formula stands for itself."""
     return tuple(inspect.signature(FORMULAS[formula]).parameters) if formula in FORMULAS else ()
 
 
@@ -246,6 +246,6 @@ def compute(formula: str, numbers: Mapping[str, Any]) -> Any:
     """The result of a formula of ``FORMULAS``.
 
     Raises:
-        KeyError: If there is no such formula, or ``numbers`` lacks one that it takes.
+        KeyError: If the formula is unknown, or ``numbers`` lacks one of its numbers.
     """
     return FORMULAS[formula](**{name: numbers[name] for name in names_in(formula)})

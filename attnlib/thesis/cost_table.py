@@ -1,4 +1,4 @@
-"""Table 8.2 of the thesis, its memory and sizes on disk, beside ours."""
+"""Memory and sizes on disk in the thesis's Table 8.2, compared with ours."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from attnlib.cost.benchmark import MB, title
 from attnlib.records.measurements import Row
 from attnlib.thesis.statements import read_thesis
 
-SUBJECTS = {  # the models of Table 8.2, by their names in thesis.toml
+SUBJECTS = {  # models of Table 8.2, by their names in thesis.toml
     ("deit_t", None): "deit_t_dp",
     ("resnet18", None): "resnet18_p",
     ("atresnet18", "channel"): "atresnet18_p",
@@ -15,7 +15,7 @@ SUBJECTS = {  # the models of Table 8.2, by their names in thesis.toml
 
 
 def thesis_table(rows: Sequence[Row]) -> Any:
-    """Table 8.2's memory and sizes on disk beside both things that each may mean, in MB."""
+    """Table 8.2's memory and sizes on disk, beside both possible meanings of each, in MB."""
     import pandas as pd
 
     stated = read_thesis().statements

@@ -1,7 +1,7 @@
-"""What can be counted without data, weights or a GPU, and the values that errata and verdicts use.
+"""Counts that need no data, weights or GPU, and the values that errata and verdicts use.
 
-``OF_MODEL`` are counts of a model, ``OTHERS`` of something else; ``thesis.toml``, ``errata.toml``
-and the book call them by name. Each takes less than a second and is made once.
+``OF_MODEL`` are counts of a model, ``OTHERS`` are other counts; ``thesis.toml``, ``errata.toml``
+and the book refer to them by name. Each takes less than a second and is cached.
 """
 
 import functools
@@ -30,12 +30,12 @@ TABLE_BATCH = 128  # images, as in Table 8.2
 
 
 class Printed(float):
-    """A number that shows itself as the thesis prints it, unless a format is asked for."""
+    """A number that is shown as the thesis prints it, unless a format is given."""
 
     text: str
 
     def __new__(cls, value: float, text: str) -> "Printed":
-        """Keep the text beside the value."""
+        """Store the text with the value."""
         number = super().__new__(cls, value)
         number.text = text
         return number
@@ -45,7 +45,7 @@ class Printed(float):
 
 
 class Values(Mapping[str, Any]):
-    """Every number by its name: the thesis's, facts, counts and formulas; made when asked for."""
+    """All numbers by name: the thesis's, facts, counts and formulas, computed on access."""
 
     def __init__(self, thesis: Thesis, errata: Errata) -> None:
         self.thesis, self.errata = thesis, errata
@@ -73,15 +73,15 @@ class Values(Mapping[str, Any]):
         return len(list(iter(self)))
 
     def fill(self, text: str) -> str:
-        """Put values where ``text`` names them in braces."""
+        """Replace names in braces in ``text`` by values."""
         return text.format_map(self)
 
 
 def count_statement(thesis: Thesis, statement: Statement) -> float:
-    """What ``statement`` gives a number of, counted.
+    """Count the quantity that ``statement`` is about.
 
     Raises:
-        ValueError: If it is not countable.
+        ValueError: If it can't be counted.
     """
     if statement.count not in COUNTS:
         raise ValueError(f"{statement.id}: no count {statement.count!r} among {[*COUNTS]}.")
@@ -90,7 +90,7 @@ def count_statement(thesis: Thesis, statement: Statement) -> float:
 
 
 def subject_given(thesis: Thesis, subject: str) -> dict[str, Any]:
-    """What a count needs of a subject: the thesis's own models have 10 classes, cited ones 1000."""
+    """Arguments of a count for a subject: the thesis's models have 10 classes, cited ones 1000."""
     about = thesis.subjects.get(subject, {})
     names = ("model", "torchvision", "img_size")
     given = {name: about[name] for name in names if name in about}
@@ -103,8 +103,8 @@ def count(name: str, /, **given: Any) -> float:
     """The count of that name, for instance ``count("parameters", model="deit_t")``.
 
     Raises:
-        KeyError: If there is no such count.
-        TypeError: If it needs something that is not given, or takes nothing of the kind.
+        KeyError: If the count is unknown.
+        TypeError: If arguments are missing or unexpected.
     """
     if name in OTHERS:
         return OTHERS[name](**given)
@@ -122,7 +122,7 @@ def build(
     distilled: bool = True,
     torchvision: str = "",
 ) -> nn.Module:
-    """A model of ours, or torchvision's of that name, with shapes alone."""
+    """Our model of that name, or torchvision's, on the meta device."""
     if torchvision:
         from torchvision import models
 
@@ -132,18 +132,18 @@ def build(
 
 
 def heads(model: nn.Module) -> int:
-    """Heads of a layer, the same in all of them."""
+    """Number of heads, the same in all layers."""
     (found,) = {m.num_heads for m in model.modules() if isinstance(m, Attention)}
     return found
 
 
 def peak_bytes(model: nn.Module, *, grad: bool = False) -> float:
-    """Peak memory of a pass; attention step by step, as timm had it when it was measured."""
+    """Peak memory of a pass with explicit attention, as in timm when the thesis measured it."""
     return measure.replay_memory(model, TABLE_BATCH, grad=grad, attention="explicit").peak_bytes
 
 
 def stage_side(stage: str) -> int:
-    """Pixels of a side after a stage of ResNet-18."""
+    """Side of the feature maps after a stage of ResNet-18."""
     model, sides = build(torchvision="resnet18"), []
 
     def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
@@ -167,7 +167,7 @@ def torchvision_accuracy(torchvision: str) -> float:
 
 
 def cutmix_share(stays: bool) -> float:
-    """Share of the image that stays, or that comes in, where the box is not clipped."""
+    """Share of the image that is kept or pasted, if the box is not clipped."""
     central = cast(np.random.Generator, SimpleNamespace(integers=lambda side: side // 2))
     labels = soft_labels(torch.tensor([0, 1]), 2)
     _, mixed = cutmix(torch.empty(2, 3, 224, 224), labels, 0.6, central)
@@ -175,7 +175,7 @@ def cutmix_share(stays: bool) -> float:
 
 
 def memory_exponent(layer: str) -> float:
-    """Power of the number of tokens with which a layer's peak memory grows."""
+    """Exponent with which a layer's peak memory grows with the number of tokens."""
     tokens = [n for n in TOKEN_COUNTS if n >= FIT_FROM]
     layers = [functools.partial(prepare_layer, layer, n, 2) for n in tokens]
     return fit_exponent(tokens, [replay(prepared).peak_bytes for prepared in layers]).value

@@ -1,4 +1,4 @@
-"""The scoreboard's figure."""
+"""The scoreboard's figure: verdicts by kind of statement."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +12,7 @@ SHADES = dict(zip(HATCHES, (COLOURS[1], COLOURS[4], COLOURS[0], "none"), strict=
 
 
 def verdicts_by_kind(counts: pd.DataFrame) -> Figure:
-    """Bars of verdicts by kind of statement, from ``count_verdicts``; told apart by hatch too."""
+    """Bars of verdicts by kind of statement, from ``count_verdicts``, with hatches."""
     kinds = counts.drop(index="all")
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.36 * len(kinds)), layout="constrained")

@@ -1,4 +1,4 @@
-"""The scoreboard: every number of the thesis beside ours, with a verdict."""
+"""The scoreboard: every number of the thesis compared with ours, with a verdict."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ LEFT = 'style="text-align: left; vertical-align: top; padding: 0.3em 0.5em"'
 
 @dataclass(frozen=True)
 class Params:
-    """What the notebook takes."""
+    """Parameters of the scoreboard notebook."""
 
     results: str = parameter("results", "folder of kept run records and of measurements")
     runs: str = parameter("runs", "folder of your own runs")
@@ -31,7 +31,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Line:
-    """A statement of the thesis and the verdict on it."""
+    """A statement of the thesis with its verdict."""
 
     statement: Statement
     verdict: Verdict
@@ -40,7 +40,7 @@ class Line:
 def gather(results: str | Path = "results", runs: str | Path = "runs") -> Evidence:
     """Read the run records and cost measurements found here or one folder up.
 
-    What can't be read is left out and named with its reason.
+    What can't be read is left out, with the reason.
     """
     kept, own = (_folder(folder) for folder in (results, runs))
     costs, left_out = list_measurements("cost", kept / "measurements")
@@ -51,7 +51,7 @@ def gather(results: str | Path = "results", runs: str | Path = "runs") -> Eviden
 
 
 def judge_all(evidence: Evidence) -> list[Line]:
-    """A verdict on every statement, in the order of the thesis's sections."""
+    """Judge every statement, in the order of the thesis's sections."""
     thesis, errata = read_thesis(), read_errata()
     values = Values(thesis, errata)
     statements = sorted(thesis.statements.values(), key=lambda s: [*map(int, s.section.split("."))])
@@ -60,7 +60,7 @@ def judge_all(evidence: Evidence) -> list[Line]:
 
 
 def choose(lines: Sequence[Line], verdict: str = "all", chapter: int | None = None) -> list[Line]:
-    """The lines with one verdict, of one chapter, or both."""
+    """The lines with a given verdict, of a given chapter, or both."""
     return [
         line
         for line in lines
@@ -69,7 +69,7 @@ def choose(lines: Sequence[Line], verdict: str = "all", chapter: int | None = No
 
 
 def count_verdicts(lines: Sequence[Line]) -> pd.DataFrame:
-    """How many statements of each kind have each verdict, and in all."""
+    """Number of statements of each kind with each verdict, and totals."""
     rows = [
         Counter(line.verdict.verdict for line in lines if line.statement.kind == kind)
         for kind in KINDS
@@ -80,7 +80,7 @@ def count_verdicts(lines: Sequence[Line]) -> pd.DataFrame:
 
 
 def to_html(lines: Sequence[Line], verdict: str) -> str:
-    """The lines with one verdict as a table of HTML, or a sentence if there are none."""
+    """The lines with one verdict as an HTML table, or a sentence if there are none."""
     rows = [line for line in lines if line.verdict.verdict == verdict]
     if not rows:
         return f"<p>Of what was asked for, nothing is: {verdict}.</p>"
@@ -106,5 +106,5 @@ def _cells(line: Line) -> str:
 
 
 def _folder(folder: str | Path) -> Path:
-    """The folder, here or, for a notebook run in its own folder, one up."""
+    """The folder, from here or, for a notebook run in its own folder, one level up."""
     return next((f for f in find_folders(folder)[::-1] if f.exists()), Path(folder))

@@ -1,7 +1,7 @@
-"""What the thesis states, and what is wrong in it: ``thesis.toml`` and ``errata.toml``, read.
+"""The thesis's statements and errors, read from ``thesis.toml`` and ``errata.toml``.
 
-Here are the statements and their places. The arithmetic between them is in ``arithmetic``, what of
-ours stands beside them in ``scoreboard``.
+This module has the statements and their places. Arithmetic on them is in ``arithmetic``, the
+comparison with our results in ``scoreboard``.
 """
 
 import tomllib
@@ -23,12 +23,12 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Statement:
-    """One number, or one claim that is true or false, with its place in the thesis."""
+    """A number, or a claim that is true or false, with its place in the thesis."""
 
     id: str
     what: str
     value: Value
-    printed: str  # as in the thesis; "claimed" for a claim
+    printed: str  # as printed in the thesis; "claimed" for a claim
     unit: str
     section: str
     places: tuple[str, ...]  # table, row and column, or the text
@@ -46,28 +46,28 @@ class Statement:
 
     @property
     def chapter(self) -> int:
-        """Number of its chapter."""
+        """Number of the chapter."""
         return int(self.section.split(".")[0])
 
     @property
     def place(self) -> str:
-        """Section, table, row and column, in words."""
+        """Section, table, row and column, as text."""
         return f"{self.section}, {'; '.join(self.places)}"
 
     @property
     def anchor(self) -> str:
-        """The id of its row in the scoreboard's page."""
+        """The id of its row on the scoreboard page."""
         return f"thesis-{self.id.replace('_', '-')}"
 
     @property
     def step(self) -> float:
-        """One unit in the last place that is printed: 0.1 for "88.7"."""
+        """One unit in the last printed digit: 0.1 for "88.7"."""
         return 10.0 ** -len(self.printed.partition(".")[2])
 
 
 @dataclass(frozen=True)
 class Thesis:
-    """All statements by id, and what they are about."""
+    """All statements by id, and their subjects."""
 
     statements: Mapping[str, Statement]
     quantities: Mapping[str, Mapping[str, Any]]
@@ -78,7 +78,7 @@ class Thesis:
 
 @dataclass(frozen=True)
 class Erratum:
-    """One error: what the thesis says, what is true, and the test that shows it."""
+    """One error: the thesis's statement, what is true, and the test that shows it."""
 
     number: int
     group: str
@@ -93,7 +93,7 @@ class Erratum:
 
 @dataclass(frozen=True)
 class Errata:
-    """The errors by number, and the facts and counts that they rest on."""
+    """The errors by number, and the facts and counts that they use."""
 
     entries: Mapping[int, Erratum]
     groups: Mapping[str, Mapping[str, str]]
@@ -106,7 +106,7 @@ def read_thesis() -> Thesis:
     """Read ``thesis.toml``.
 
     Raises:
-        ValueError: If one id has two values, or a join or a kind is unknown.
+        ValueError: If an id has two values, or a join or a kind is unknown.
     """
     content = _read("thesis.toml")
     found: dict[str, Statement] = {}
@@ -120,7 +120,7 @@ def read_thesis() -> Thesis:
             found[statement.id] = statement
         elif known.value != statement.value:
             raise ValueError(f"{known.id}: {known.printed} and {statement.printed}.")
-        else:  # printed in two tables: the place where it has more digits comes first
+        else:  # printed in two tables: the one with more digits comes first
             first, second = sorted((known, statement), key=lambda s: s.step)
             tables = [place.partition(", row")[0] for place in second.places]
             places = first.places + tuple(f"{second.section}, {table}" for table in tables)
@@ -159,7 +159,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _cells(content: Mapping[str, Any]) -> list[Statement]:
-    """The statements of the tables, a cell each."""
+    """The statements of the tables, one per cell."""
     found = []
     for table in content["table"]:
         for subject, row in table["rows"].items():

@@ -1,9 +1,9 @@
-"""Verdicts on what the thesis states, each by what kind of evidence can speak to it.
+"""Verdicts on the thesis's statements, each by the kind of evidence that applies to it.
 
-*Reproduced*: ours agrees, within the interval or within the printed digits. *Differs*: it does
-not, by how much and why it may be. *Corrected*: the thesis contradicts itself, or a fact that can
-be looked up or counted. *Not run*: what it would take. Nothing is compared with a number of
-another data set, resolution, start or recipe; hardware is named beside every speed.
+*Reproduced*: ours agrees, within the interval or the printed digits. *Differs*: it does
+not, with the difference and possible causes. *Corrected*: the thesis contradicts itself, or a fact
+that can be looked up or counted. *Not run*: what it would need. Nothing is compared across
+data sets, resolutions, starts or recipes; hardware is named with every speed.
 """
 
 from collections import ChainMap
@@ -33,29 +33,29 @@ from attnlib.thesis.statements import Statement, Thesis, Value
 VERDICTS = ("corrected", "differs", "reproduced", "not run")
 MILLION = {"M": 1e6}  # counts that the thesis prints in millions
 COST_COMMAND = "papermill notebooks/cost.ipynb OUT.ipynb -p models all -p save results/measurements"
-MARGIN = 0.01  # of memory: allocators round, and versions differ in what they keep
-ABOUT = 0.1  # of a fitted power, whose interval holds the scatter but not the bend of the line
+MARGIN = 0.01  # for memory: allocators round, and versions differ in what they keep
+ABOUT = 0.1  # for a fitted exponent, whose interval covers scatter but not curvature
 TRAINING_IMAGES = 45_000
 SIZE: int = THESIS["img_size"]
-# Half-precision operations a second of the data sheets, and the shares of them that small networks
-# sustain in training: an assumption, wide on purpose.
+# Half-precision operations per second from data sheets, and the shares of them that small networks
+# sustain in training: an assumption, deliberately wide.
 GPUS = {"T4": (65e12, 0.04, 0.12), "H100": (989e12, 0.02, 0.08)}
-DATASET = "cifar10"  # of the thesis's accuracies: the official pixels only, no copy of them
+DATASET = "cifar10"  # of the thesis's accuracies: only the official pixels, no copy
 
 
 class Verdict(NamedTuple):
-    """A verdict, what ours is, how we know or what is missing, and the command that makes it."""
+    """A verdict, our value, how it was obtained or what is missing, and the command for it."""
 
     verdict: str
     ours: str
     why: str
-    number: float | None = None  # ours in the statement's unit, where a claim may rest on it
+    number: float | None = None  # ours in the statement's unit, if claims may use it
     command: str = ""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The available evidence: run records, measurements, and what was left out, with the reason."""
+    """The available evidence: run records, measurements, and what was left out and why."""
 
     runs: tuple[Run, ...]
     costs: tuple[Measurements, ...]
@@ -72,7 +72,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges statements by the numbers that are known and the available evidence."""
+    """Judges statements by known numbers and the available evidence."""
 
     values: Values
     evidence: Evidence
@@ -87,7 +87,7 @@ class Judge:
         return found._replace(why="; ".join(note for note in notes if note))
 
     def by_join(self, statement: Statement) -> Verdict:
-        """The verdict by what of ours stands beside the statement (its ``join``)."""
+        """The verdict by the kind of comparison (the statement's ``join``)."""
         match statement.join, statement.quantity:
             case "count", _:
                 return self.counted(statement)
@@ -106,12 +106,12 @@ class Judge:
         return self.missing(statement)
 
     def counted(self, statement: Statement) -> Verdict:
-        """A number that our code can count."""
+        """Verdict on a number that our code can count."""
         ours = count_statement(self.values.thesis, statement)
         return by_digits(statement, ours / MILLION.get(statement.unit, 1), ours, "counted")
 
     def computed(self, statement: Statement) -> Verdict:
-        """Arithmetic on the thesis's own numbers, on facts and counts."""
+        """Verdict by arithmetic on the thesis's own numbers, facts and counts."""
         formula, names = statement.formula, names_in(statement.formula)
         stated = self.values.thesis.statements
         source = "the thesis's own numbers" if set(names) <= set(stated) else "facts and counts"
@@ -120,7 +120,7 @@ class Judge:
         if names:
             how += ": " + ", ".join(f"{name} {shown(self.values[name])}" for name in names)
         verdict = by_digits(statement, result, result, how)
-        if verdict.verdict != "reproduced":  # arithmetic and facts leave no room for chance
+        if verdict.verdict != "reproduced":  # arithmetic and facts involve no chance
             return verdict._replace(verdict="corrected")
         measured = [stated[n] for n in names if n in stated and stated[n].join in ("run", "cost")]
         return self.by_our_numbers(statement, measured, how) if measured else verdict
@@ -128,7 +128,7 @@ class Judge:
     def by_our_numbers(
         self, statement: Statement, measured: Sequence[Statement], how: str
     ) -> Verdict:
-        """A claim that the thesis's measurements support needs ours to be reproduced."""
+        """A claim supported by the thesis's measurements is reproduced only with ours."""
         ours = {other.id: self.by_join(other).number for other in measured}
         missing = sum(number is None for number in ours.values())
         if missing:
@@ -139,7 +139,7 @@ class Judge:
         return by_digits(statement, result, result, f"holds {how}; ours: {numbers}")
 
     def fitted(self, statement: Statement) -> Verdict:
-        """A power with which time or memory grows, fitted to our own measurements."""
+        """Verdict on an exponent of time or memory, fitted to our measurements."""
         wanted = statement.given["layer"], statement.given["quantity"]
         fits = [(exponents(source.rows).get(wanted), source) for source in self.evidence.scalings]
         found = [(fit, source) for fit, source in fits if fit]
@@ -151,13 +151,13 @@ class Judge:
         rows = select(source.rows, layer=layer, quantity=quantity)
         timings = [row.get("stable") for row in rows if row["tokens"] >= FIT_FROM]
         unstable = timings.count(False)
-        if unstable > len(timings) / 2:  # then the fit says more about the machine
+        if unstable > len(timings) / 2:  # the fit then says more about the machine
             needs = (
                 f"{unstable} of {len(timings)} timings on {source.device['name']} are unstable; "
                 "needs a machine with nothing else to do"
             )
             return Verdict("not run", f"unstable: {ours}", needs, command=COST_COMMAND)
-        if fit.high - fit.low >= 1:  # it holds another whole power too
+        if fit.high - fit.low >= 1:  # it contains another integer exponent too
             needs = (
                 "so wide an interval fits any power; needs more timings on a machine with nothing "
                 "else to do"
@@ -170,7 +170,7 @@ class Judge:
     def cost_rows(
         self, statement: Statement, measured: str, **more: str
     ) -> list[tuple[Measurements, Row]]:
-        """Measured rows of the statement's model and batch, those of graphics processors first."""
+        """Measured rows of the statement's model and batch, GPUs first."""
         thesis = self.values.thesis
         model = thesis.subjects[statement.subject]["model"]
         wanted = {
@@ -189,7 +189,7 @@ class Judge:
         return sorted(found, key=lambda pair: pair[0].device["type"] != "cuda")
 
     def speed(self, statement: Statement) -> Verdict:
-        """Images per second of Tables 8.2 and 8.3."""
+        """Verdict on images per second in Tables 8.2 and 8.3."""
         waits = Verdict("not run", "", "", command=COST_COMMAND)
         gpu = self.values.thesis.document["gpu"]
         found = self.cost_rows(statement, "images_per_second")
@@ -200,7 +200,7 @@ class Judge:
         device = source.device
         ours = f"{row['value']:.4g} img/s"
         where = f"{device['name']}, {row['img_size']} pixels, {row['precision']}, batch 1"
-        if not row.get("stable", True):  # a wide spread must not make agreement easier
+        if not row.get("stable", True):  # a wide spread must not count as agreement
             ours = f"unstable: {row['low']:.3g} to {row['high']:.3g} img/s"
             needs = f"needs a machine with nothing else to do; on {where}"
             return waits._replace(ours=ours, why=needs)
@@ -215,24 +215,24 @@ class Judge:
         return Verdict("differs", ours, apart, row["value"])
 
     def disk(self, statement: Statement) -> Verdict:
-        """Sizes on disk of Table 8.2, against a training checkpoint."""
+        """Verdict on sizes on disk in Table 8.2, compared with a training checkpoint."""
         given = subject_given(self.values.thesis, statement.subject)
         found = self.cost_rows(statement, "checkpoint_bytes")
         size = found[0][1]["value"] if found else count("checkpoint_bytes", **given)
         weights = 4 * count("parameters", **given) / 1e6
         how = f"as a full training checkpoint; the weights alone take {weights:.1f} MB"
         ours = size / 1e6
-        if abs(ours - statement.value) < statement.step:  # the file's own frame is not the same
+        if abs(ours - statement.value) < statement.step:  # the file format's overhead differs
             return Verdict("reproduced", f"{ours:.2f} MB", how, ours)
         surplus = f"the printed size is {statement.value - ours:+.1f} MB apart, unexplained"
         return Verdict("differs", f"{ours:.1f} MB", f"{how}; {surplus}", ours)
 
     def memory(self, statement: Statement) -> Verdict:
-        """Memory of Table 8.2, against a pass without gradients and one that records them."""
+        """Verdict on memory in Table 8.2, compared with passes with and without autograd."""
         given = subject_given(self.values.thesis, statement.subject)
         without, recorded = count("peak_bytes", **given), count("graph_bytes", **given)
         how = "counted"
-        real = {"basis": "allocated", "attention": "explicit"}  # as timm computed it in 2021
+        real = {"basis": "allocated", "attention": "explicit"}  # as timm did in 2021
         quiet = self.cost_rows(statement, "memory_no_grad_bytes", **real)
         loud = self.cost_rows(statement, "memory_autograd_bytes", **real)
         if quiet and loud:
@@ -250,7 +250,7 @@ class Judge:
         return Verdict("differs", ours, f"{how}; {near}", number)
 
     def trained(self, statement: Statement) -> Verdict:
-        """An accuracy, or a difference between two models, from run records."""
+        """Verdict on an accuracy, or a difference between two models, from run records."""
         subjects = [name for name in (statement.subject, statement.against) if name]
         groups = []
         for subject in subjects:
@@ -265,7 +265,7 @@ class Judge:
         return compare_share(statement, groups[0])
 
     def missing(self, statement: Statement) -> Verdict:
-        """What it would take where nothing of ours can stand beside the statement."""
+        """Verdict without a comparable result of ours: what it would need."""
         name = self.values.thesis.subjects.get(statement.subject, {}).get("imagenet")
         if statement.quantity != "imagenet":
             return Verdict("not run", "", statement.needs)
@@ -278,7 +278,7 @@ class Judge:
 
 
 def agreement(statement: Statement, ours: Value) -> str:
-    """How ours meets the printed number: "exact", "cut" (digits dropped, not rounded) or ""."""
+    """How ours agrees with the printed number: "exact", "cut" (truncated, not rounded) or ""."""
     if isinstance(statement.value, bool):
         return "exact" if ours == statement.value else ""
     difference = ours - statement.value
@@ -288,7 +288,7 @@ def agreement(statement: Statement, ours: Value) -> str:
 
 
 def by_digits(statement: Statement, ours: Value, plain: Value, how: str) -> Verdict:
-    """The verdict on a number that has no chance in it."""
+    """The verdict on a deterministic number."""
     met = agreement(statement, ours)
     text = str(plain).lower() if isinstance(plain, bool) else in_digits(plain)
     if met:
@@ -300,19 +300,19 @@ def by_digits(statement: Statement, ours: Value, plain: Value, how: str) -> Verd
 
 
 def in_digits(number: float) -> str:
-    """Whole numbers whole, others with five digits."""
+    """Format integers in full, other numbers with five digits."""
     return f"{number:,.0f}" if number == round(number) else f"{number:,.5g}"
 
 
 def shown(value: float) -> str:
-    """A number as the thesis prints it, else short."""
+    """A number with the thesis's precision if exact, else shortened."""
     if isinstance(value, Printed):
         return f"{value}"
     return f"{value:,.0f}" if value > 1e4 else f"{value:.4g}"
 
 
 def compare_share(statement: Statement, runs: Sequence[Run]) -> Verdict:
-    """An accuracy, or the share of cats recognised, over all runs of one recipe."""
+    """Verdict on an accuracy, or the share of cats recognised, over all runs of a recipe."""
     of_cat = statement.quantity == "class_correct"
     shares = [
         class_share(run, "cat") if of_cat else run.record.metrics.test_accuracy for run in runs
@@ -333,7 +333,7 @@ def compare_share(statement: Statement, runs: Sequence[Run]) -> Verdict:
 
 
 def compare_classes(statement: Statement, first: Run, second: Run) -> Verdict:
-    """How many classes the first run recognises better than the second."""
+    """Verdict on how many classes the first run recognises better than the second."""
     names = first.record.dataset.classes
     better = sum(class_share(first, name).value > class_share(second, name).value for name in names)
     verdict = "reproduced" if better == statement.value else "differs"
@@ -347,9 +347,9 @@ def class_share(run: Run, name: str) -> Accuracy:
 
 
 def wanted_run(thesis: Thesis, subject: str) -> dict[str, Any]:
-    """What a run's configuration must hold to be the subject's, for the thesis's own by its recipe.
+    """Settings that a run must have to be the subject's; for the thesis's models, its recipe.
 
-    The recipe is read from the statements, so the thesis's numbers are the only place for it.
+    The recipe is read from the statements, so it is defined only there.
     """
     about = thesis.subjects[subject]
     names = ("model", "pretrained", "distillation", "img_size")
@@ -367,7 +367,7 @@ def wanted_run(thesis: Thesis, subject: str) -> dict[str, Any]:
 
 
 def departures(run: Run, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a run's configuration is not as wanted: name to the run's value."""
+    """Settings of a run that are not as wanted: name to the run's value."""
     found = {name: run.config.get(name) for name in wanted}
     if "teacher" in wanted and str(run.record.teacher).startswith(f"{wanted['teacher']}-pretr"):
         found["teacher"] = wanted["teacher"]  # trained from ImageNet weights, as in the table
@@ -377,7 +377,7 @@ def departures(run: Run, wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_run(run: Run) -> str:
-    """Data, resolution, start and hardware of a run, in words."""
+    """Data, resolution, start and hardware of a run, as text."""
     record, config = run.record, run.config
     start = "from ImageNet weights" if config["pretrained"] else "from scratch"
     return (
@@ -387,7 +387,7 @@ def describe_run(run: Run) -> str:
 
 
 def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[str, str]:
-    """What the subject's run needs, with what sets the nearest record apart; and its command."""
+    """What the subject's run needs, how the nearest record differs, and the command."""
     about, wanted = thesis.subjects[subject], wanted_run(thesis, subject)
     asked = {name: wanted[name] for name in ("model", "pretrained", "distillation", "img_size")}
     config = TrainConfig.from_params(profile="thesis", device="cpu", **asked)
@@ -412,7 +412,7 @@ def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[st
 
 @cache
 def estimate_words(model: str, teacher: str | None = None, img_size: int = SIZE) -> str:
-    """How long a run of the thesis's recipe would take, estimated from its multiply-adds.
+    """Duration of a run of the thesis's recipe, estimated from its multiply-adds.
 
     A training step costs three forward passes of the model and one of its teacher.
     """
