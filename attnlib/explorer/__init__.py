@@ -1,1 +1,1 @@
-"""One network with images to look into, by hand or on a page."""
+"""The attention explorer: a network with images, for widgets in notebooks and the book's page."""

@@ -1,4 +1,4 @@
-"""What the book's attention explorer shows: a transformer's attention, a network's Grad-CAM."""
+"""Data of the book's attention explorer: a transformer's attention and a network's Grad-CAM."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -17,32 +17,32 @@ from attnlib.records.run import Run
 
 Bytes = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
-EXACT_BYTES = 700_000  # of attention that is kept in full; above it a weight has 16 levels
-TINT = (255, 140, 0)  # where a map is strong
+EXACT_BYTES = 700_000  # of attention at 256 levels; above it, weights have 16 levels
+TINT = (255, 140, 0)  # colour where a map is strong
 
 
 class Exploration(NamedTuple):
-    """A transformer and, if there is one, a convolutional network, on the same test images."""
+    """A transformer and, if available, a convolutional network, on the same test images."""
 
     transformer: Run
     network: Run | None
     attention: dict[str, npt.NDArray[Any]]  # arrays of the transformer's ``explorer.npz``
     grad_cam: Bytes | None  # the network's maps (S, R, C)
-    images: Bytes | None  # (S, H, W, 3) as the models see them
-    note: str  # where the images come from, or why they are not shown
+    images: Bytes | None  # (S, H, W, 3) at the models' input size
+    note: str  # where the images come from, or why they are missing
 
 
 def find_exploration(runs: Iterable[Run]) -> Exploration | None:
-    """Which of the runs to explore; None if no record has attention among all tokens.
+    """Choose the runs to explore; None if no record has attention among all tokens.
 
-    Runs whose images are here come first; of those the reference runs, on a GPU before on a CPU;
-    then those with a ResNet-18 beside them, best their teacher, those taught at all, the newest.
+    Runs whose images are available come first; then reference runs, on a GPU before on a CPU;
+    then those with a ResNet-18, best their teacher; then distilled ones; then the newest.
     """
     recorded = {}
     for run in runs:
         if (run.path / "explorer.npz").exists():
             recorded[run.path] = run, run.arrays("explorer")
-    pictures: dict[str, tuple[Split | None, str]] = {}  # by the data, which may be large
+    pictures: dict[str, tuple[Split | None, str]] = {}  # cached by data set, which may be large
     found = []
     for run, arrays in recorded.values():
         if "attention" not in arrays:
@@ -77,7 +77,7 @@ def _network_beside(
 ) -> tuple[Run, Bytes] | None:
     """The transformer's teacher, or else the newest ResNet-18 of the same profile and data.
 
-    With its Grad-CAM maps of the same images.
+    Returned with its Grad-CAM maps of the same images.
     """
     count = len(indices)
     fitting = [
@@ -98,7 +98,7 @@ def _network_beside(
 
 
 def _seen(split: Split, indices: npt.NDArray[Any], img_size: int) -> Bytes:
-    """Images by their place in the source, as the models see them: (S, H, W, 3)."""
+    """Images by position in the source, at the models' input size: (S, H, W, 3)."""
     places = [int(np.flatnonzero(split.indices == index)[0]) for index in indices]
     pictures = split.subset(places).images
     place = eval_transform(img_size)
@@ -107,7 +107,7 @@ def _seen(split: Split, indices: npt.NDArray[Any], img_size: int) -> Bytes:
 
 
 def to_payload(found: Exploration) -> dict[str, Any]:
-    """All that the page's script needs, as JSON; arrays are base64 of their bytes, in C order."""
+    """All data for the page's script, as JSON; arrays are base64 of their bytes, in C order."""
     arrays, cam = found.attention, found.grad_cam
     attention = arrays["attention"]
     small = attention.nbytes <= EXACT_BYTES
@@ -130,12 +130,12 @@ def to_payload(found: Exploration) -> dict[str, Any]:
 
 
 def image_names(found: Exploration) -> list[str]:
-    """Each image in words: its number, its class, and what the two models take it for."""
+    """Each image in words: its number, its class, and the decisions of the two models."""
     classes = found.transformer.record.dataset.classes
     runs = [run for run in (found.transformer, found.network) if run is not None]
     answers = [read_answers(run) for run in runs]
     names = []
-    for place, index in enumerate(found.attention["indices"]):  # the first of the test images
+    for place, index in enumerate(found.attention["indices"]):  # the first test images
         says = [
             f"{run.title.split(',')[0]} says {classes[own.decisions[place]]}"
             for run, own in zip(runs, answers, strict=True)
@@ -146,7 +146,7 @@ def image_names(found: Exploration) -> list[str]:
 
 
 def static_maps(found: Exploration, place: int) -> dict[str, Planes]:
-    """The maps of one image that the static figure shows, each (rows, columns) up to 1."""
+    """The maps of one image in the static figure, each (rows, columns) with maximum 1."""
     arrays, cam = found.attention, found.grad_cam
     rows, columns = map(int, arrays["grid"])
     prefix = arrays["attention"].shape[-1] - rows * columns
@@ -167,13 +167,13 @@ def static_maps(found: Exploration, place: int) -> dict[str, Planes]:
 
 
 def overlay_png(image: Bytes | None, plane: Planes | None, side: int = 64) -> bytes:
-    """A grey image under a map in one colour, as PNG; either may be missing."""
+    """A grey image overlaid with a map in one colour, as PNG; either may be missing."""
     rows, columns = plane.shape if plane is not None else (1, 1)
     height, width = (n * -(-side // n) for n in (rows, columns))
     base = np.full((height, width, 3), 96, np.float32)
     if image is not None:
         shown = image.astype(np.float32)
-        if plane is not None:  # the colour is the map's alone
+        if plane is not None:  # only the map has colour
             shown = np.repeat(0.75 * (shown @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
         base = _nearest(shown, height, width)
     if plane is not None:
@@ -191,7 +191,7 @@ def _nearest(array: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[An
 
 
 def _in_halves(array: Bytes) -> Bytes:
-    """Bytes as 16 levels, two to a byte, the first one in the upper half."""
+    """Reduce bytes to 16 levels, two per byte, the first in the upper half."""
     levels = ((array.reshape(-1).astype(np.uint16) * 15 + 127) // 255).astype(np.uint8)
     levels = np.pad(levels, (0, len(levels) % 2))
     halves: Bytes = (levels[::2] << 4 | levels[1::2]).astype(np.uint8)

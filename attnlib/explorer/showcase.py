@@ -1,4 +1,4 @@
-"""What the notebooks of attention and features look at: a model with its images."""
+"""Models with images for the notebooks on attention and features."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -27,7 +27,7 @@ from attnlib.records.find import find_folders, load_run, newest_run
 from attnlib.records.run import Run, build_model
 
 SMALL_RUN = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
-# from ImageNet weights more, or so few steps would not turn a new head
+# more from ImageNet weights, as a new head needs more steps
 FROM_IMAGENET = {"lr": 5e-3, "epochs": 4, "batch_size": 32}
 SMALL_FOLDER = "small"
 CHAINABLE = tuple(name for name, model in CATALOGUE.items() if model.family != "other")
@@ -36,7 +36,7 @@ Announce = Callable[[str], object]
 
 @dataclass(frozen=True)
 class View:
-    """Parameters that the notebooks of attention and features share."""
+    """Parameters shared by the notebooks on attention and features."""
 
     run: str | None = parameter(None, "a finished run, by name or folder")
     model: str | None = parameter(None, "in place of a run", choices=MODELS, prefix="timm/")
@@ -83,7 +83,7 @@ class FeaturesView(View):
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in evaluation mode, and what it may be shown."""
+    """A model in evaluation mode, and the images available for it."""
 
     model: nn.Module
     title: str
@@ -91,18 +91,18 @@ class Subject:
     class_names: tuple[str, ...]
     test: Split | None = None
     run: Run | None = None
-    pretrained: bool = False  # with ImageNet weights as they are
-    name: str | None = None  # in the zoo, where it is no run's
+    pretrained: bool = False  # with unchanged ImageNet weights
+    name: str | None = None  # name in the zoo, if it is not a run's model
 
     def images(self, image: str | None = None) -> tuple[Tensor, list[str]]:
-        """Images as the model takes them, (B, 3, H, W) in [0, 1], and their names.
+        """Images as the model's input, (B, 3, H, W) in [0, 1], and their names.
 
         Args:
             image: A test image's number, or what ``open_image`` takes; by default the first test
-                image, where there is one, and scikit-learn's photographs.
+                image, if available, and scikit-learn's photographs.
 
         Raises:
-            ValueError: If there is no such image.
+            ValueError: If the image is not found.
         """
         usual = (*(("0",) if self.test else ()), *PHOTOGRAPHS)
         wanted = usual if image is None else (image,)
@@ -124,17 +124,17 @@ class Subject:
         return Image.fromarray(self.test.images[int(image)])
 
     def sample(self, count: int) -> tuple[Tensor, Tensor]:
-        """First ``count`` test images that the model gets right, and their labels.
+        """First ``count`` test images that the model classifies correctly, and their labels.
 
-        Where there are no test images: scikit-learn's photographs, and what the model takes them
-        for.
+        Without test images: scikit-learn's photographs, with the model's decisions as
+        labels.
 
         Raises:
-            ValueError: If it gets too few images right.
+            ValueError: If it classifies too few images correctly.
         """
         if self.test is None:
             photographs, _ = self.images()
-            with torch.no_grad():  # gradients may be asked for with these labels
+            with torch.no_grad():  # gradients may be computed with these labels
                 return photographs, self.model(photographs).argmax(dim=1)
         place = eval_transform(self.img_size)
         images: list[Tensor] = []
@@ -151,7 +151,7 @@ class Subject:
         raise ValueError(f"sample: {self.title} gets {len(labels)} test images right, not {count}.")
 
     def decisions(self, images: Tensor) -> list[str]:
-        """The class that the model sees in each image, with its probability, in words."""
+        """The predicted class of each image with its probability, as text."""
         with torch.inference_mode():
             best = self.model(images).softmax(dim=1).max(dim=1)
         pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
@@ -206,7 +206,7 @@ def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
 
     Args:
         name: As for ``create_model``.
-        pretrained: Whether with ImageNet weights; None for those that are to be had.
+        pretrained: Whether to use ImageNet weights; None if available.
     """
     from timm.data.imagenet_info import ImageNetInfo
 
@@ -228,7 +228,7 @@ def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
 def recorded_images(
     run: Run, data_path: str | None, note: Announce, count: int = 4
 ) -> tuple[Tensor, list[str]]:
-    """First images of a record's ``attention.npz``, (B, 3, H, W); black where they are not here."""
+    """First images of a record's ``attention.npz``, (B, 3, H, W); black if not available."""
     owner = open_run(run, data_path, note, weights=False)
     numbers = [str(number) for number in run.arrays("attention")["indices"][:count]]
     if owner.test is None:
@@ -239,16 +239,16 @@ def recorded_images(
 
 
 def open_run(run: Run, data_path: str | None, note: Announce, *, weights: bool = True) -> Subject:
-    """A run's model with the test images of its data set, where they are to be had.
+    """A run's model with the test images of its data set, if available.
 
     Args:
         run: Finished.
         data_path: File or folder of its data, if it needs one.
-        note: Called with a line of text where the images are not here.
-        weights: Whether with its model; without, ``model`` does nothing.
+        note: Called with a line of text if the images are missing.
+        weights: Whether to load the weights; without them, ``model`` is a placeholder.
 
     Raises:
-        ValueError: If the run's weights are not here, or ``data_path`` holds other data.
+        ValueError: If the run's weights are missing, or ``data_path`` holds other data.
     """
     record, config = run.record, run.config
     test, told = find_images(run, data_path)
@@ -270,9 +270,9 @@ def find_run(runs_dir: str | Path, **like: Any) -> Run | None:
 
 
 def find_or_train(runs_dir: str | Path, note: Announce, **like: Any) -> Run:
-    """The newest finished run like that, or else one trained in seconds on 200 digits.
+    """The newest finished run that matches, or else one trained in seconds on 200 digits.
 
-    What is trained here goes into the folder ``small`` of ``runs_dir``, apart from the book's runs.
+    Such runs go into the folder ``small`` of ``runs_dir``, apart from the book's runs.
     """
     run = find_run(runs_dir, **like)
     if run is not None:
@@ -287,6 +287,6 @@ def find_or_train(runs_dir: str | Path, note: Announce, **like: Any) -> Run:
 
 
 def usual_side(*subjects: Subject) -> int:
-    """Pixels to see features at: the thesis's 1024, and less if a network is of small images."""
-    own = [getattr(s.model, "tokens", "") == "channel" for s in subjects]  # takes its own size only
+    """Image size for showing features: the thesis's 1024, less for networks of small images."""
+    own = [getattr(s.model, "tokens", "") == "channel" for s in subjects]  # accepts one size only
     return min(1024, *(s.img_size * (1 if o else 8) for s, o in zip(subjects, own, strict=True)))

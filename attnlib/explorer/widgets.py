@@ -1,4 +1,4 @@
-"""Attention by hand: widgets for image, kind of map, layer and head in a live notebook."""
+"""The explorer's widgets for a live notebook: image, kind of map, layer and head."""
 
 import io
 import os
@@ -22,11 +22,11 @@ SIDE = 384  # pixels of the picture that is shown
 
 
 def is_live() -> bool:
-    """Whether somebody sits at this notebook, so that widgets can answer.
+    """Whether this notebook is interactive, so that widgets work.
 
-    Jupyter's servers name the session of a kernel that they start, Colab and VS Code leave their
-    own marks; papermill, nbconvert and the book's build leave none. ``ATTNLIB_EXPLORER`` set to 1
-    or 0 decides where that errs.
+    Jupyter's servers name the session of a kernel that they start, and Colab and VS Code can be
+    detected; papermill, nbconvert and the book's build can't. ``ATTNLIB_EXPLORER`` set to 1
+    or 0 overrides this.
     """
     if decided := os.environ.get("ATTNLIB_EXPLORER"):
         return decided != "0"
@@ -39,14 +39,14 @@ def is_live() -> bool:
 
 
 def explore(subject: Subject, images: Tensor, names: Sequence[str]) -> "ipywidgets.Widget | None":
-    """Widgets that show any map of any image; None where nobody could move them.
+    """Widgets that show any map of any image; None if the notebook is not interactive.
 
-    The passes through the model are made once, here; what a change then costs is one map.
+    The passes through the model are made once, so a change costs only one map.
 
     Args:
-        subject: A model that attends.
+        subject: A model with attention.
         images: (B, 3, H, W) in [0, 1].
-        names: One an image.
+        names: One per image.
     """
     if not is_live():
         return None
@@ -56,7 +56,7 @@ def explore(subject: Subject, images: Tensor, names: Sequence[str]) -> "ipywidge
 def build_explorer(
     traced: Trace, images: Tensor, names: Sequence[str], decisions: Sequence[str]
 ) -> "ipywidgets.Widget":
-    """The widgets themselves, over a pass that was made."""
+    """Build the widgets for a finished pass."""
     import ipywidgets
 
     depth, heads = len(traced.weights), traced.weights[0].shape[1]
@@ -85,7 +85,7 @@ def build_explorer(
 
 
 def draw(image: Tensor, plane: Tensor) -> bytes:
-    """A map over its image, as PNG: (3, H, W), (H, W) -> bytes."""
+    """Draw a map over its image as PNG: (3, H, W), (H, W) -> bytes."""
     with torch.inference_mode():
         pixels = (overlay(image, plane) * 255).round().astype(np.uint8)
     shown = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
