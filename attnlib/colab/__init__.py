@@ -1,1 +1,1 @@
-"""Google Colab: adding attnlib to it, and keeping runs on Google Drive."""
+"""Google Colab: installing attnlib's requirements, and keeping runs on Google Drive."""

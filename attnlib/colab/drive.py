@@ -1,21 +1,21 @@
-"""Google Drive in Colab, where runs outlast the machine that is lent."""
+"""Google Drive in Colab, where runs outlast the virtual machine."""
 
 import importlib
 import os
 import sys
 from pathlib import Path
 
-DRIVE = Path("/content/drive")  # where Colab's own button mounts it too
-DRIVE_SAVE_SECONDS = 1800.0  # least time between two states: Drive's trash keeps replaced ones
+DRIVE = Path("/content/drive")  # where Colab's own button also mounts it
+DRIVE_SAVE_SECONDS = 1800.0  # minimum time between two states, as Drive's trash keeps replaced ones
 
 
 def on_drive(runs_dir: str) -> str:
     """``runs_dir`` as a folder of Google Drive.
 
     Raises:
-        ValueError: Outside Colab's notebooks, or if ``runs_dir`` lies elsewhere.
+        ValueError: Outside Colab's notebooks, or if ``runs_dir`` is outside Drive.
     """
-    if "google.colab" not in sys.modules:  # Colab's kernel has loaded it; its terminal has not
+    if "google.colab" not in sys.modules:  # loaded in Colab's kernel, but not in its terminal
         raise ValueError(
             "drive: Google Drive can be mounted in a notebook of Colab alone. Elsewhere leave "
             "drive out; runs_dir says where runs are written."
@@ -30,5 +30,5 @@ def on_drive(runs_dir: str) -> str:
 
 
 def mount_drive() -> None:
-    """Mount Google Drive, if it is not yet; Colab asks its user for leave."""
+    """Mount Google Drive unless it is mounted; Colab asks for permission."""
     importlib.import_module("google.colab.drive").mount(str(DRIVE))

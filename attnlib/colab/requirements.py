@@ -1,7 +1,7 @@
-"""What attnlib needs is added to Colab, or to any other Jupyter, and nothing there is changed.
+"""Installation of attnlib's requirements in Colab or any Jupyter, without changing what is there.
 
-The notebooks' bootstrap cell runs this file by its path, after ``pip install --no-deps attnlib``:
-nothing of attnlib can be imported yet. Every Jupyter kernel has packaging.
+The notebooks' bootstrap cell runs this file by path, after ``pip install --no-deps attnlib``, when
+attnlib can't be imported yet. Every Jupyter kernel has the package packaging.
 """
 
 import subprocess
@@ -20,10 +20,10 @@ from packaging.version import InvalidVersion, Version
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of what is installed, by normalised name, as pip sees them.
+    """Versions of installed packages, by normalised name, as pip sees them.
 
-    Of a name that is there twice the first on the path counts, whatever its spelling. Metadata
-    that can't be read are passed over.
+    If a name is found twice, the first on the path counts, whatever its spelling. Metadata
+    that can't be read are ignored.
     """
     versions: dict[str, str] = {}
     for distribution in metadata.distributions():
@@ -36,7 +36,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def make_pins(versions: Mapping[str, str]) -> str:
-    """A line ``name==version`` for each that pip can read; it refuses a file with any other."""
+    """A line ``name==version`` for each version that pip accepts, as others make it fail."""
     lines = []
     for name, version in versions.items():
         with suppress(InvalidRequirement):
@@ -45,10 +45,10 @@ def make_pins(versions: Mapping[str, str]) -> str:
 
 
 def add_requirements() -> None:
-    """Install what attnlib needs and lacks, and change no version that is there.
+    """Install missing requirements of attnlib without changing installed versions.
 
     Raises:
-        SystemExit: If attnlib can't live with what is there, or pip can't install the rest.
+        SystemExit: If an installed version conflicts with attnlib, or pip can't install the rest.
     """
     versions = installed_versions()
     needed = [Requirement(line) for line in metadata.requires("attnlib") or []]
