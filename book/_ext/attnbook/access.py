@@ -1,6 +1,6 @@
-"""Repairs of the page that the tool chain writes, for readers who don't see it.
+"""Accessibility repairs of the HTML that the tool chain writes.
 
-Each is a finding of axe-core; ``tests/test_access.py`` runs it over every page.
+Each fixes a finding of axe-core; ``tests/test_access.py`` runs it on every page.
 """
 
 import re
@@ -11,16 +11,16 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 REPAIRS = (
-    # pandas leaves header cells empty above an index and beside its name: they head nothing
+    # pandas writes empty header cells above an index and beside its name, which head nothing
     (re.compile(r'<th((?: (?!scope)[\w-]+="[^"]*")*)(?: scope="\w+")?>\s*</th>'), r"<td\1></td>"),
-    # docutils' role for an entry of a bibliography is deprecated, and its list holds no items
+    # docutils' role for a bibliography entry is deprecated, and its list has no items
     (re.compile(r' role="doc-biblioentry"'), ""),
-    # MyST-NB's name for a folded cell hides the words that are shown
+    # MyST-NB's label of a folded cell hides the visible text
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     (re.compile(r'<div role="list" (class="citation-list")'), r"<div \1"),
 )
 
-# what the theme writes around the body
+# the theme's HTML around the body
 AROUND = (
     (
         '<div id="pst-primary-sidebar" class="',
@@ -30,7 +30,7 @@ AROUND = (
         '<summary><span class="toctree-toggle" role="presentation">',
         '<summary aria-label="Pages below"><span class="toctree-toggle" aria-hidden="true">',
     ),
-    (  # called less than it shows: Search Ctrl+K
+    (  # its label is less than its text: Search Ctrl+K
         'search-button-field search-button__button pst-js-only" title="Search" aria-label="Search"',
         'search-button-field search-button__button pst-js-only" title="Search"',
     ),
@@ -47,14 +47,14 @@ def repair(html: str) -> str:
 def repair_page(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Repair a page just before its template is filled."""
+    """Repair a page just before its template is rendered."""
     del app, page, template, doctree
     if "body" in context:
         context["body"] = repair(context["body"])
 
 
 def repair_around(app: Sphinx, fault: Exception | None) -> None:
-    """Repair what stands around the body, once all pages are written."""
+    """Repair the HTML around the body, once all pages are written."""
     if fault or app.builder.format != "html":
         return
     for path in Path(app.outdir).rglob("*.html"):

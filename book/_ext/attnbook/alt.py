@@ -1,7 +1,7 @@
-"""Every picture says in words what it shows.
+"""Check that every picture has a meaningful alternative text.
 
-An alternative text that is missing or empty of meaning is a warning, at which the strict build
-stops. Without this the tool chain writes the path of the file, and a screen reader reads it aloud.
+A missing or meaningless alternative text is a warning, which fails the strict
+build. Without this the tool chain writes the file's path, and screen readers read it aloud.
 """
 
 import re
@@ -24,7 +24,7 @@ FILE = re.compile(r"\.(png|svg|jpe?g|gif|webp|pdf)\b|_images/", re.IGNORECASE)
 
 
 def fault(alt: str | None, *, decorative: bool = False) -> str | None:
-    """What is wrong with an alternative text, or None. Decoration has an empty one."""
+    """What is wrong with an alternative text, or None. Decorative images have an empty one."""
     if decorative:
         return f"a decorative image with the alternative text {alt!r}" if alt else None
     text = " ".join((alt or "").split())
@@ -39,7 +39,7 @@ def fault(alt: str | None, *, decorative: bool = False) -> str | None:
 
 
 def fault_of_tag(tag: Tag) -> str | None:
-    """The same for an ``<img>`` or ``<svg>`` that was written as HTML."""
+    """The same for an ``<img>`` or ``<svg>`` tag in HTML."""
     hidden = tag.get("aria-hidden") == "true" or tag.get("role") in {"presentation", "none"}
     if tag.name == "img":
         return fault(str(tag.get("alt", "")), decorative=hidden)
@@ -48,7 +48,7 @@ def fault_of_tag(tag: Tag) -> str | None:
 
 
 def check(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Warn of each picture of a page that is not described."""
+    """Warn of each picture on a page without a description."""
     for image in doctree.findall(nodes.image):
         decorative = "decorative" in image["classes"]
         if wrong := fault(image.get("alt"), decorative=decorative):

@@ -2,7 +2,7 @@
 
 Sphinx numbers them through the whole book unless every heading is numbered too. A page whose front
 matter says ``chapter: "2"`` gets Figure 2.1 and equation (2.1), as the thesis has them; the pages
-without a chapter number go on from 1 among themselves.
+without a chapter number are numbered from 1 among themselves.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from sphinx.environment import BuildEnvironment
 
 
 def number_by_chapter(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    """Renumber after Sphinx has numbered; the pages whose text this may change."""
+    """Renumber after Sphinx has numbered; returns the pages that this may change."""
     counted: Counter[tuple[Any, ...]] = Counter()
     for page, kinds in env.toc_fignumbers.items():
         chapter = str(env.metadata[page].get("chapter", ""))
@@ -26,6 +26,6 @@ def number_by_chapter(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register, behind the collector that does Sphinx's own numbering."""
+    """Register after the collector that does Sphinx's own numbering."""
     app.connect("env-get-updated", number_by_chapter, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

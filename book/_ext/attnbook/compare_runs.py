@@ -1,7 +1,7 @@
-"""``{compare-runs}`` and ``{check-record}``: two runs side by side, and a reader's own beside ours.
+"""``{compare-runs}`` and ``{check-record}``: comparing two runs, and checking a reader's record.
 
-All runs stand in the page as JSON (a page from the disk can't fetch), with ``compare.js`` after
-them, which no other page loads. Nothing leaves the page.
+All runs are in the page as JSON (a page opened from disk can't fetch), with ``compare.js`` after
+them, which no other page loads. No data leave the page.
 """
 
 import itertools
@@ -45,14 +45,14 @@ CHECK = """<form class="compare-runs" id="check-form">
 
 
 def short(value: Any) -> Any:
-    """A number with the digits that a page shows; none where it is no number."""
+    """A number rounded for display; None if it is not a number."""
     if not isinstance(value, float):
         return value
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def describe(run: Run, label: str) -> dict[str, Any]:
-    """What the page knows of a run, which readers call ``label``."""
+    """The page's data on a run with the display name ``label``."""
     record = to_json(run.record)
     metrics = {
         name: {k: short(v) for k, v in value.items()} if isinstance(value, dict) else short(value)
@@ -79,7 +79,7 @@ def describe(run: Run, label: str) -> dict[str, Any]:
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Paired differences of test accuracy with Newcombe's interval, where the data are the same."""
+    """Paired differences of test accuracy with Newcombe's interval, for runs on the same data."""
     answers = {
         r.name: read_answers(r).correct for r in runs if (r.path / "predictions.npz").exists()
     }
@@ -93,14 +93,14 @@ def differences(runs: Sequence[Run]) -> dict[str, list[float]]:
 
 
 def data_of(runs: Sequence[Run]) -> str:
-    """The JSON that stands in the page."""
+    """The JSON in the page."""
     described = [describe(run, label) for run, label in zip(runs, label_runs(runs), strict=True)]
     content = {"runs": described, "differences": differences(runs), "defaults": complete_values({})}
     return escaping.script(content)
 
 
 def script(runs: Sequence[Run]) -> str:
-    """The data, and the script that shows it."""
+    """The data and the script."""
     code = Path(__file__).with_name("compare.js").read_text(encoding="utf-8")
     return (
         f'<script type="application/json" id="compare-data">{data_of(runs)}</script>\n'
@@ -109,10 +109,10 @@ def script(runs: Sequence[Run]) -> str:
 
 
 class CompareRuns(SphinxDirective):
-    """The two selects and what they show."""
+    """The directive ``{compare-runs}``: two selects and the comparison."""
 
     def run(self) -> list[nodes.Node]:
-        """Put the skeleton into the page, or a sentence where there are no two runs."""
+        """Write the form, or a sentence if there are fewer than two runs."""
         runs = read_runs(Path(self.env.srcdir).parent, "runs", "results")
         if len(runs) < 2:
             return [nodes.paragraph("", "There are not yet two finished runs to compare.")]
@@ -120,10 +120,10 @@ class CompareRuns(SphinxDirective):
 
 
 class CheckRecord(SphinxDirective):
-    """Where a reader pastes a record; the script stands here, after both."""
+    """The directive ``{check-record}``: a form for a record, followed by data and script."""
 
     def run(self) -> list[nodes.Node]:
-        """Put the form, the data and the script into the page."""
+        """Write the form, the data and the script."""
         runs = read_runs(Path(self.env.srcdir).parent, "runs", "results")
         return [nodes.raw("", f"{CHECK}\n{script(runs)}", format="html")]
 

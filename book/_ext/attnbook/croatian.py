@@ -17,7 +17,7 @@ def role(
 
 
 def open_span(writer: nodes.GenericNodeVisitor, node: Croatian) -> None:
-    """Say the language."""
+    """Open a span with the language."""
     writer.body.append('<span lang="hr">')
 
 
@@ -27,7 +27,7 @@ def close_span(writer: nodes.GenericNodeVisitor, node: Croatian) -> None:
 
 
 def unmarked(writer: nodes.GenericNodeVisitor, node: Croatian) -> None:
-    """Leave the words as they are where there is no HTML."""
+    """Leave the words unchanged in formats other than HTML."""
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,12 +1,12 @@
-"""``{attention-explorer}``: a numbered figure in which the reader asks where attention goes.
+"""``{attention-explorer}``: a numbered interactive figure of attention.
 
     ```{attention-explorer}
     :name: fig-explorer
     The caption.
     ```
 
-Everything is in the page: arrays of the run records as base64, the script beside them. Underneath
-lies a static figure, for print, for other formats and where there is no JavaScript.
+Everything is in the page: arrays of the run records as base64, and the script. Underneath
+is a static figure, for print, other formats and browsers without JavaScript.
 """
 
 import base64
@@ -30,7 +30,7 @@ from attnlib.explorer.page_payload import (
 )
 
 SCRIPT = Path(__file__).with_name("explorer.js")
-SHOWN, CELL, HEAD = 4, 88, 30  # images in the static figure; pixels of a cell and of the headings
+SHOWN, CELL, HEAD = 4, 88, 30  # images in the static figure; pixels of a cell and of the heading
 STILL = "<p>A still picture; the interactive one needs JavaScript.</p>"
 NOTHING = (
     "<p>No run record in this book holds attention among all tokens yet; the next run that is "
@@ -39,7 +39,7 @@ NOTHING = (
 
 
 class explorer(nodes.General, nodes.Element):  # noqa: N801
-    """What only a browser can show: ``payload`` is what the script reads, as JSON."""
+    """The interactive part; ``payload`` is the script's data, as JSON."""
 
 
 class AttentionExplorer(SphinxDirective):
@@ -70,7 +70,7 @@ class AttentionExplorer(SphinxDirective):
 
 
 def provenance(found: Exploration) -> str:
-    """Whose attention this is, with links to the runs' pages."""
+    """Which runs are shown, with links to their pages."""
     links = [
         f"[{escaping.markdown(run.title)}](#run-{run.name})" for run in found[:2] if run is not None
     ]
@@ -78,7 +78,7 @@ def provenance(found: Exploration) -> str:
 
 
 def static_figure(found: Exploration) -> str:
-    """The first images, each with its maps, as an SVG in the page's colours."""
+    """The first images with their maps, as an SVG in the page's colours."""
     maps = [
         static_maps(found, place) for place in range(min(SHOWN, len(found.attention["indices"])))
     ]
@@ -111,7 +111,7 @@ def static_figure(found: Exploration) -> str:
 
 
 def write_html(translator: HTML5Translator, node: explorer) -> None:
-    """Data and script, where scripts run; a book in one file or an EPUB has the static figure."""
+    """Write data and script if scripts can run; one-file HTML and EPUB have the static figure."""
     if translator.builder.name in ("html", "dirhtml"):
         payload, script = escaping.script(node["payload"]), SCRIPT.read_text(encoding="utf-8")
         translator.body.append(f'<script type="application/json">{payload}</script>')
@@ -120,7 +120,7 @@ def write_html(translator: HTML5Translator, node: explorer) -> None:
 
 
 def skip(translator: nodes.NodeVisitor, node: nodes.Node) -> None:
-    """Nothing, in other formats."""
+    """Write nothing in other formats."""
     raise nodes.SkipNode
 
 

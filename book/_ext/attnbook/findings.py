@@ -1,7 +1,7 @@
-"""What stands behind a number in the text: its value, its interval and where it comes from.
+"""Numbers for the text, with their intervals and provenance.
 
-Plain functions of the files in ``results``, ``runs`` and ``notebooks/experiments.toml``; nothing
-here knows of Sphinx. ``provenance`` makes links of them.
+Plain functions of the files in ``results``, ``runs`` and ``notebooks/experiments.toml``,
+independent of Sphinx. ``provenance`` turns them into links.
 """
 
 import functools
@@ -33,21 +33,21 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Finding:
-    """One number as it is shown, and what a reader may want to know of it."""
+    """A number as displayed, with its interval and provenance."""
 
     text: str
     facts: Facts
     interval: str = ""
-    page: str = ""  # document that it leads to
+    page: str = ""  # document that it links to
     place: str = ""  # id there
-    mark: str = ""  # of whose it is, where it is not ours
+    mark: str = ""  # whose number it is, if not ours
 
 
 def one_of(name: str, valid: Sequence[str], what: str) -> None:
     """Check that ``name`` is known.
 
     Raises:
-        ValueError: Naming the valid ones.
+        ValueError: If it is not, naming the valid ones.
     """
     if name not in valid:
         raise ValueError(f"no {what} {name!r}; there is: {', '.join(sorted(valid))}")
@@ -77,7 +77,7 @@ def find_row(root: Path, name: str) -> ReferenceRow:
 
 
 def minus(text: str) -> str:
-    """A number with a proper minus."""
+    """A number with a typographic minus sign."""
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -92,12 +92,12 @@ def points(value: float) -> str:
 
 
 def rate(value: float) -> str:
-    """Images a second."""
+    """Images per second."""
     return f"{value:,.0f} images/s" if value >= 100 else f"{value:#.3g} images/s"
 
 
 def duration(seconds: float) -> str:
-    """In the unit that suits."""
+    """A duration in a suitable unit."""
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms"
     if seconds < 120:
@@ -117,7 +117,7 @@ def plain(value: float) -> str:
 
 
 def words_for(name: str, unit: str = "") -> Callable[[float], str]:
-    """How a quantity of that name, in that unit, is written."""
+    """The formatter for a quantity of that name and unit."""
     by_unit: dict[str, Callable[[float], str]] = {
         "s": duration, "bytes": size, "img/s": rate, "images/s": rate,
         GIGA_COUNT: lambda value: f"{value:.3g} GMAC",
@@ -140,7 +140,7 @@ def words_for(name: str, unit: str = "") -> Callable[[float], str]:
 
 
 def interval_words(low: float, high: float, words: Callable[[float], str]) -> str:
-    """[95.9, 96.6]: the ends as the value is written, without the unit."""
+    """[95.9, 96.6]: the ends formatted like the value, without the unit."""
     ends = [re.sub(r"[%+]|\s.*", "", words(end)) for end in (low, high)]
     units = {words(end).split()[-1] for end in (low, high) if " " in words(end)}
     if len(units) > 1:  # 950 ms to 1.1 s
@@ -164,7 +164,7 @@ def origin(run: Run) -> Facts:
 
 
 def missing(row: ReferenceRow) -> Finding:
-    """What stands where a known row has no record yet."""
+    """Placeholder for a known row without a record."""
     facts = (
         ("what", f"{row.title}: no run record yet"),
         ("command", "make reference DATA=FILE.npz"),
@@ -176,7 +176,7 @@ def metric_of(run: Run, name: str) -> Any:
     """A metric, a cost or a setting of a run.
 
     Raises:
-        ValueError: If its record has none of that name.
+        ValueError: If the record has none of that name.
     """
     record = to_json(run.record)
     scalars = {k: v for k, v in record["metrics"].items() if k != "per_class"} | record["cost"]
@@ -223,7 +223,7 @@ def find_result(root: Path, key: str) -> Finding:
 
 
 def summarise(values: Sequence[Any], words: Callable[[float], str]) -> tuple[str, str, str]:
-    """Text, interval and how it was made, of one run's value or of several seeds' values."""
+    """Text, interval and method, for one run's value or the values of several seeds."""
     if values[0] is None:
         return "not measured", "", ""
     shares = isinstance(values[0], dict)
@@ -242,7 +242,7 @@ def summarise(values: Sequence[Any], words: Callable[[float], str]) -> tuple[str
 
 
 def find_difference(root: Path, first: str, second: str) -> Finding:
-    """Test accuracy of one row less that of another, image by image and seed by seed.
+    """Test accuracy of one row minus that of another, paired by image and seed.
 
     Raises:
         ValueError: If a row is unknown, or the two were tested on different data.
@@ -271,7 +271,7 @@ def read_file(path: Path) -> Measurements:
 
 
 def parse_given(text: str) -> dict[str, Any]:
-    """``model=deit_t, batch_size=1`` as a dictionary of text, numbers, truth and None.
+    """``model=deit_t, batch_size=1`` as a dictionary of text, numbers, booleans and None.
 
     Raises:
         ValueError: If it is not of that form.
@@ -297,7 +297,7 @@ def find_measured(root: Path, key: str) -> Finding:
     """``FILE(key=value, ...).column`` of a file of ``results/measurements``.
 
     Raises:
-        ValueError: If the file, a key, the row or the column is unknown, or more rows than one fit.
+        ValueError: If the file, a key, the row or the column is unknown, or several rows match.
     """
     form = re.fullmatch(r"([\w-]+)\s*(?:\((.*)\))?\s*\.\s*(\w+)", key.strip())
     if not form:
@@ -320,7 +320,7 @@ def find_measured(root: Path, key: str) -> Finding:
     return measured_finding(measured, rows[0], column, given)
 
 
-# What a measurement without a data set was fed.
+# The input of measurements without a data set.
 DATA = {"cost": "none: random images", "scaling": "none: random tokens"}
 
 
@@ -351,15 +351,15 @@ def measured_finding(
     if low is None and (column in ("value", "images_per_second", "difference", "accuracy")):
         low, high = row.get("low"), row.get("high")
         if column == "accuracy" and "difference" in row:
-            low = high = None  # they are the difference's
+            low = high = None  # they belong to the difference
     interval = "" if low is None or high is None else interval_words(low, high, words)
-    if interval and value < low:  # the fastest of several timings lies below their quartiles
+    if interval and value < low:  # the fastest of several timings is below their quartiles
         facts, interval = (*facts, ("spread", f"the fastest; quartiles {interval}")), ""
     return Finding(words(value), facts, interval, page, place)
 
 
 def find_thesis(root: Path, key: str) -> Finding:
-    """A number that the thesis states, by the id of the statement.
+    """A number in the thesis, by the id of the statement.
 
     Raises:
         ValueError: If there is no such statement.
@@ -400,7 +400,7 @@ def find_counted(root: Path, key: str) -> Finding:
     """``COUNT(key=value, ...)`` of ``attnlib.thesis.counts``, or a named count of the errata.
 
     Raises:
-        ValueError: If there is no such count, or it needs what was not given.
+        ValueError: If the count is unknown, or arguments are missing.
     """
     del root
     from attnlib.thesis.counts import COUNTS, count

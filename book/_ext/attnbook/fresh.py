@@ -1,6 +1,6 @@
-"""At the top of each executed page: whether its outputs match the code, data and records of now.
+"""A mark on each executed page: whether its outputs match the current code, data and records.
 
-A page whose stamp (``book/_tools/stamp.py``) no longer holds names what has changed. That is a
+If a page's stamp (``book/_tools/stamp.py``) no longer matches, it names what has changed. That is a
 warning and fails the strict build; `make book` executes such a notebook again.
 """
 
@@ -21,7 +21,7 @@ FRESH, STALE = "Outputs match this code", "Stale: not what this code would show"
 
 
 def rows_of(notebook: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was executed, when, on what and from what, a fact a row."""
+    """What was executed, when, on what and from what, one fact per row."""
     known, papermill = notebook["metadata"][stamps.KEY], notebook["metadata"].get("papermill", {})
     package = {p: h for p, h in known["inputs"].items() if p.startswith("attnlib/")}
     records = {p: h for p, h in known["inputs"].items() if p.endswith("record.json")}
@@ -44,7 +44,7 @@ def rows_of(notebook: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def mark(notebook: dict[str, Any], changed: list[str]) -> str:
-    """The mark in HTML, with its details behind it."""
+    """The mark in HTML, with details that unfold."""
     rows = rows_of(notebook) if stamps.KEY in notebook["metadata"] else []
     rows = [("Changed since", ", ".join(changed))] * bool(changed) + rows
     shown = [(escaping.html(term), escaping.html(fact)) for term, fact in rows]
@@ -62,7 +62,7 @@ class MarkFreshness(SphinxTransform):
     default_priority = 870
 
     def apply(self) -> None:
-        """Look at one page."""
+        """Process one page."""
         path = Path(self.env.doc2path(self.env.docname))
         if path.suffix != ".ipynb":
             return

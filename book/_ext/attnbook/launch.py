@@ -1,7 +1,7 @@
 """Colab buttons that open the source notebook.
 
 The theme points at ``book/runs/train.ipynb``, an executed copy that is not in the repository, so
-its button would lead to a missing page.
+its button would link to a missing page.
 """
 
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 def point_to_source(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Rewrite the page's launch buttons, or drop them where there is no notebook to open."""
+    """Rewrite the page's launch buttons, or drop them if there is no notebook to open."""
     del template, doctree
     buttons = context.get("header_buttons", [])
     launch = [button for button in buttons if button.get("label") == "launch-buttons"]

@@ -1,9 +1,9 @@
 """Pages that load only what they use.
 
-The theme's first page weighs 2.6 MB: every icon of Font Awesome three times over (as a script, in
+The theme's first page has 2.6 MB: every icon of Font Awesome three times (as a script, in
 two fonts, as style rules), all of Bootstrap's classes, and the index of the search. This keeps the
-rules whose classes some page or script names, the icons that the remaining rules show, and the
-index on the search page. The first page must stay under 500 kB; a test weighs it.
+rules whose classes a page or script uses, the icons that the remaining rules show, and the
+index on the search page. The first page must stay under 500 kB, which a test checks.
 """
 
 import itertools
@@ -33,10 +33,10 @@ FONTS = "_static/vendor/fontawesome/webfonts"
 
 
 def is_used(selector: Sequence[Node], words: set[str]) -> bool:
-    """Whether each class that an element must have is named somewhere.
+    """Whether each class that a selector requires is used somewhere.
 
-    What stands in brackets need not be there: ``:not()`` excludes, of ``:is()`` one suffices, an
-    attribute's value is no class.
+    Classes in brackets are not required: ``:not()`` excludes, ``:is()`` needs only one, and an
+    attribute's value is not a class.
     """
     names = [
         name.value
@@ -47,7 +47,7 @@ def is_used(selector: Sequence[Node], words: set[str]) -> bool:
 
 
 def used_selectors(prelude: Sequence[Node], words: set[str]) -> list[Node]:
-    """The selectors of a rule that an element may match, with the commas between them."""
+    """The selectors of a rule that an element may match, separated by commas."""
     parts = [
         list(part)
         for is_comma, part in itertools.groupby(prelude, lambda token: token == ",")
@@ -76,7 +76,7 @@ def used_rules(css: str | Sequence[Node], words: set[str]) -> str:
 
 
 def words_of(paths: list[Path]) -> set[str]:
-    """All that could be the name of a class in pages and scripts."""
+    """All possible class names in pages and scripts."""
     return {w for path in paths for w in re.findall(r"[\w-]+", path.read_text(encoding="utf-8"))}
 
 
@@ -95,7 +95,7 @@ def subset_fonts(folder: Path, codes: set[int]) -> None:
 
 
 def slim(app: Sphinx, error: Exception | None) -> None:
-    """Cut what the finished pages don't use."""
+    """Remove what the finished pages don't use."""
     if error or app.builder.name != "html":
         return
     out = Path(app.outdir)

@@ -1,8 +1,8 @@
-"""The letters of the book's formulas: STIX Two Math, cut to the characters that the pages use.
+"""The font of the book's formulas: STIX Two Math, reduced to the characters that pages use.
 
-Browsers set MathML with whatever mathematical font the device has, and phones have none: a root
-then covers a numerator only, brackets stop growing. The font stands in a style sheet, because some
-browsers take no font from the folder next door when a page is opened from the disk.
+Browsers render MathML with the device's mathematical font, and phones have none: a root
+then covers only a numerator, and brackets don't grow. The font is in a style sheet, because some
+browsers load no font from another folder when a page is opened from disk.
 """
 
 import base64
@@ -18,8 +18,8 @@ from sphinx.application import Sphinx
 
 FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
 SHEET = "math.css"
-UNWRITTEN = {ord("\u221a")}  # the sign of a root, which no formula's text holds
-# A single letter of a formula is set in italics, which are characters of their own.
+UNWRITTEN = {ord("\u221a")}  # the root sign, which is not in a formula's text
+# A single letter of a formula is set in italics, which are separate characters.
 ITALICS = {"A": 0x1D434, "a": 0x1D44E, "\u0391": 0x1D6E2, "\u03b1": 0x1D6FC}
 LETTERS = {"A": 26, "a": 26, "\u0391": 25, "\u03b1": 25}
 
@@ -41,7 +41,7 @@ def with_italics(codes: set[int]) -> set[int]:
 
 
 def cut_font(codes: set[int]) -> bytes:
-    """STIX Two Math with these characters and what they grow into, as WOFF."""
+    """STIX Two Math with these characters and their larger variants, as WOFF."""
     path = distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf")
     font = TTFont(str(path), recalcTimestamp=False)
     options = Options(layout_features=["ssty"], notdef_outline=True, name_IDs=[0, 1, 2, 7, 13, 14])
@@ -55,7 +55,7 @@ def cut_font(codes: set[int]) -> bytes:
 
 
 def style_sheet(font: bytes) -> str:
-    """The rules that set formulas in it."""
+    """The CSS rules that use it for formulas."""
     source = f'url(data:font/woff;base64,{base64.b64encode(font).decode()}) format("woff")'
     return (
         f'@font-face {{ font-family: "STIX Two Math"; src: {source}; }}\n'
@@ -65,7 +65,7 @@ def style_sheet(font: bytes) -> str:
 
 
 def write_sheet(app: Sphinx, error: Exception | None) -> None:
-    """Write the style sheet when all pages are there."""
+    """Write the style sheet when all pages are written."""
     if error or app.builder.name not in ("html", "singlehtml"):
         return
     out = Path(app.outdir)

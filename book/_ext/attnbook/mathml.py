@@ -1,4 +1,4 @@
-"""Mathematics as MathML, written when the book is built, so that no page needs MathJax."""
+"""Formulas as MathML, written when the book is built, so that no page needs MathJax."""
 
 import re
 from typing import Any
@@ -24,9 +24,9 @@ def to_mathml(tex: str, display: str) -> str:
 
     Raises:
         ValueError: If ``tex`` is malformed, or a command or mark in it was not understood. The
-            converter itself lets most of that through.
+            converter itself accepts most of that.
     """
-    # the converter numbers align and does not know aligned: both lay out as split does
+    # the converter numbers align and lacks aligned; split has the same layout
     tex = re.sub(r"(\\(?:begin|end))\{(?:aligned|align\*?)\}", r"\1{split}", tex.strip())
     try:
         mathml = convert(tex, display=display)
@@ -59,15 +59,15 @@ def _write(translator: HTML5Translator, node: nodes.Element, display: str) -> No
 
 
 def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
-    """Write a formula that stands in a line of text."""
+    """Write an inline formula."""
     _write(translator, node, "inline")
     raise nodes.SkipNode
 
 
 def visit_block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """Write a formula that stands by itself, with its number."""
+    """Write a displayed formula with its number."""
     translator.body.append(translator.starttag(node, "div", CLASS="math"))
-    if node["number"]:  # first: the theme lays the two out from right to left
+    if node["number"]:  # first, as the theme lays the two out from right to left
         number = get_node_equation_number(translator, node)
         translator.body.append(f'<span class="eqno">({number})')
         translator.add_permalink_ref(node, "Permalink to this equation")
@@ -86,7 +86,7 @@ class Unbroken(SphinxPostTransform):
     default_priority = 900
 
     def run(self, **kwargs: Any) -> None:
-        """Wrap each formula of one page together with such marks."""
+        """Wrap each formula of one page with adjacent brackets and punctuation."""
         for formula in list(self.document.findall(nodes.math)):
             parent, at = formula.parent, formula.parent.index(formula)
             before, after = parent[at - 1] if at else None, parent[at + 1 : at + 2]

@@ -1,6 +1,6 @@
-"""``{model-table} NAME``: a numbered table read off the models and the code when the book is built.
+"""``{model-table} NAME``: a numbered table generated from the code when the book is built.
 
-What such a table says can't drift from what the code does. The content is the caption.
+Such a table always matches the code. The content is the caption.
 """
 
 import ast
@@ -21,7 +21,7 @@ FLOORS = ("", "stats", "models", "augmentation", "data", "training", "records",
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 RESNETS = (18, 34, 50, 101, 152)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
-# Each operation at one magnitude, with what its argument means.
+# Each operation at one magnitude, with the meaning of its argument.
 MEANINGS = {
     "Rotate": "turned by up to {} degrees either way",
     "PosterizeIncreasing": "bits a channel that are kept: {}",
@@ -40,7 +40,7 @@ MEANINGS = {
     "Invert": "negative",
 }
 
-# Where the thesis profile has its values from. DEIT: facebookresearch/deit, main.py.
+# Sources of the thesis profile's values. DEIT: facebookresearch/deit, main.py.
 DEIT = "not stated; DeiT's default"
 SOURCES = {
     "img_size": "section 7.6.1",
@@ -71,7 +71,7 @@ class Table(NamedTuple):
 
 @functools.cache
 def resnet(depth: int) -> Any:
-    """ResNet as torchvision has it, shapes alone."""
+    """The ResNet of that name in torchvision, on the meta device."""
     import torch
     from torchvision import models
 
@@ -101,14 +101,14 @@ def sides(depth: int) -> dict[str, int]:
 
 
 def describe_convolution(conv: Any) -> str:
-    """The kernel and the channels that come out: 3 by 3, 64."""
+    """Kernel and output channels: 3 by 3, 64."""
     rows, columns = conv.kernel_size
     stride = f", stride {conv.stride[0]}" if conv.kernel_size[0] == 7 else ""
     return f"{rows}{TIMES}{columns}, {conv.out_channels}{stride}"
 
 
 def resnet_layers() -> Table:
-    """The thesis's Figure 6.1: what each stage of five ResNets is made of."""
+    """The thesis's Figure 6.1: the stages of five ResNets."""
     from torch import nn
 
     from attnlib.cost.measure import count_gmac
@@ -184,12 +184,12 @@ def operation_table() -> Table:
 
 
 def number(value: object) -> str:
-    """A number as short as it can be; anything else as it is."""
+    """A number in its shortest form; anything else unchanged."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def recipe() -> Table:
-    """What three profiles set, and where the thesis profile has it from."""
+    """The values of three profiles, and the sources of the thesis profile's."""
     from attnlib.config import PROFILES, TrainConfig
 
     profiles = ("thesis", "cpu-reference", "quick")
@@ -210,7 +210,7 @@ def first_sentence(module: ast.Module) -> str:
 
 
 def module_table() -> Table:
-    """The package's files, folder by folder from the base up, each with what it says of itself."""
+    """The package's files by folder, from the base up, with their docstrings' first sentences."""
     rows = []
     for folder in FLOORS:
         for path in sorted((ATTNLIB / folder).glob("*.py")):
@@ -254,7 +254,7 @@ class ModelTable(SphinxDirective):
         return [shown]
 
     def row(self, cells: Sequence[str]) -> nodes.row:
-        """A row; the lines of a cell stand below each other."""
+        """A row; the lines of a cell are stacked."""
         row = nodes.row()
         for cell in cells:
             block = nodes.line_block() if "\n" in cell else nodes.paragraph()

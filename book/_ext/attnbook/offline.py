@@ -1,4 +1,4 @@
-"""No request leaves a page: the book reads the same from a USB stick."""
+"""Pages that make no requests, so that the book works from a USB stick."""
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -14,7 +14,7 @@ LOCAL_SEARCH = (
 
 
 class RemoteImages(SphinxTransform):
-    """Put an image's alternative text where the image would come from another server.
+    """Replace images from other servers by their alternative text.
 
     This turns the notebooks' Colab badge into a plain link.
     """

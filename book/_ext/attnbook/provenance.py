@@ -5,10 +5,10 @@
     {measured}`cost-cpu(model=deit_t, quantity=gmac).value`   a row of results/measurements
     {thesis}`accuracy_deit_t_p`                   what the thesis states, by its id in thesis.toml
     {counted}`parameters(model=deit_t)`           what attnlib/thesis/counts.py counts
-    {cited}`81.8%`                                of the literature, beside a {cite}
+    {cited}`81.8%`                                from the literature, with a {cite}
 
-Each leads to where the number comes from; a box beside it says run, commit, command, data, device
-and date. In print and in other formats the number stands as text. An unknown key is a warning,
+Each links to the source of the number; a box shows run, commit, command, data, device
+and date. In print and other formats the number is plain text. An unknown key is a warning,
 which fails the strict build; ``typed_numbers`` refuses measured numbers without a role.
 """
 
@@ -30,21 +30,21 @@ Finder = Callable[[Path, str], Finding]
 
 
 class number(nodes.Inline, nodes.TextElement):  # noqa: N801
-    """A number with its ``finding``; its children are what other formats show."""
+    """A number with its ``finding``; its children are shown in other formats."""
 
 
 class cited(nodes.inline):  # noqa: N801
-    """A number of the literature."""
+    """A number from the literature."""
 
 
 class NumberRole(SphinxRole):
-    """The number that ``find`` knows under a key."""
+    """A role for the number that ``find`` returns for a key."""
 
     def __init__(self, find: Finder) -> None:
         self.find = find
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Look the key up; a key that is not known stands as itself, with a warning."""
+        """Look the key up; an unknown key is shown as it is, with a warning."""
         key = " ".join(self.text.split())
         try:
             finding = self.find(Path(self.env.srcdir).parent, key)
@@ -63,10 +63,10 @@ class NumberRole(SphinxRole):
 
 
 class CitedRole(SphinxRole):
-    """A number that another's paper states."""
+    """A role for a number from a paper."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Mark it, so that ``typed_numbers`` can ask for the citation."""
+        """Mark it, so that ``typed_numbers`` can require a citation."""
         node = cited(self.rawtext, self.text, classes=["cited-number"])
         self.set_source_info(node)
         return [node], []
@@ -79,7 +79,7 @@ def write_html(translator: HTML5Translator, node: number) -> None:
     while inside is not None and not isinstance(inside, nodes.reference | nodes.title):
         inside = inside.parent
     if inside is not None or translator.builder.name == "epub":
-        return  # a link in a link, or a box where nothing can open it: the text alone
+        return  # inside a link, or where no box can open: plain text
     builder = translator.builder
     link = '<span tabindex="0"'
     if finding.page in builder.env.found_docs:

@@ -1,6 +1,6 @@
 """``Reproduce this`` under each figure of an executed page: command, time, device and Colab.
 
-Collapsed until asked for, by mouse, touch or keyboard: a plain <details>. Everything in it is read
+A plain <details> element, collapsed at first. Everything in it is read
 from the executed notebook: papermill's times and parameters, and the notebook's stamp.
 """
 
@@ -19,20 +19,20 @@ from attnlib import escaping
 
 
 def seconds(duration: float | None) -> str:
-    """A time that papermill took."""
+    """A duration measured by papermill."""
     if duration is None:
         return "a time that was not recorded"
     return f"{duration / 60:.0f} minutes" if duration >= 120 else f"{duration:.2g} seconds"
 
 
 def command(source: str, parameters: Mapping[str, Any]) -> str:
-    """The call that executes the notebook again."""
+    """The command that executes the notebook again."""
     options = "".join(f" -p {k} {escaping.shell(v)}" for k, v in parameters.items())
     return f"papermill {source} OUT.ipynb{options}"
 
 
 def cell_of(notebook: Mapping[str, Any], figure: str) -> Mapping[str, Any]:
-    """The cell that draws the figure of that name."""
+    """The cell that draws the named figure."""
     for cell in notebook["cells"]:
         if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == figure:
             return cell
@@ -40,7 +40,7 @@ def cell_of(notebook: Mapping[str, Any], figure: str) -> Mapping[str, Any]:
 
 
 def makes_run(root: Path, parameters: Mapping[str, Any]) -> str:
-    """The command that makes the run which the parameters name; empty if they name none here."""
+    """The command that makes the run in the parameters; empty if they name none."""
     runs = {run.name: run for run in read_runs(root, "runs", "results")}
     name = parameters.get("run")
     return runs[name].record.command if name in runs else ""
@@ -77,13 +77,13 @@ def details(
 
 
 class ReproduceThis(SphinxPostTransform):
-    """Put the box after each figure, once the output to show has been chosen."""
+    """Add the box after each figure, once the output to show has been chosen."""
 
     default_priority = 400
     formats = ("html",)
 
     def run(self, **options: Any) -> None:
-        """Look at one page."""
+        """Process one page."""
         del options
         path = Path(self.env.doc2path(self.env.docname))
         if path.suffix != ".ipynb":

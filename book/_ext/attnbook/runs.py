@@ -1,7 +1,7 @@
 """The finished runs that the book shows, and which folders it leaves out and why.
 
-A folder may hold anything: a copy, a torn file, a record from elsewhere. What would break a page is
-left out, and named.
+A folder may hold anything: copies, partial files, foreign records. What would break a page is
+left out, with the reason.
 """
 
 import json
@@ -15,18 +15,18 @@ from attnlib.records.answers import read_answers
 from attnlib.records.find import Found, read_runs
 from attnlib.records.run import Run
 
-# A run's name is the name of its page and of a place in it; MyST takes places of 100 characters.
+# A run's name is that of its page and of a target in it; MyST allows targets of 100 characters.
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,90}", re.ASCII)
 NUMBERS = ("epoch", "train_loss", "val_loss", "val_accuracy")  # of each epoch
 SETTINGS = ("img_size", "epochs", "profile", "model")
 
 
 def shown_runs(*folders: Path) -> Found:
-    """The finished runs in ``folders`` that pages can be made of, and what is left out."""
+    """The finished runs in ``folders`` that pages can be made of, and those left out."""
     read = read_runs(*folders)
     shown: list[Run] = []
     left_out = dict(read.left_out)
-    for run in sorted(read.runs, key=lambda run: run.name.swapcase()):  # small letters first
+    for run in sorted(read.runs, key=lambda run: run.name.swapcase()):  # lower case first
         try:
             check(run, [other.name for other in shown])
         except (ValueError, LookupError, TypeError, OSError) as fault:
@@ -70,7 +70,7 @@ def check_arrays(folder: Path) -> None:
     """Read every array file of a run.
 
     Raises:
-        ValueError: Naming a file that is torn.
+        ValueError: Naming a damaged file.
     """
     for path in sorted(folder.glob("*.npz")):
         try:

@@ -1,4 +1,4 @@
-"""Hashes of an executed notebook and of what its outputs follow from, and what has changed since.
+"""Hashes of an executed notebook and its inputs, and what has changed since.
 
 ``book/_tools/stamp.py`` writes the stamp into a notebook's metadata, ``attnbook.fresh`` reads it
 when the book is built. No torch is needed.
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 KEY = "attnlib_stamp"
-DIGITS = "scikit-learn's digits"  # the data set of every notebook's defaults
+DIGITS = "scikit-learn's digits"  # the default data set of every notebook
 Notebook = dict[str, Any]
 
 
 def digest(content: bytes) -> str:
-    """SHA-256, as much of it as a reader would compare."""
+    """The first digits of a SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -36,7 +36,7 @@ def digest_cells(notebook: Notebook) -> str:
 
 
 def digest_outputs(notebook: Notebook) -> str:
-    """Hash of what the cells have put out."""
+    """Hash of the cells' outputs."""
     return digest_json([cell["outputs"] for cell in notebook["cells"] if "outputs" in cell])
 
 
@@ -49,7 +49,7 @@ def digest_digits() -> str:
 
 
 def changes(executed: Notebook, root: Path) -> list[str]:
-    """What is not as it was when the notebook was executed; nothing if it is fresh."""
+    """What has changed since the notebook was executed; empty if nothing."""
     stamp = executed["metadata"].get(KEY)
     if stamp is None:
         return ["the notebook has no stamp"]

@@ -1,4 +1,4 @@
-"""``{svg-figure} FILE``: a numbered, captioned figure whose SVG stands in the page itself.
+"""``{svg-figure} FILE``: a numbered, captioned figure with inline SVG.
 
 An SVG in the page takes the page's colours (``currentColor``, CSS variables), so it follows light,
 dark and print. An ``<img>`` can't.
@@ -15,7 +15,7 @@ from attnlib import escaping
 
 
 class SvgFigure(SphinxDirective):
-    """A figure; its content is the caption, and ``:alt:`` says in words what it shows."""
+    """A figure; its content is the caption, and ``:alt:`` its alternative text."""
 
     required_arguments = 1
     has_content = True

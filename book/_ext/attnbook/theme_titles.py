@@ -1,4 +1,4 @@
-"""The title of a page stays text where the theme writes it as HTML, above a printed page."""
+"""Escaping of page titles that the theme would write as HTML, above a printed page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Bibliography style whose numbers are the thesis's own: [26] is [26] there too."""
+"""Bibliography style with the thesis's numbers: [26] is [26] there too."""
 
 from pybtex.database import Entry
 from pybtex.plugin import register_plugin
@@ -8,10 +8,10 @@ from sphinx.application import Sphinx
 
 
 class ThesisSorting(BaseSortingStyle):
-    """Entries with a field ``thesis`` first, by that number; what we add follows as it comes."""
+    """Entries with a field ``thesis`` first, by that number; then others in order."""
 
     def sorting_key(self, entry: Entry) -> int:
-        """The thesis's number, or one beyond them all."""
+        """The thesis's number, or a larger one."""
         return int(entry.fields.get("thesis", 1000))
 
 

@@ -1,9 +1,9 @@
-"""Refuse measured numbers that were typed by hand: they come through the roles of ``provenance``.
+"""Refuse measured numbers that were typed by hand instead of using the roles of ``provenance``.
 
-A shape is refused, not a meaning: a numeral with a unit of results (%, points, images a second,
+The check is by form: a numeral with a unit of results (%, points, images per second,
 MB, ms, GMAC, seconds), or a decimal that is called an accuracy. Settings and sizes (100 epochs, 224
 pixels, 16 x 16), years, equations, code, the level of an interval and generated pages pass.
-A number of the literature stands in ``{cited}``, in a paragraph that also cites.
+A number from the literature is in ``{cited}``, in a paragraph with a citation.
 """
 
 import re
@@ -29,7 +29,7 @@ TYPED = re.compile(
     r"|(?<=accuracy\ )(?:(?:of|is|was|at|to)\ )?0?\.\d{2,}|\b0\.\d{2,}(?=\ accuracy)",
     re.VERBOSE | re.IGNORECASE,
 )
-# A level is chosen, not measured.
+# Confidence levels are chosen, not measured.
 LEVEL = re.compile(r"\b\d+%\s(?:[\w-]+\s){0,2}[\w-]*intervals?|intervals?\s(?:at|of)\s\d+%")
 NOT_PROSE = (
     nodes.literal, nodes.literal_block, nodes.doctest_block, nodes.math, nodes.math_block,
@@ -46,7 +46,7 @@ def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
 
 
 def typed_in(text: str) -> list[str]:
-    """Measured numbers in a piece of prose."""
+    """Measured numbers in a text."""
     return TYPED.findall(LEVEL.sub("", " ".join(text.split())))
 
 
@@ -63,7 +63,7 @@ class RefuseTypedNumbers(SphinxTransform):
     default_priority = 880
 
     def apply(self) -> None:
-        """Look through the prose of one chapter."""
+        """Check the text of one chapter."""
         if self.env.docname.startswith(GENERATED):
             return
         for text in self.document.findall(nodes.Text):
