@@ -1,7 +1,7 @@
 """A diagram as code: boxes, sums and arrows, written as SVG in the page's colours.
 
-It is shown by ``{svg-figure}``, stands in the page itself and so follows light and dark.
-``Diagram`` refuses text that leaves its box, or that would be smaller than 11 pixels on a phone 360
+It is shown inline by ``{svg-figure}``, and so follows the light and dark themes.
+``Diagram`` refuses text that overflows its box, or would be smaller than 11 pixels on a phone 360
 pixels wide.
 """
 
@@ -11,10 +11,10 @@ from itertools import pairwise
 
 from attnlib import escaping
 
-PHONE = 320  # pixels that a page leaves for a figure on a phone 360 pixels wide
-SMALLEST = 11  # pixels of text there
+PHONE = 320  # width of a figure on a phone 360 pixels wide
+SMALLEST = 11  # minimum text size there, in pixels
 INK, FAINT = "var(--pst-color-text-base, currentColor)", "var(--pst-color-text-muted, #5a6270)"
-# Kinds of boxes: what mixes tokens, what transforms each, the rest.
+# Kinds of boxes: mixing tokens, transforming each token, others.
 COLOURS = {
     "mix": "var(--attn-series-1, #0b62a8)",
     "each": "var(--attn-series-2, #b3471d)",
@@ -92,7 +92,7 @@ class Diagram:
         """Lines of text, vertically centred on y; ``anchor`` is start, middle or end.
 
         Raises:
-            ValueError: If it would be too small on a phone, or leaves the drawing.
+            ValueError: If it would be too small on a phone, or overflows the drawing.
         """
         size = size or self.font_size
         if size * min(1, PHONE / self.width) < SMALLEST:
@@ -110,12 +110,12 @@ class Diagram:
             )
 
     def text_width(self, text: str, size: float = 0) -> float:
-        """About the width of a line of text."""
+        """Approximate width of a line of text."""
         narrow = sum(letter in "iljtfr.,:;|!'()[] " for letter in text)
         return (0.6 * (len(text) - narrow) + 0.32 * narrow) * (size or self.font_size)
 
     def plus(self, x: float, y: float, radius: float = 9) -> Node:
-        """A sum of what flows in."""
+        """A sum of its inputs."""
         reach = 0.6 * radius
         self.parts.append(
             f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" fill="none" stroke="{INK}" '
@@ -153,7 +153,7 @@ class Diagram:
         )
 
     def frame(self, x: float, y: float, width: float, height: float) -> None:
-        """A dashed frame around what is repeated, by its upper left corner."""
+        """A dashed frame around a repeated part, by its upper left corner."""
         self.parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="9" '
             f'fill="none" stroke="{FAINT}" stroke-dasharray="5 4"/>'

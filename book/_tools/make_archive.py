@@ -1,6 +1,6 @@
-"""What a release carries, in `_build/release`: HTML as an archive, PDF and EPUB, their SHA-256.
+"""The files of a release, in `_build/release`: HTML archive, PDF, EPUB and their SHA-256.
 
-The archive of the same pages has the same bytes wherever it is made: no dates, owners, order.
+The archive is reproducible: it doesn't depend on dates, owners or file order.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def pack(folder: Path, out: Path) -> None:
 
 
 def make_archive(build: Path) -> Path:
-    """Fill ``build/release`` from what was built; the folder."""
+    """Fill ``build/release`` from the build; returns the folder."""
     out = build / "release"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()

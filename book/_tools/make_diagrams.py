@@ -17,7 +17,7 @@ FIGURES = Path(__file__).resolve().parents[1] / "figures"
 
 
 def names() -> list[str]:
-    """The drawings that there are."""
+    """The names of all drawings."""
     return sorted(path.stem for path in DRAWINGS.glob("*.py") if path.stem != "__init__")
 
 
@@ -27,7 +27,7 @@ def draw(name: str) -> str:
 
 
 def differing(drawings: Iterable[str]) -> dict[Path, str]:
-    """What each drawing's file should hold, where it holds something else."""
+    """The expected content of each file that differs."""
     drawn = {FIGURES / f"{name}.svg": draw(name) for name in drawings}
     return {p: svg for p, svg in drawn.items() if not p.is_file() or p.read_text() != svg}
 

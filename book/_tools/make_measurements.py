@@ -2,7 +2,7 @@
 
     python book/_tools/make_measurements.py --results results/measurements --out book/runs
 
-The numbers in the text lead to their row here. The same files give the same bytes.
+Numbers in the text link to their rows here. The output is reproducible.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from attnlib.records.measurements import Measurements, Row, read_measurements
 from attnlib.records.provenance import commit_words
 from page_parts import ROOT, address, command, device_words, table, write
 
-SHOWN = 250  # rows of a table; the file holds all
+SHOWN = 250  # rows shown in a table; the file has all
 TITLES = {
     "cost": "Cost of the models",
     "scaling": "Cost of attention by tokens",
@@ -27,7 +27,7 @@ TITLES = {
     "search_lr": "Search for a learning rate",
     "step": "Speed of a training step",
 }
-# What was measured stands behind what it was measured of.
+# Results come after what they are results of.
 LAST = ("value", "low", "high", "unit", "repeats", "stable", "basis", "reason")
 NOTES = {
     "cost": "A speed is the median of the timed steps, its interval their quartiles.",
@@ -38,7 +38,7 @@ NOTES = {
 
 
 def titles(files: Sequence[Measurements]) -> dict[str, str]:
-    """Titles by file name: what it is about, and the device or the name that tells two apart."""
+    """Titles by file name: the subject, and the device or name if needed to distinguish files."""
     found = {}
     for measured in files:
         words, stem = TITLES.get(measured.kind, measured.kind), measured.path.stem
@@ -53,7 +53,7 @@ def titles(files: Sequence[Measurements]) -> dict[str, str]:
 
 
 def value(item: Any) -> str:
-    """A number with five digits, a truth as a word, what is missing as nothing."""
+    """A number with five digits, a boolean as a word, missing values as nothing."""
     if item is None:
         return ""
     if isinstance(item, bool):
@@ -64,7 +64,7 @@ def value(item: Any) -> str:
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """Columns by heading; a value and the interval that holds it are one column."""
+    """Columns by heading; a value and its interval are one column."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     keys.sort(key=lambda key: LAST.index(key) if key in LAST else -1)
     ends = {}
@@ -82,20 +82,20 @@ def columns_of(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
 
 
 def holds(row: Row, key: str, low: str, high: str) -> bool:
-    """Whether the value lies between the ends, where there are any."""
+    """Whether the value is between the ends, if there are any."""
     found = row.get(key), row.get(low), row.get(high)
     return None in found or found[1] <= found[0] <= found[2]
 
 
 def entry(row: Row, keys: Sequence[str]) -> str:
-    """One cell: a value, and its interval where there is one."""
+    """One cell: a value, with its interval if any."""
     first, *ends = (value(row.get(key)) for key in keys)
     interval = f" [{', '.join(ends)}]" if first and ends and all(ends) else ""
     return first + interval.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """A table for each part of the rows, under its name where there are several."""
+    """A table for each group of rows, with headings if there are several."""
     parts: dict[str, list[tuple[int, Row]]] = {}
     for index, row in enumerate(rows):
         parts.setdefault(str(row.get("part", "")), []).append((index, row))
@@ -107,7 +107,7 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 def one_table(group: Sequence[tuple[int, Row]]) -> str:
-    """Rows under their headings; what is the same in all of them is said once, above."""
+    """Rows with headings; values that are the same in all rows are given once, above."""
     rows = [{key: item for key, item in row.items() if key != "part"} for _, row in group]
     columns = columns_of(rows)
     texts = {name: [entry(row, keys) for row in rows] for name, keys in columns.items()}
@@ -162,7 +162,7 @@ def page(measured: Measurements, title: str, address: str) -> str:
 
 
 def busy(device: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How busy the machine was, where that was written down."""
+    """The load of the machine, if recorded."""
     load = device.get("load_average")
     return [] if load is None else [("Load", markdown(f"{load} on {device['cores']} cores"))]
 
@@ -190,7 +190,7 @@ number in the text that was measured leads to its row.
 
 
 def main() -> None:
-    """Write the pages and remove those of files that are gone."""
+    """Write the pages and remove those of deleted files."""
     parser = argparse.ArgumentParser(description="Write the book's pages about measurements.")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "measurements")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "runs")

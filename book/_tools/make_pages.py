@@ -3,7 +3,7 @@
     python book/_tools/make_pages.py --runs runs --results results --out book/runs
 
 Every number and picture is read from a record; nothing is measured here. The same records give the
-same bytes, and a page that would not change is not touched, so the book rebuilds only what moved.
+same bytes, and unchanged pages are not rewritten, so the book rebuilds only what changed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from page_parts import ROOT, address, command, device_words, table, write
 
-# Drawn in these colours, then given the page's own, which differ in light and dark (custom.css).
+# Drawn in these colours, then replaced by the page's, which differ by theme (custom.css).
 COLOURS = {
     "#010101": "var(--pst-color-text-base, currentColor)",
     "#020202": "var(--pst-color-border, currentColor)",
@@ -50,7 +50,7 @@ STYLE = {
 
 
 def labelled(runs: Iterable[Run]) -> dict[str, Run]:
-    """Runs by the name that readers see."""
+    """Runs by display name."""
     runs = list(runs)
     return dict(sorted(zip(label_runs(runs), runs, strict=True)))
 
@@ -98,12 +98,12 @@ def learning_curves(history: Sequence[Mapping[str, Any]], best: int, name: str) 
 
 
 def movement(first: float, last: float) -> str:
-    """The verb that is true of a curve's two ends."""
+    """The verb for the change between a curve's ends."""
     return "rises" if last > first else "falls" if last < first else "stays"
 
 
 def curve_words(history: Sequence[Mapping[str, Any]], best: int) -> tuple[str, str]:
-    """Caption (a claim) and alternative text, both read off the history."""
+    """Caption (a claim) and alternative text, both from the history."""
     start, end = history[0], history[-1]
     kept = next(line for line in history if line["epoch"] == best)
     verb = movement(start["val_accuracy"], kept["val_accuracy"])
@@ -144,7 +144,7 @@ def provenance(record: Mapping[str, Any]) -> str:
 
 
 def run_page(label: str, run: Run, address: str, there: Collection[str] = ()) -> str:
-    """Markdown of one run's page; its figure lies beside it as NAME.svg."""
+    """Markdown of one run's page; its figure is next to it as NAME.svg."""
     record = to_json(run.record)
     metrics, cost = record["metrics"], record["cost"]
     data, accuracy = record["dataset"], metrics["test_accuracy"]
@@ -208,7 +208,7 @@ def assignments(line: str) -> str:
     """The options of a command, ``-p name value``, as lines of a notebook's parameters."""
     try:
         given = shlex.split(line)
-    except ValueError:  # not a command that a shell would take
+    except ValueError:  # not parsable as a shell command
         return ""
     pairs = [given[n + 1 : n + 3] for n, word in enumerate(given[:-2]) if word == "-p"]
     plain = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?|True|False|None")
@@ -247,7 +247,7 @@ images may still do so ({{doc}}`errors`).
 
 
 def main() -> None:
-    """Write the pages and remove those of runs that are gone."""
+    """Write the pages and remove those of deleted runs."""
     parser = argparse.ArgumentParser(description="Write the book's pages about runs.")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=ROOT / "results")

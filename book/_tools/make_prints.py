@@ -1,7 +1,7 @@
 """The whole book as one PDF or EPUB: `python book/_tools/make_prints.py pdf`, `... epub`.
 
 Both are built like the HTML, strictly and from the same sources. Chromium prints the PDF, with page
-numbers, bookmarks and working cross-references; `book/_static/print.css` says how.
+numbers, bookmarks and working cross-references, by `book/_static/print.css`.
 """
 
 import argparse
@@ -61,7 +61,7 @@ document.querySelectorAll('.table-sort')
     .forEach(button => button.replaceWith(...button.childNodes));
 document.querySelectorAll('img[loading]').forEach(image => image.loading = 'eager');
 """
-# A table wider than the page gets smaller letters; if they do not help, its words may break.
+# A table wider than the page gets smaller letters; if that is not enough, its words may break.
 FIT = """
 for (const table of document.querySelectorAll('article table')) {
     const room = document.querySelector('article').clientWidth + 1;
@@ -84,7 +84,7 @@ def build(config: Path, builder: list[str]) -> None:
 
 
 def once(title: str) -> str:
-    """A bookmark's title without the repetition of a heading that was moved to the next page."""
+    """A bookmark's title without the repetition from a heading moved to the next page."""
     twice = re.fullmatch(r"(.+)\1", title) or re.fullmatch(r"(.{8,})\1.*", title)
     return title[len(twice[1]) :] if twice else title
 
@@ -100,7 +100,7 @@ def bookmarks(parent: DictionaryObject) -> Iterator[DictionaryObject]:
 
 
 def mend_bookmarks(pdf: bytes) -> bytes:
-    """The file with bookmarks that say each heading once; Chromium repeats some."""
+    """Remove repetitions from the file's bookmarks; Chromium repeats some headings."""
     writer = PdfWriter(clone_from=BytesIO(pdf))
     for entry in bookmarks(writer.get_outline_root()):
         entry[NameObject("/Title")] = TextStringObject(once(str(entry["/Title"])))
@@ -152,7 +152,7 @@ def make_pdf(config: Mapping[str, Any]) -> Path:
     """Build the book as one page and print it."""
     build(ROOT / "_config.yml", ["--builder", "singlehtml"])
     page = ROOT / "_build" / "singlehtml" / "index.html"
-    if not (page.stat().st_size > 5000):  # the chapters stand under the name of the first one
+    if not (page.stat().st_size > 5000):  # the chapters are under the name of the first one
         page = page.with_name("intro.html")
     out = ROOT / "_build" / "pdf" / "attnlib.pdf"
     print_page(page, out, config)
@@ -160,7 +160,7 @@ def make_pdf(config: Mapping[str, Any]) -> Path:
 
 
 def without_buttons(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of an EPUB, where the theme's buttons would stop the build."""
+    """The configuration of an EPUB, in which the theme's buttons would fail the build."""
     epub = {k: v for k, v in config.items() if k != "launch_buttons"}
     epub["html"] = {k: v for k, v in config["html"].items() if not k.endswith("_button")}
     epub["bibtex_bibfiles"] = [str(ROOT / "book" / name) for name in config["bibtex_bibfiles"]]
@@ -198,7 +198,7 @@ def make_epub(config: dict[str, Any]) -> Path:
 
 
 def main() -> None:
-    """Build what the command names."""
+    """Build the requested format."""
     parser = argparse.ArgumentParser(description="The whole book in one file.")
     parser.add_argument("kind", choices=["pdf", "epub"])
     kind = parser.parse_args().kind

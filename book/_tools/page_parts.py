@@ -1,4 +1,4 @@
-"""What the generated pages share: tables, commands, and how a commit and a device are named."""
+"""Shared parts of the generated pages: tables, commands, and names of commits and devices."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ def address() -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str = "") -> str:
-    """A table of cells that are Markdown; ``align`` has one letter a column, l or r."""
+    """A table of cells that are Markdown; ``align`` has one letter per column, l or r."""
     marks = [{"l": ":--", "r": "--:"}[letter] for letter in align or "l" * len(header)]
     cells = [[str(value).replace("|", "\\|") for value in row] for row in rows]
     lines = [header, marks, *cells]
@@ -28,10 +28,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], align: str = 
 
 
 def command(line: str) -> str:
-    """A block that shows a command, broken at its options: to be read and still to be copied."""
+    """A block with a command, broken at its options so that it can be read and copied."""
     try:
         words = shlex.split(line)
-    except ValueError:  # not a command that a shell would take
+    except ValueError:  # not parsable as a shell command
         return escaping.code_block(line, "text")
     lines, current = [], ""
     for word in map(escaping.shell, words):
@@ -42,11 +42,11 @@ def command(line: str) -> str:
 
 
 def device_words(device: Mapping[str, Any]) -> str:
-    """What a run computed on."""
+    """The device that a run used."""
     return escaping.markdown(f"{device['name']}, {threads_of(device['threads'])}")
 
 
 def write(path: Path, text: str) -> None:
-    """Write ``text`` unless the file already holds it."""
+    """Write ``text`` unless it is the file's content already."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Stamp an executed notebook with what its outputs follow from, so that changes can be told later.
+"""Stamp an executed notebook with hashes of its inputs, so that changes can be detected later.
 
     python book/_tools/stamp.py --source notebooks/NAME.ipynb EXECUTED.ipynb INPUT ...
 
@@ -28,7 +28,7 @@ from attnbook.stamps import (
 
 
 def device() -> str:
-    """What the notebook was computed on: the GPU if there is one, else the processor."""
+    """The device that the notebook ran on: the GPU if there is one, else the CPU."""
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         found = subprocess.run(query, capture_output=True, text=True).stdout.splitlines()
@@ -41,9 +41,9 @@ def device() -> str:
 
 
 def inputs_of(paths: Collection[str], root: Path = Path()) -> list[str]:
-    """The files to hash; a run, named by its record or its executed notebook, stands for its files.
+    """The files to hash; a run, given by its record or executed notebook, means its files.
 
-    Those are its record, its history and its arrays: what pages draw from.
+    Those are its record, history and arrays, which pages use.
     """
     files = {p for p in paths if not p.endswith("train.ipynb")}
     for path in map(Path, paths):
@@ -55,7 +55,7 @@ def inputs_of(paths: Collection[str], root: Path = Path()) -> list[str]:
 
 
 def datasets_of(inputs: Iterable[str], root: Path) -> dict[str, str]:
-    """The data that the records among the inputs are about: title and hash."""
+    """The data sets of the records among the inputs: title and hash."""
     found = {}
     for path in inputs:
         if path.endswith("record.json"):
