@@ -16,6 +16,7 @@ from attnlib.catalogue import MODELS, RESNETS, TRANSFORMERS
 from attnlib.colab import drive
 from attnlib.config import TrainConfig, complete_values, takes_drop_path
 from attnlib.data.datasets import Dataset, load_dataset
+from attnlib.data.storage import current_device
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
 from attnlib.models.image_size import check_size
 from attnlib.models.pretrained import read_checkpoint, start_from
@@ -87,7 +88,7 @@ def run_experiment(
     if config.drive:
         drive.mount_drive()
     config = replace(config, device=local_device(config.device))
-    with join(config.device) as group:
+    with current_device(torch.device(config.device)), join(config.device) as group:
         listener = Listener(on_epoch, on_note, on_step) if group.is_first else Listener()
         devices = torch.cuda.device_count() if config.device.startswith("cuda") else 1
         if devices > group.size:
@@ -163,6 +164,8 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
         teacher = find_teacher(config, data, group, listener)
         listener.note(f"student: {config.name}")
     with lock_run(path, listener.note) if group.is_first else nullcontext():
+        if config.device.startswith("cuda"):  # the record's peak is this run's, not its teacher's
+            torch.cuda.reset_peak_memory_stats(config.device)
         model, objective = prepare(config, data, teacher, group)
         origin = None
         if config.initial_checkpoint and not group.share(has_state(path / "state")):

@@ -100,7 +100,7 @@ class Operations:
 
     def __init__(self, size: int, device: torch.device, few: int | None = None):
         self.size, self.few = size, few
-        self.stretches = stretch_tables(device)
+        self.stretches = stretch_tables().to(device)
         self.levels = torch.arange(256, device=device)
         self.one = torch.ones(1, dtype=torch.long, device=device)
         self.fill = torch.tensor(FILL, dtype=torch.uint8).to(device).view(-1, 1, 1)
@@ -273,7 +273,7 @@ def fixed_tables(code: NDArray[np.int64], argument: NDArray[np.float64]) -> NDAr
 
 
 @functools.cache
-def stretch_tables(device: torch.device) -> Tensor:
+def stretch_tables() -> Tensor:
     """Each level after stretching (low, high) to 0..255: uint8 (256 * 256, 256).
 
     Computed once, in float64 as in Pillow, which not every device supports.
@@ -284,7 +284,7 @@ def stretch_tables(device: torch.device) -> Tensor:
         scale = 255 / (high - low)
         stretched = np.arange(256) * scale + -low * scale
         tables[low, low + 1 :] = stretched.clip(0, 255).astype(np.uint8)
-    return torch.from_numpy(tables.reshape(-1, 256)).to(device)
+    return torch.from_numpy(tables.reshape(-1, 256))
 
 
 # Blends with another version of the image.

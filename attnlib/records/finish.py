@@ -110,7 +110,7 @@ def finish(
             train_images_per_second=float(np.median(speeds)),
             wall_seconds=times.wall_seconds,
             weights_bytes=len(weights),
-            peak_memory_bytes=torch.cuda.max_memory_allocated() if is_cuda else None,
+            peak_memory_bytes=torch.cuda.max_memory_allocated(config.device) if is_cuda else None,
         ),
         seeds=Seeds(run=config.seed, split=SPLIT_SEED),
         teacher=teacher.name if teacher else None,

@@ -14,6 +14,7 @@ import torch
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Dataset
 from attnlib.data.loading import Batch, Source, make_source
+from attnlib.data.storage import send
 from attnlib.losses import Objective
 from attnlib.models.layers import drop_paths, set_drop_path_draws
 from attnlib.seeding import derive_seed, sample_uniforms
@@ -212,9 +213,7 @@ class Trainer:
         seed, epoch, model = self.config.seed, self.training.progress.epoch, self.training.model
         if branches := len(drop_paths(model)):
             draws = sample_uniforms(seed, "drop_path", epoch, planned.parts[place], branches)
-            set_drop_path_draws(
-                model, torch.from_numpy(draws).to(self.config.device, torch.float32)
-            )
+            set_drop_path_draws(model, *send([draws], torch.device(self.config.device)))
         is_cuda = self.config.device.startswith("cuda") and torch.cuda.is_initialized()
         with torch.random.fork_rng([self.config.device] if is_cuda else []):
             keys = ("step", epoch, planned.step, self.group.rank, place)

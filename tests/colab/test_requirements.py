@@ -23,7 +23,7 @@ SCRIPT = Path("attnlib", "colab", "requirements.py")
 VERSIONS = {
     "torch": "2.11.0+cu126", "torchvision": "0.26.0+cu126", "timm": "1.0.28", "numpy": "2.1.3",
     "pandas": "2.2.3", "scipy": "1.16.3", "scikit-learn": "1.6.1", "matplotlib": "3.10.0",
-    "pillow": "11.3.0", "safetensors": "0.7.0", "pooch": "1.9.0", "tqdm": "4.67.3",
+    "pillow": "11.3.0", "safetensors": "0.7.0", "platformdirs": "4.3.8", "tqdm": "4.67.3",
     "filelock": "3.20.3", "certifi": "2026.1.4", "packaging": "25.0", "pyparsing": "3.3.2",
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 ATTNLIB = Path(__file__).resolve().parents[3] / "attnlib"
-FLOORS = ("", "stats", "models", "augmentation", "data", "training", "records",
+FLOORS = ("", "stats", "colab", "models", "augmentation", "data", "training", "records",
           "explain", "compare", "cost", "human", "thesis", "explorer")  # fmt: skip
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 RESNETS = (18, 34, 50, 101, 152)
