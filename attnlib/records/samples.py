@@ -18,6 +18,7 @@ from attnlib.models.hooks import (
     attention_rollout,
     feature_names,
     patches_to_grid,
+    prefix_names,
     record_attention,
     record_features,
     token_grid,
@@ -137,12 +138,13 @@ def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:
 
 
 def prefix_rows(model: nn.Module, weights: Tensor) -> Tensor:
-    """Rows of the prefix tokens, or the mean row without a prefix: (B, h, N, N) -> (B, h, P, N).
+    """Rows of the prefix tokens, or the mean row: (B, h, N, N) -> (B, h, P, N).
 
-    A model without prefix tokens averages its patches, so their attention is averaged as well.
+    A model without a class token averages its patches, whether it has registers or not, so their
+    attention is averaged as well.
     """
-    prefix = getattr(model, "num_prefix_tokens", 0)
-    return weights[:, :, :prefix] if prefix else weights.mean(dim=2, keepdim=True)
+    names = prefix_names(model)
+    return weights[:, :, : len(names)] if "class" in names else weights.mean(dim=2, keepdim=True)
 
 
 def read_rows(arrays: Arrays, name: str = "rollout") -> npt.NDArray[np.float32]:

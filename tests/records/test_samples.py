@@ -13,6 +13,7 @@ from attnlib.models.atresnet import AtResNet
 from attnlib.models.hooks import NothingToRecordError
 from attnlib.models.vit import DeiT, EncoderSize
 from attnlib.records.samples import (
+    prefix_rows,
     read_rows,
     recorded_planes,
     sample_attention,
@@ -180,3 +181,12 @@ def test_the_explorer_of_a_convolutional_network_is_grad_cam_where_there_is_room
         if plane.max() > 0:
             whole = torch.nn.functional.adaptive_avg_pool2d(plane[None], 4)[0]
             np.testing.assert_allclose(recorded / 255, whole / whole.max(), atol=5e-3)
+
+
+def test_registers_alone_are_not_taken_for_a_class_token():
+    model = torch.nn.Module()
+    model.num_prefix_tokens, model.cls_token = 2, None  # type: ignore[assignment]
+    weights = torch.rand(1, 3, 6, 6)
+    assert torch.equal(prefix_rows(model, weights), weights.mean(dim=2, keepdim=True))
+    model.cls_token = torch.zeros(1, 1, 4)  # type: ignore[assignment]
+    assert torch.equal(prefix_rows(model, weights), weights[:, :, :2])
