@@ -84,7 +84,7 @@ def flip_array(path: Path) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "torn-record": (edit("record.json", '{"name": "torn-'), "record.json: not JSON"),
     "empty-record": (edit("record.json", ""), "record.json: not JSON"),
-    "list-record": (edit("record.json", "[]"), "record.json: record: expected keys"),
+    "list-record": (edit("record.json", "[]"), "record.json: not an object of JSON"),
     "other-name": (edit("record.json", name="../../escaped"), "its record is that of"),
     "wrong-type": (edit("record.json", title=["a"]), "title"),
     "no-title": (edit("record.json", title=" "), "title"),
