@@ -29,7 +29,7 @@ ELSEWHERE = {
     "distillation", "teacher", "temperature", "alpha",  # refused without their use: below
     "accumulate", "compile",  # the same step, computed otherwise
     "skip_nonfinite",  # what is done when a loss is not finite
-    "device", "runs_dir",  # in no name
+    "device", "runs_dir", "drive",  # in no name
 }  # fmt: skip
 
 

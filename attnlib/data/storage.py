@@ -142,9 +142,10 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
 @contextmanager
 def current_device(device: torch.device) -> Iterator[None]:
     """Make a CUDA ``device`` the current one of this thread, to which pinned memory belongs."""
-    if device.type != "cuda" or device.index in (None, before := torch.cuda.current_device()):
+    if device.type != "cuda" or device.index is None:
         yield
         return
+    before = torch.cuda.current_device()
     torch.cuda.set_device(device)
     try:
         yield

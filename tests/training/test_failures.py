@@ -445,7 +445,7 @@ def test_no_memory_while_evaluating_is_told_as_in_training(fragile, monkeypatch,
     before = 0 if split == "val" else 2 * -(-len(data.val) // 32)  # two epochs of validation
 
     def forward(self, x):
-        if not self.training and next(calls) == before:
+        if not self.training and len(x) > 1 and next(calls) == before:  # one image tries the size
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, x)
 
