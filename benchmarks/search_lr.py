@@ -18,17 +18,12 @@ from attnlib.records.measurements import write_measurements
 def train(model: str, lr: float, options: argparse.Namespace) -> al.Run:
     """One run, or its record if it is finished."""
     name, _, pretrained = model.partition(":")
-    config = al.TrainConfig.from_params(
-        model=name,
-        pretrained=pretrained == "pretrained",
-        lr=lr,
-        profile=options.profile,
-        data_path=options.data_path,
-        limit=options.limit,
-        epochs=options.epochs,
-        device=options.device,
-        runs_dir=options.runs_dir,
-    )
+    params = {
+        "model": name, "pretrained": pretrained == "pretrained", "lr": lr,
+        "profile": options.profile, "data_path": options.data_path, "limit": options.limit,
+        "epochs": options.epochs, "device": options.device, "runs_dir": options.runs_dir,
+    }  # fmt: skip
+    config = al.TrainConfig.from_params(**params | dict(options.params))
     return al.run_experiment(config, on_epoch=lambda epoch: print(model, lr, epoch, flush=True))
 
 
@@ -44,6 +39,7 @@ def search(model: str, options: argparse.Namespace) -> list[dict[str, object]]:
             "model": model, "lr": lr, "val_accuracy": accuracies[lr], "is_best": int(lr == best),
             "epochs": options.epochs, "limit": options.limit, "profile": options.profile,
             "batch_size": run.config["batch_size"], "dataset": run.record.dataset.title,
+            "params": " ".join(f"-p {name} {value}" for name, value in options.params),
             "run": run.name,
         }
         for lr, run in runs.items()
@@ -63,6 +59,10 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=int, default=9_000, help="training images (9,000)")
     parser.add_argument("--epochs", type=int, default=2, help="(2)")
+    parser.add_argument(
+        "-p", dest="params", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="any other parameter of the runs, as of a notebook",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
     parser.add_argument("--runs-dir", default="runs/search-lr", help="where runs are kept")
     parser.add_argument("--out", type=Path, help="write a JSON record here")

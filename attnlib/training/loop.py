@@ -25,6 +25,7 @@ from attnlib.training.distributed import (
     distribute,
     part_of_split,
 )
+from attnlib.training.explicit_attention import explicit_attention
 from attnlib.training.failures import (
     LEAST_SCALE,
     NonFiniteLossError,
@@ -191,6 +192,7 @@ class Trainer:
             with (
                 self.layers_seeded(planned, place),
                 nullcontext() if is_last else self.without_sync(),
+                explicit_attention(self.config.device, amp_dtype(self.config)),
                 autocast(self.config),
             ):
                 share = len(planned.parts[place]) / planned.size
