@@ -3,7 +3,8 @@
 # make serve: the book at http://127.0.0.1:8000/, or at another PORT=
 # make pdf, make epub: the whole book in one file
 # make archive: what a release carries, with checksums
-# make reference DATA=cifar10-jpeg.npz: the reference runs that results/ lacks; hours, resumable
+# make reference DATA=cifar10-jpeg.npz PRETRAIN=tiny-imagenet-32.npz: the reference runs that results/
+#     lacks; hours, resumable
 # Set-up is part of both: the first call makes .venv and installs what constraints.txt pins.
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ BIN := .venv/bin
 # Waiting threads sleep instead of spinning: where something else holds one of two cores, spinning
 # made a ResNet-18 step sixteen times slower (9.7 against 156 images a second).
 export OMP_WAIT_POLICY = passive
-export DATA # so that the shell quotes it
+export DATA PRETRAIN # so that the shell quotes them
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --nolock
 
 .PHONY: book test lint plan reference serve pdf epub archive clean
@@ -52,7 +53,8 @@ plan: .venv/ready
 
 reference: .venv/ready
 	@test -f "$$DATA" || { echo "make reference needs DATA=FILE.npz, the data set's file; got '$$DATA'"; exit 2; }
-	$(SNAKEMAKE) reference --keep-going --config data="$$DATA" \
+	@test -f "$$PRETRAIN" || { echo "make reference needs PRETRAIN=FILE.npz, Tiny-ImageNet's; got '$$PRETRAIN'"; exit 2; }
+	$(SNAKEMAKE) reference --keep-going --config data="$$DATA" pretrain="$$PRETRAIN" \
 		reference_profile=$$($(BIN)/python -c 'import torch; print("reference" if torch.cuda.is_available() else "cpu-reference")')
 
 lint: .venv/ready

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from attnlib import escaping
-from attnlib.config import TrainConfig
+from attnlib.config import TrainConfig, row_parameters
 from attnlib.experiment import teacher_config
 
 PROFILE = config.get("profile", "quick")
@@ -20,6 +20,12 @@ if "auto" in (PROFILE, REFERENCE):
     raise WorkflowError("the profile auto depends on the machine; give one by its name")
 ON_GPU = ("colab", "thesis", "reference")  # profiles made for one
 DATA = config.get("data")
+# The tables of reference runs, each with its data set's file.
+TABLES = {
+    "pretraining": config.get("pretrain") or "PRETRAIN.npz",
+    "reference": DATA or "DATA.npz",
+    "showcase": DATA or "DATA.npz",
+}
 NAME = r"[\w.-]+"  # of a run
 ANALYSIS = {"explain", "compare", "cost", "human", "thesis", "explorer"}  # the core imports none
 PACKAGE = sorted(map(str, Path("attnlib").rglob("*.py")))
@@ -52,20 +58,22 @@ def experiments():
 
 
 def references():
-    """Parameters of each reference run by its name; a teacher that is a row, by its run's name.
+    """Parameters of each reference run by its name; a row that it names becomes that row's run.
 
-    A student learns from the run that has its own seed, so that a seed repeats the whole path.
+    It is the run with the same seed, so that a seed repeats the whole path, or else its first.
     """
     runs, names = {}, {}
-    for key, row in TABLE["reference"].items():
-        for seed in row["seeds"]:
-            params = {**row, "profile": REFERENCE, "seed": seed, "data_path": DATA or "DATA.npz"}
-            del params["seeds"]
-            if teachers := names.get(row.get("teacher")):
-                params["teacher"] = teachers.get(seed) or next(iter(teachers.values()))
-            name = TrainConfig.from_params(**params).name
-            runs[name] = params
-            names.setdefault(key, {})[seed] = name
+    for table, data in TABLES.items():
+        for key, row in TABLE[table].items():
+            for seed in row["seeds"]:
+                params = row_parameters(row, REFERENCE) | {"seed": seed, "data_path": data}
+                for role in ("teacher", "initial_checkpoint"):
+                    if wanted := params.get(role):
+                        others = names[wanted if "." in wanted else f"{table}.{wanted}"]
+                        params[role] = others.get(seed) or next(iter(others.values()))
+                name = TrainConfig.from_params(**params).name
+                runs[name] = params
+                names.setdefault(f"{table}.{key}", {})[seed] = name
     return runs
 
 
@@ -80,12 +88,13 @@ def check_name():
         with suppress(ValueError, LookupError, TypeError):  # make_pages names one that is torn
             kept = json.loads(path.read_text())
             files |= {kept["data_path"]} if kept["profile"] == REFERENCE else set()
-    if DATA and files and Path(DATA).name not in files:
-        raise WorkflowError(
-            f"results/ holds runs of the profile {REFERENCE} on {', '.join(sorted(files))}, and the "
-            f"file's name is part of a run's; got {DATA}. If these are the same images, give the "
-            "file that name; if not, move those runs out of results/ first."
-        )
+    for given in filter(None, (DATA, config.get("pretrain"))):
+        if files and Path(given).name not in files:
+            raise WorkflowError(
+                f"results/ holds runs of the profile {REFERENCE} on {', '.join(sorted(files))}, and "
+                f"the file's name is part of a run's; got {given}. If these are the same images, "
+                "give the file that name; if not, move those runs out of results/ first."
+            )
 
 
 check_name()
@@ -102,14 +111,13 @@ RECORDS = [path for path in RECORDS if path.split("/")[1] not in RUNS]
 CHAPTER = next(f"runs/{name}/train.ipynb" for name, row in RUNS.items() if "teacher" in row)
 
 
-def teacher_of(wildcards):
-    """The executed notebook of the run that teaches this one, if there is one."""
-    student = TrainConfig.from_params(**PARAMETERS[wildcards.name])
-    if student.teacher is None:
-        return []
-    is_run = student.teacher in PARAMETERS
-    name = student.teacher if is_run else teacher_config(student).name
-    return f"runs/{name}/train.ipynb"
+def before(wildcards):
+    """The executed notebooks of the runs that this one learns or starts from."""
+    config = TrainConfig.from_params(**PARAMETERS[wildcards.name])
+    names = [name for name in (config.teacher, config.initial_checkpoint) if name in PARAMETERS]
+    if config.teacher and config.teacher not in PARAMETERS:
+        names.append(teacher_config(config).name)
+    return [f"runs/{name}/train.ipynb" for name in names]
 
 
 def threads_of(wildcards):
@@ -139,7 +147,7 @@ rule train:
     input:
         CORE,
         STAMP,
-        teacher_of,
+        before,
         notebook="notebooks/train.ipynb",
     output:
         "runs/{name}/train.ipynb",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -37,7 +38,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     # thesis's recipe, without one what a CPU can train in a few hours.
     "reference": THESIS | {"dataset": "npz", "pretrained": False, "ema": 0.0},
     "cpu-reference": {
-        "dataset": "npz", "pretrained": False, "epochs": 5, "batch_size": 64, "img_size": 32,
+        "dataset": "npz", "pretrained": False, "epochs": 10, "batch_size": 128, "img_size": 32,
         "augment": "light", "lr": 1e-3, "weight_decay": 0.05, "warmup_epochs": 1, "ema": 0.0,
         "drop_path": 0.0, "mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0,
     },
@@ -265,6 +266,15 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
     defaults["lr"] *= given.get("batch_size", defaults["batch_size"]) / usual_batch
     defaults["warmup_epochs"] = min(defaults["warmup_epochs"], given.get("epochs", 100) // 2)
     return defaults
+
+
+def row_parameters(row: Mapping[str, Any], profile: str) -> dict[str, Any]:
+    """The parameters of a row of experiments in one profile, without its seeds.
+
+    What stands under a profile's name holds for that profile only.
+    """
+    own = {name: row[name] for name in row if name != "seeds" and name not in PROFILES}
+    return own | {"profile": profile} | row.get(profile, {})
 
 
 def check_combinations(config: TrainConfig, given: dict[str, Any]) -> None:

@@ -308,24 +308,40 @@ def test_thesis_rows_are_the_five_of_table_8_1_and_the_teacher_is_one_of_them(tm
         assert teacher.name == configs["resnet18_p"].name
 
 
-def test_reference_rows_are_the_runs_that_need_no_weights_from_elsewhere():
-    rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["reference"]
-    started = {row["model"] for row in rows.values() if row.get("pretrained")}
-    assert started == {"efficientnet_lite0"}  # whose weights come in a package
-    assert {row.get("tokens", "channel") for row in rows.values()} == {"channel", "spatial"}
-    taught = {(r.get("distillation"), r.get("teacher")) for r in rows.values() if "teacher" in r}
-    assert taught == {("hard", "resnet18"), ("soft", "resnet18"), ("hard", "efficientnet_lite0_p")}
+def test_reference_rows_start_and_learn_as_those_of_table_8_1():
+    tables = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())
+    rows = tables["reference"]
+    started = {name for name, row in rows.items() if row.get("pretrained")}
+    assert started == {"efficientnet_lite0_p"}  # whose weights come in a package
+    begun = {name: row.get("initial_checkpoint") for name, row in rows.items()}
+    assert begun == {
+        name: None
+        if (not name.endswith("_p") and not name.endswith("_dp")) or name in started
+        else "pretraining.deit_t"
+        if row["model"] == "deit_t"
+        else "pretraining.resnet18"
+        for name, row in rows.items()
+    }
+    taught = {name: row["teacher"] for name, row in rows.items() if "teacher" in row}
+    scratch = {name: "resnet18" for name in rows if name.startswith(("deit_t_hard", "deit_t_soft"))}
+    assert taught == scratch | {"deit_t_dp": "resnet18_p"}
+    assert all(row["seeds"] == [0, 1, 2] for row in rows.values())
 
 
 def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it():
     command = [sys.executable, "-m", "snakemake", "reference", "--dry-run", "--cores", "1",
-               "--quiet", "rules", "--config", "data=cifar10-jpeg.npz"]  # fmt: skip
+               "--quiet", "rules", "--config", "data=cifar10-jpeg.npz",
+               "pretrain=tiny-imagenet-32.npz"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["reference"]
+    tables = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())
+    wanted = sum(
+        len(row["seeds"])
+        for table in ("pretraining", "reference", "showcase")
+        for row in tables[table].values()
+    )
     kept = {json.loads(p.read_text())["command"] for p in ROOT.glob("results/*/record.json")}
-    runs = sum(len(row["seeds"]) for row in rows.values())
-    missing = runs - sum("cpu-reference" in command for command in kept)
+    missing = wanted - sum("cpu-reference" in command for command in kept)
     found = re.search(r"keep\s+(\d+)", done.stdout + done.stderr)
     assert (int(found[1]) if found else 0) == missing
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlib.catalogue import TITLES
-from attnlib.config import TrainConfig, profile_defaults
+from attnlib.config import (
+    PROFILES,
+    TrainConfig,
+    complete_values,
+    profile_defaults,
+    row_parameters,
+)
 from attnlib.parameters import parameter
 from attnlib.records.answers import read_answers
 from attnlib.records.find import find_folders, list_runs
@@ -59,9 +65,14 @@ class ReferenceRow:
         if model.startswith("atresnet"):
             title += f" ({self.parameters.get('tokens', TrainConfig.tokens)} tokens)"
         title += ", from ImageNet weights" if self.parameters.get("pretrained") else ""
+        if self.parameters.get("initial_checkpoint"):
+            title += ", pretrained on Tiny-ImageNet"
         if teacher := self.parameters.get("teacher"):
             word = TITLES.get(teacher) or TITLES.get(teacher.removesuffix("_p"), teacher)
             title += f", {self.parameters['distillation']} distillation from {word}"
+        for name in ("alpha", "temperature"):
+            if name in self.parameters:
+                title += f", {name} {self.parameters[name]}"
         return title
 
     @property
@@ -96,13 +107,16 @@ RUN_CLAIMS = (
     RunClaim("soft distillation from ResNet-18 helps DeiT-T", "deit_t_soft", "deit_t", +1),
     RunClaim("hard distillation helps more than soft", "deit_t_hard", "deit_t_soft", +1),
     RunClaim("the student beats its teacher ResNet-18", "deit_t_hard", "resnet18", +1),
+    RunClaim("pretraining helps DeiT-T", "deit_t_p", "deit_t", +1),
+    RunClaim("pretraining helps ResNet-18", "resnet18_p", "resnet18", +1),
+    RunClaim("hard distillation helps DeiT-T after pretraining", "deit_t_dp", "deit_t_p", +1),
+    RunClaim("after pretraining, the student beats its teacher", "deit_t_dp", "resnet18_p", +1),
     RunClaim(
-        "a student of EfficientNet-Lite0 beats its teacher",
-        "deit_t_hard_efficientnet", "efficientnet_lite0_p", +1,
+        "AtResNet-18, channels as tokens, is below ResNet-18", "atresnet18_p", "resnet18_p", -1
     ),
-    RunClaim("AtResNet-18, channels as tokens, is below ResNet-18", "atresnet18", "resnet18", -1),
     RunClaim(
-        "AtResNet-18, positions as tokens, is below ResNet-18", "atresnet18_spatial", "resnet18", -1
+        "AtResNet-18, positions as tokens, is below ResNet-18",
+        "atresnet18_spatial_p", "resnet18_p", -1,
     ),
 )  # fmt: skip
 
@@ -145,22 +159,23 @@ def find_rows(
 
 def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a run's model, start, distillation, teacher and tokens are the row's."""
-    config = run.config
+    config = complete_values(run.config)
     wanted = {"model": row["model"], "dataset": "npz", "limit": None}
     wanted |= {"pretrained": row.get("pretrained", False)}
     wanted |= {"distillation": row.get("distillation", "none")}
-    if row["model"].startswith("atresnet"):
-        wanted["tokens"] = row.get("tokens", TrainConfig.tokens)
+    profile = config["profile"]
+    wanted |= {"img_size": (PROFILES[profile] | row_parameters(row, profile))["img_size"]}
+    for name in ("tokens", "stem", "alpha", "temperature"):
+        wanted[name] = row.get(name, getattr(TrainConfig, name))
     if any(config.get(name) != value for name, value in wanted.items()):
         return False
-    if config.get("stem", TrainConfig.stem) != row.get("stem", TrainConfig.stem):
-        return False
-    if bool(config.get("initial_checkpoint")) != bool(row.get("initial_checkpoint")):
+    if bool(config["initial_checkpoint"]) != bool(row.get("initial_checkpoint")):
         return False
     if "teacher" not in row:
         return True
     teacher = rows.get(row["teacher"], {"model": row["teacher"]})
     start = "pretrained-" if teacher.get("pretrained") else ""
+    start += "finetuned-" if teacher.get("initial_checkpoint") else ""
     return str(run.record.teacher).startswith(f"{teacher['model']}-{start}npz-")
 
 
@@ -176,20 +191,22 @@ def _runs_of(
         [r for r in runs if r.config.get("profile") == profile and is_of_row(r, rows[name], rows)]
         for runs in (kept, own)
     )
-    exact = [run for run in kept if is_of_profile(run)]
+    exact = [run for run in kept if is_of_profile(run, rows[name])]
     seeds = {seed_of(run) for run in exact}
-    exact += [run for run in own if is_of_profile(run) and seed_of(run) not in seeds]
+    exact += [run for run in own if is_of_profile(run, rows[name]) and seed_of(run) not in seeds]
     found = sorted(exact or kept, key=seed_of)
     if len({seed_of(run) for run in found}) < len(found):
         raise ValueError(f"{name}: two runs of one seed: {', '.join(run.name for run in found)}")
     return tuple(found)
 
 
-def is_of_profile(run: Run) -> bool:
-    """Whether only the seed differs from the profile."""
+def is_of_profile(run: Run, row: Mapping[str, Any]) -> bool:
+    """Whether only the seed differs from the profile and what the row changes in it."""
+    profile = run.config["profile"]
     given = {name: run.config.get(name) for name in ("model", "distillation", "dataset")}
-    usual = profile_defaults(run.config["profile"], given)
-    return all(run.config.get(name) == value for name, value in usual.items() if name != "teacher")
+    usual = profile_defaults(profile, given) | row_parameters(row, profile)
+    apart = ("teacher", "initial_checkpoint")  # a row's name, not yet a run's
+    return all(run.config.get(name) == value for name, value in usual.items() if name not in apart)
 
 
 def seed_of(run: Run) -> int:
