@@ -88,7 +88,8 @@ def check_name():
         with suppress(ValueError, LookupError, TypeError):  # make_pages names one that is torn
             kept = json.loads(path.read_text())
             files |= {kept["data_path"]} if kept["profile"] == REFERENCE else set()
-    for given in filter(None, (DATA, config.get("pretrain"))):
+    pretrain = config.get("pretrain") if len(files) > 1 else None  # one file: nothing is pretrained
+    for given in filter(None, (DATA, pretrain)):
         if files and Path(given).name not in files:
             raise WorkflowError(
                 f"results/ holds runs of the profile {REFERENCE} on {', '.join(sorted(files))}, and "
