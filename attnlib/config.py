@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,10 +44,11 @@ PROFILES: dict[str, dict[str, Any]] = {
         "drop_path": 0.0, "mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0,
     },
 }  # fmt: skip
+SGD_LR, SGD_WEIGHT_DECAY = 0.1, 1e-4  # of 256 images a step: He et al. (2016), section 3.4
 SMALL_PATCH_SIZE = 8  # 16 tokens of a 32 x 32 image; a patch of 16 would leave four
 
-# Parameters that depend on the machine and its folders; they are not part of a run's name.
-PLACES = ("runs_dir", "drive", "device")
+# Parameters of the machine, its folders, and what is shown; they are not part of a run's name.
+PLACES = ("runs_dir", "drive", "device", "log")
 # A run's name is a hash of these fields, as in the first version, and of any
 # later field only where it differs from its default, so new parameters rename no run.
 FIRST_FIELDS = (
@@ -84,11 +86,21 @@ class TrainConfig:
     patch_size: int | None = parameter(None, "pixels of a patch's side; none: the model's", low=1)
     tokens: str = parameter("channel", "of AtResNet", choices=("channel", "spatial"))
     stem: str = parameter("imagenet", "of ResNets and AtResNet", choices=STEMS)
+    dynamic_img_size: bool = parameter(False, "of transformers: take images of any size")
     augment: str = parameter("none", "of training images", choices=("thesis", "light", "none"))
     input: str = parameter("fast", "who makes the batches", choices=INPUTS)
+    opt: str = parameter("adamw", "optimiser; sgd: with momentum 0.9", choices=("adamw", "sgd"))
     lr: float = parameter(5e-4, "peak learning rate; follows batch_size if not given", above=0)
+    layer_decay: float | None = parameter(
+        None,
+        "factor of the learning rate from each layer to the one before",
+        above=0,
+        high=0.999999,
+    )
     weight_decay: float = parameter(0.05, "of matrices; vectors and tokens never decay", low=0)
     warmup_epochs: int = parameter(1, "epochs of linear warm-up", low=0)
+    clip_grad: float | None = parameter(None, "largest norm of the gradients", above=0)
+    freeze: bool = parameter(False, "train the head only: a linear probe")
     restarts: int = parameter(0, "warm restarts of the cosine schedule", low=0)
     ema: float = parameter(0.0, "decay of averaged weights a step; 0: none", low=0, high=0.999999)
     drop_path: float = parameter(0.0, "rate of dropped residual branches", low=0, high=0.95)
@@ -96,6 +108,7 @@ class TrainConfig:
     cutmix: float = parameter(0.0, "Beta parameter of cutmix; 0: off", low=0)
     label_smoothing: float = parameter(0.0, "share of a label spread over all", low=0, high=0.99)
     accumulate: int = parameter(1, "parts in which a batch is computed, for less memory", low=1)
+    grad_checkpointing: bool = parameter(False, "compute layers again for less memory")
     skip_nonfinite: int = parameter(0, "steps an epoch may lose to NaN before it stops", low=0)
     amp: str = parameter(
         "auto", "mixed precision; auto: on CUDA only", choices=("auto", "true", "false")
@@ -106,6 +119,7 @@ class TrainConfig:
     limit: int | None = parameter(None, "at most so many training images", low=2)
     runs_dir: str = parameter("runs", "where runs are written")
     drive: bool = parameter(False, "in Colab: runs_dir is on your Google Drive")
+    log: str = parameter("none", "what else to write of each step", choices=("none", "tensorboard"))
 
     @classmethod
     def from_params(cls, **params: Any) -> Self:
@@ -183,7 +197,7 @@ class TrainConfig:
         """The parameters that differ from what the profile gives."""
         deciding = (
             "model", "pretrained", "distillation", "batch_size", "dataset", "limit",
-            "initial_checkpoint",
+            "initial_checkpoint", "freeze", "opt",
         )  # fmt: skip
         given = {name: getattr(self, name) for name in deciding}
         given["epochs"] = self.epochs
@@ -203,8 +217,8 @@ class TrainConfig:
         """The options that reproduce this run with any of the commands: ``-p model deit_t ...``."""
         words = {"model": self.model, "profile": self.profile} | self.changed
         words |= {name: self.values[name] for name in words if name in self.values}
-        words.pop("runs_dir", None)
-        words.pop("drive", None)
+        for name in PLACES:
+            words.pop(name, None)
         return " ".join(f"-p {name} {shell(value)}" for name, value in words.items())
 
     @property
@@ -259,9 +273,12 @@ def profile_defaults(profile: str, given: dict[str, Any]) -> dict[str, Any]:
         defaults["pretrained"] = False
     if given.get("dataset", defaults["dataset"]) == "folder":
         defaults["input"] = "reference"  # its images differ in size
-    if defaults["drop_path"] and not takes_drop_path(given.get("model", TrainConfig.model)):
+    frozen = given.get("freeze", False)
+    if defaults["drop_path"] and (frozen or not takes_drop_path(given.get("model", "deit_t"))):
         defaults["drop_path"] = 0.0
     usual_batch = defaults["batch_size"]
+    if given.get("opt") == "sgd":
+        defaults |= {"lr": SGD_LR * usual_batch / 256, "weight_decay": SGD_WEIGHT_DECAY}
     defaults["batch_size"] = min(usual_batch, given.get("limit") or usual_batch)
     defaults["lr"] *= given.get("batch_size", defaults["batch_size"]) / usual_batch
     defaults["warmup_epochs"] = min(defaults["warmup_epochs"], given.get("epochs", 100) // 2)
@@ -352,23 +369,92 @@ def without_use(config: TrainConfig) -> list[str]:
                 faults.append(
                     f"{name}: has no use without distillation; set distillation soft or hard."
                 )
+    faults += fine_tuning_without_use(config)
     if distillation == "hard" and config.temperature != TrainConfig.temperature:
         faults.append("temperature: only soft distillation has one; leave temperature out.")
     return faults
+
+
+def fine_tuning_without_use(config: TrainConfig) -> list[str]:
+    """Name the options of fine-tuning that were set but would have no effect on this run."""
+    faults, model = [], config.model
+    if config.dynamic_img_size and not takes_dynamic_img_size(model):
+        faults.append(f"dynamic_img_size: {model} has no positional embedding that it resamples.")
+    if config.grad_checkpointing and not takes_grad_checkpointing(model):
+        faults.append(f"grad_checkpointing: {model} has no layers that can be computed again.")
+    if config.layer_decay is not None and not takes_layer_decay(model):
+        faults.append(f"layer_decay: {model} does not say which weights form a layer.")
+    if not config.freeze:
+        return faults
+    if not config.pretrained and config.initial_checkpoint is None:
+        faults.append(
+            "freeze: random weights would stay random; set pretrained or initial_checkpoint."
+        )
+    if config.pretrained and model.startswith("atresnet"):
+        faults.append(
+            f"freeze: the encoders of {model} are not among the ImageNet weights and would stay "
+            "random; leave out freeze."
+        )
+    for name in ("drop_path", "layer_decay", "grad_checkpointing"):
+        if getattr(config, name):
+            faults.append(f"{name}: has no use with freeze, which trains the head only.")
+    return faults
+
+
+@cache
+def built_by_timm(model: str, **options: Any) -> Any:
+    """``timm/NAME`` without memory for its weights; None if it does not take these options."""
+    import timm
+
+    try:
+        with torch.device("meta"):
+            return timm.create_model(model.removeprefix("timm/"), **options)
+    except TypeError:  # it has no such argument
+        return None
 
 
 def takes_drop_path(model: str) -> bool:
     """Whether stochastic depth has an effect in ``model``; a timm model is built to find out."""
     if not model.startswith("timm/"):
         return model not in RESNETS
-    import timm
-
     try:
-        with torch.device("meta"):  # no memory is allocated for weights
-            built = timm.create_model(model.removeprefix("timm/"), drop_path_rate=0.5)
-    except TypeError:  # it has no such argument
+        built = built_by_timm(model, drop_path_rate=0.5)
+    except RuntimeError:  # unknown to timm, which is reported elsewhere
+        return True
+    if built is None:
+        return False
+    rates = (getattr(m, "drop_prob", 0.0) or getattr(m, "rate", 0.0) for m in built.modules())
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+def takes_dynamic_img_size(model: str) -> bool:
+    """Whether ``model`` can resample its positional embedding to images of other sizes."""
+    if not model.startswith("timm/"):
+        return model in TRANSFORMERS
+    try:
+        return built_by_timm(model, dynamic_img_size=True) is not None
+    except RuntimeError:  # unknown to timm, which is reported elsewhere
+        return True
+
+
+def takes_grad_checkpointing(model: str) -> bool:
+    """Whether ``model`` can compute its layers again in the backward pass; torchvision's can't."""
+    if not model.startswith("timm/"):
+        return model not in RESNETS or model.startswith("atresnet")
+    try:
+        built_by_timm(model).set_grad_checkpointing(True)
+    except (AttributeError, AssertionError):  # there is no such method, or it refuses
         return False
     except RuntimeError:  # unknown to timm, which is reported elsewhere
         return True
-    rates = (getattr(m, "drop_prob", 0.0) or getattr(m, "rate", 0.0) for m in built.modules())
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+    return True
+
+
+def takes_layer_decay(model: str) -> bool:
+    """Whether the weights of ``model`` are known by layers."""
+    if not model.startswith("timm/"):
+        return True
+    try:
+        return hasattr(built_by_timm(model), "group_matcher")
+    except RuntimeError:  # unknown to timm, which is reported elsewhere
+        return True

@@ -7,19 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from attnlib.catalogue import MODELS, RESNETS, TRANSFORMERS
 from attnlib.colab import drive
-from attnlib.config import TrainConfig, complete_values, takes_drop_path
+from attnlib.config import (
+    TrainConfig,
+    complete_values,
+    takes_drop_path,
+    takes_dynamic_img_size,
+    takes_grad_checkpointing,
+)
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.data.storage import current_device
 from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
 from attnlib.models.image_size import check_size
-from attnlib.models.pretrained import read_checkpoint, start_from
+from attnlib.models.modes import freeze_body
+from attnlib.models.pretrained import head_names, read_checkpoint, start_from
 from attnlib.records.check_weights import check_accuracy, check_weights
 from attnlib.records.find import load_run
 from attnlib.records.finish import SPLIT_SEED, Times, finish
@@ -55,6 +62,7 @@ from attnlib.training.failures import (
 )
 from attnlib.training.loop import Epoch, Step, Trainer
 from attnlib.training.state import Training, amp_dtype, precision_name, state_bytes
+from attnlib.training.tensorboard import TensorBoard
 
 SAVE_SECONDS = 300.0  # between states that are saved within an epoch
 
@@ -181,12 +189,19 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
         check_same_start(training.initial_checkpoint, start, path)
         with fast_matmul(config):
             trainer = Trainer(training, data, config, objective, group=group)
-            times = train_and_save(trainer, path, times, listener)
+            log = TensorBoard(path / "tensorboard", trainer) if writes_log(config, group) else None
+            times = train_and_save(trainer, path, times, listener, log)
             if group.is_first:
+                show = log.confusion if log else None
                 with trainer.memory_faults(), storage_faults(path):
-                    finish(training, data, config, path, times, teacher, group)
+                    finish(training, data, config, path, times, teacher, group, show)
         group.wait()
     return load_run(path)
+
+
+def writes_log(config: TrainConfig, group: Group) -> bool:
+    """Whether this process writes files for TensorBoard."""
+    return config.log == "tensorboard" and group.is_first
 
 
 def build_for(config: TrainConfig, img_size: int) -> nn.Module:
@@ -202,6 +217,10 @@ def prepare(
         values = vars(config)
         model = build_model(values, len(data.class_names), pretrained=config.pretrained)
     model.to(config.device)
+    if config.freeze:
+        freeze_body(model, head_names(model))
+    if config.grad_checkpointing:
+        cast(Any, model).set_grad_checkpointing()
     if group and group.size > 1 and config.device.startswith("cuda"):  # it exists on CUDA only
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if teacher is None:
@@ -275,6 +294,12 @@ def load_checkpoint(
         check_weights(start.run, data)
     same_classes = start.run is None or start.run.record.dataset.classes == data.class_names
     fit = start_from(model, read_checkpoint(start.path), keep_head=same_classes)
+    frozen = [name for name in fit.fresh if name.rpartition(".")[0] not in head_names(model)]
+    if config.freeze and frozen:
+        raise ValueError(
+            f"freeze: {start.name} holds nothing for {', '.join(frozen[:4])}, which would stay "
+            "random; leave out freeze."
+        )
     listener.note(f"initial_checkpoint: {start.name} ({start.sha256[:12]}...): {fit}")
     return start.values
 
@@ -374,6 +399,7 @@ class Saver:
     times: Times  # when the run was begun; the seconds spent in earlier sessions
     listener: Listener
     stop: StopRequest
+    log: TensorBoard | None = None
 
     def __post_init__(self) -> None:
         self.began = self.saved = time.perf_counter()
@@ -417,6 +443,8 @@ class Saver:
         training = self.trainer.training
         if self.trainer.group.is_first and not self.trainer.has_failed():
             self.check_folder()
+            if self.log:
+                self.log.flush()
             state = training.state()
             values = {**state.values, **self.spent()._asdict(), **self.origin}
             with storage_faults(self.path):
@@ -435,6 +463,8 @@ class Saver:
     def after_step(self, step: Step) -> None:
         """Save within an epoch, if it is time to or the run was asked to stop."""
         self.listener.step(step)
+        if self.log:
+            self.log.step(step)
         if self.stopping():
             self.listener.note(f"stopping: saving after step {step.step} of epoch {step.epoch}")
             self.save()
@@ -448,6 +478,8 @@ class Saver:
             self.check_folder()
             with storage_faults(self.path):
                 append_history(self.path, epoch.values())
+        if self.log:
+            self.log.epoch(epoch)
         is_last = epoch.epoch == self.trainer.config.epochs
         is_due = is_last or self.is_older_than(self.pause)
         if is_due:
@@ -460,11 +492,13 @@ class Saver:
             self.stop.raise_as_exit()
 
 
-def train_and_save(trainer: Trainer, path: Path, times: Times, listener: Listener) -> Times:
+def train_and_save(
+    trainer: Trainer, path: Path, times: Times, listener: Listener, log: TensorBoard | None = None
+) -> Times:
     """Train to the end, saving on the way; returns the time spent in all sessions."""
     try:
         with stop_on_signals() as stop:
-            saver = Saver(trainer, path, times, listener, stop)
+            saver = Saver(trainer, path, times, listener, stop, log)
             for epoch in trainer.train(saver.after_step):
                 saver.after_epoch(epoch)
     except NonFiniteLossError as fault:
@@ -513,6 +547,9 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
         alpha=TrainConfig.alpha,
         patch_size=config.patch_size if name in TRANSFORMERS else None,
         initial_checkpoint=None,
+        freeze=False,
+        grad_checkpointing=config.grad_checkpointing and takes_grad_checkpointing(name),
+        dynamic_img_size=config.dynamic_img_size and takes_dynamic_img_size(name),
         stem=config.stem if name in RESNETS else TrainConfig.stem,
         tokens=config.tokens if name.startswith("atresnet") else TrainConfig.tokens,
         drop_path=config.drop_path if takes_drop_path(name) else 0.0,

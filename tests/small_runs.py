@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -38,21 +39,34 @@ def small_config(runs_dir: object, **changes: object) -> TrainConfig:
     return TrainConfig.from_params(**given | changes)
 
 
-def train_small(config: TrainConfig, save_seconds: float = 0.0, output: str | None = None) -> None:
-    """Train with a state saved about every ``save_seconds``; notes and exit code go to a file."""
+def train_small(
+    config: TrainConfig,
+    save_seconds: float = 0.0,
+    output: str | None = None,
+    killed_at: tuple[int, int] | None = None,
+) -> None:
+    """Train with a state saved about every ``save_seconds``; notes go to a file.
+
+    With ``killed_at``, kill -9 after that epoch and step, before they are saved.
+    """
+
+    def after_step(step: experiment.Step) -> None:
+        if (step.epoch, step.step) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     torch.set_num_threads(1)
     experiment.SAVE_SECONDS = save_seconds
     notes: list[str] = []
     try:
-        al.run_experiment(config, on_note=notes.append)
+        al.run_experiment(config, on_note=notes.append, on_step=after_step)
     finally:
         if output:
             Path(output).write_text(json.dumps(notes))
 
 
-def start(config: TrainConfig, save_seconds: float = 0.0, output: str | None = None):
-    """A process that trains ``config``."""
-    process = PROCESSES.Process(target=train_small, args=(config, save_seconds, output))
+def start(config: TrainConfig, *arguments: object):
+    """A process in which ``train_small`` trains ``config``."""
+    process = PROCESSES.Process(target=train_small, args=(config, *arguments))
     process.start()
     return process
 

@@ -69,18 +69,23 @@ def test_fast_makes_the_batches_but_for_files_of_any_size():
 def test_name_is_a_function_of_what_shapes_the_result():
     config = TrainConfig.from_params(model="deit_t")
     assert config.name == TrainConfig.from_params(model="deit_t").name
-    assert replace(config, runs_dir="elsewhere", drive=True, device="cuda").name == config.name
+    assert (
+        replace(config, runs_dir="elsewhere", drive=True, device="cuda", log="x").name
+        == config.name
+    )
     other = {
         "model": "deit_s", "dataset": "npz", "data_path": "a.npz", "profile": "colab",
         "pretrained": True, "initial_checkpoint": "a.pth",
         "distillation": "soft", "teacher": "x", "temperature": 2.0,
         "alpha": 0.1, "epochs": 11, "batch_size": 33, "img_size": 64, "patch_size": 16,
-        "tokens": "spatial", "stem": "cifar", "augment": "light", "input": "other", "lr": 1.0,
+        "tokens": "spatial", "stem": "cifar", "dynamic_img_size": True,
+        "augment": "light", "input": "other", "lr": 1.0,
         "weight_decay": 0.1, "warmup_epochs": 2, "restarts": 1, "ema": 0.9, "drop_path": 0.2,
         "mixup": 0.3, "cutmix": 0.4, "label_smoothing": 0.5, "amp": "true", "seed": 1, "limit": 50,
-            "accumulate": 2, "skip_nonfinite": 1, "compile": True,
+        "accumulate": 2, "skip_nonfinite": 1, "compile": True, "opt": "sgd", "layer_decay": 0.5,
+        "clip_grad": 1.0, "freeze": True, "grad_checkpointing": True,
     }  # fmt: skip
-    assert set(other) == {f.name for f in fields(config)} - {"runs_dir", "drive", "device"}
+    assert set(other) == {f.name for f in fields(config)} - {"runs_dir", "drive", "device", "log"}
     for name, value in other.items():
         assert replace(config, **{name: value}).name != config.name, name
 

@@ -1,11 +1,12 @@
 """Every parameter changes the run, or is refused: none is taken into the name and ignored."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import torch
 from small_runs import result, small_config
+from timm.models import register_model
 
 import attnlib as al
 from attnlib.config import TrainConfig
@@ -16,20 +17,22 @@ from attnlib.records.run import build_model
 KINDS = ("deit_t", "resnet18", "atresnet18", "efficientnet_lite0", "timm/resnet10t", "timm/vgg11",
          "timm/vit_tiny_patch16_224")  # fmt: skip
 # Of the model itself, with another value than the default.
-OF_THE_MODEL = {"patch_size": 4, "tokens": "spatial", "stem": "cifar", "drop_path": 0.9}
+OF_THE_MODEL = {"patch_size": 4, "tokens": "spatial", "stem": "cifar", "drop_path": 0.9,
+                "dynamic_img_size": True}  # fmt: skip
 # Of how it is trained.
 OF_TRAINING = {
     "epochs": 3, "batch_size": 16, "augment": "none", "input": "reference", "lr": 1e-3,
     "weight_decay": 0.5, "warmup_epochs": 0, "restarts": 1, "ema": 0.5, "mixup": 0.5, "cutmix": 0.0,
     "label_smoothing": 0.1, "amp": "true", "seed": 1, "limit": 80,
+    "opt": "sgd", "layer_decay": 0.5, "clip_grad": 0.1,
 }  # fmt: skip
 ELSEWHERE = {
     "model", "dataset", "data_path", "profile",  # what a run is about, and where its defaults are
-    "pretrained", "initial_checkpoint", "img_size",  # tests of their own
+    "pretrained", "initial_checkpoint", "img_size", "freeze",  # tests of their own
     "distillation", "teacher", "temperature", "alpha",  # refused without their use: below
-    "accumulate", "compile",  # the same step, computed otherwise
+    "accumulate", "compile", "grad_checkpointing",  # the same step, computed otherwise
     "skip_nonfinite",  # what is done when a loss is not finite
-    "device", "runs_dir", "drive",  # in no name
+    "device", "runs_dir", "drive", "log",  # in no name
 }  # fmt: skip
 
 
@@ -39,13 +42,21 @@ def test_every_parameter_is_looked_at():
 
 
 def behaviour(config: TrainConfig) -> list[Any]:
-    """Shapes of a model's weights, and the share of branches that it drops."""
+    """Shapes of a model's weights, the share of branches that it drops, and sizes that it takes."""
     with torch.device("meta"):
         model = build_model(config.values, 10)
     rates = [m.rate for m in drop_paths(model)]
     rates += [getattr(m, "drop_prob", None) for m in model.modules()]
     shapes = [(k, tuple(v.shape)) for k, v in model.state_dict().items()]
-    return [shapes, rates]
+    return [shapes, rates, takes_size(model, 2 * config.img_size)]
+
+
+def takes_size(model: torch.nn.Module, img_size: int) -> bool:
+    try:
+        model.eval()(torch.zeros(1, 3, img_size, img_size, device="meta"))
+    except (ValueError, AssertionError):
+        return False
+    return True
 
 
 @pytest.mark.parametrize("option", OF_THE_MODEL)
@@ -85,6 +96,28 @@ def test_a_parameter_of_training_changes_what_comes_out(usual, tmp_path, option)
         ({"distillation": "hard", "temperature": 2}, "temperature: only soft distillation has one"),
         ({"data_path": "x"}, "data_path: the digits are inside scikit-learn"),
         ({"model": "resnet18", "stem": "cifar", "pretrained": True}, "stem: the ImageNet weights"),
+        ({"model": "resnet18", "dynamic_img_size": True}, "dynamic_img_size: resnet18 has no pos"),
+        ({"model": "resnet18", "grad_checkpointing": True}, "grad_checkpointing: resnet18 has no"),
+        (
+            {
+                "model": "timm/small_vit",
+                "grad_checkpointing": True,
+                "initial_checkpoint": "x",
+                "freeze": True,
+            },
+            "grad_checkpointing: has no use with freeze",
+        ),
+        (
+            {"layer_decay": 0.5, "initial_checkpoint": "x", "freeze": True},
+            "layer_decay: has no use",
+        ),
+        ({"drop_path": 0.5, "initial_checkpoint": "x", "freeze": True}, "drop_path: has no use"),
+        (
+            {"model": "timm/small_net", "layer_decay": 0.5},
+            "layer_decay: timm/small_net does not say",
+        ),
+        ({"freeze": True}, "freeze: random weights would stay random"),
+        ({"model": "atresnet18", "freeze": True, "pretrained": True}, "freeze: the encoders of"),
     ],
 )
 def test_a_parameter_without_use_is_refused(params, told):
@@ -99,6 +132,26 @@ def test_the_profile_drops_no_branches_where_there_are_none(model):
     assert TrainConfig.from_params(model="deit_t", profile="thesis").drop_path == 0.1
 
 
+@register_model
+def small_net(num_classes: int = 10, **options: Any) -> torch.nn.Module:
+    """A network that says nothing of its layers."""
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, num_classes))
+
+
+def test_sgd_has_the_learning_rate_and_the_decay_of_its_source_unless_others_are_given():
+    config = TrainConfig.from_params(model="resnet18", profile="cpu-reference", dataset="digits",
+                                     opt="sgd")  # fmt: skip
+    assert (config.lr, config.weight_decay) == (0.025, 1e-4)  # He et al.: 0.1 for 256 images
+    assert set(config.changed) == {"dataset", "opt"}
+    given = TrainConfig.from_params(opt="sgd", lr=0.3, weight_decay=0.2)
+    assert (given.lr, given.weight_decay) == (0.3, 0.2)
+
+
+def test_a_frozen_body_drops_no_branches_unless_asked_to():
+    config = TrainConfig.from_params(profile="thesis", freeze=True)
+    assert config.drop_path == 0 and "drop_path" not in config.changed
+
+
 def test_a_teacher_takes_over_only_what_its_model_has():
     student = TrainConfig.from_params(model="deit_t", distillation="hard", profile="thesis")
     own = TrainConfig.from_params(model="resnet18", profile="thesis")
@@ -107,6 +160,12 @@ def test_a_teacher_takes_over_only_what_its_model_has():
         model="resnet50", stem="cifar", distillation="hard", teacher="deit_t", patch_size=None
     )
     assert teacher_config(student).stem == "imagenet"
+    student = TrainConfig.from_params(
+        distillation="hard", grad_checkpointing=True, dynamic_img_size=True, pretrained=True,
+        patch_size=None, img_size=224,
+    )  # fmt: skip
+    own = teacher_config(replace(student, freeze=True))
+    assert not (own.freeze or own.grad_checkpointing or own.dynamic_img_size)
 
 
 def test_a_batch_that_the_images_do_not_fill_is_refused_with_their_number(tmp_path):

@@ -10,6 +10,7 @@ from attnlib.models.layers import (
     ImageSize,
     Mlp,
     Normalize,
+    group_resnet,
     use_cifar_stem,
 )
 
@@ -75,6 +76,7 @@ class AtResNet(nn.Module):
             raise ValueError(f"tokens: expected {' or '.join(TOKENS)}; got {tokens!r}")
         self.img_size = img_size
         self.tokens = tokens
+        self.grad_checkpointing = False
         self.normalize = normalize or Normalize()
         trunk = resnet18()
         if stem == "cifar":
@@ -102,6 +104,20 @@ class AtResNet(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Which parameters form a layer, as in timm's ResNet; for ``layer_decay``.
+
+        Class token and encoders, which no ImageNet weights hold, are in the last layer.
+        """
+        return group_resnet(coarse)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """In training, keep only the input of each block of the trunk, and compute the rest again.
+
+        As in timm: less memory, for a third more time.
+        """
+        self.grad_checkpointing = enable
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Final class token of images in [0, 1]: (B, 3, H, W) -> (B, C)."""
         self._check_size(images)
@@ -109,7 +125,12 @@ class AtResNet(nn.Module):
         cls_token = self.cls_token.expand(x.shape[0], -1, -1)
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
         for stage, encoder in zip(stages, self.encoders, strict=True):
-            x = stage(x)
+            if self.grad_checkpointing and self.training:
+                from timm.models import checkpoint_seq  # slow, and only needed here
+
+                x = checkpoint_seq(stage, x)
+            else:
+                x = stage(x)
             context = x.flatten(2)  # (B, C, H * W): a token is a channel
             if self.tokens == "spatial":
                 context = context.transpose(1, 2)  # (B, H * W, C): a token is a position

@@ -92,33 +92,54 @@ class PatchEmbed(nn.Module):
         img_size: Pixels, a side or (rows, columns).
         patch_size: Side of a patch in pixels.
         embed_dim: Width of a token.
+        dynamic_img_size: Whether images of other sizes are taken too.
 
     Raises:
         ValueError: If the patches do not tile the image.
     """
 
-    def __init__(self, img_size: ImageSize, patch_size: int, embed_dim: int) -> None:
+    def __init__(
+        self,
+        img_size: ImageSize,
+        patch_size: int,
+        embed_dim: int,
+        *,
+        dynamic_img_size: bool = False,
+    ) -> None:
         super().__init__()
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else img_size
-        H, W = self.img_size
-        sizes = [p for p in range(1, math.gcd(H, W) + 1) if H % p == W % p == 0]
-        if patch_size not in sizes:
-            raise ValueError(
-                f"patch_size {patch_size} does not tile an image of {H} x {W} pixels; "
-                f"valid: {', '.join(map(str, sizes)) or 'none'}"
-            )
-        self.grid_size = (H // patch_size, W // patch_size)
+        self.dynamic_img_size = dynamic_img_size
+        self.grid_size = _count_patches(self.img_size, patch_size)
         self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed patches, row by row: (B, 3, H, W) -> (B, P, C)."""
-        if images.shape[1:] != (3, *self.img_size):
+        if self.dynamic_img_size:
+            _count_patches((images.shape[2], images.shape[3]), self.proj.kernel_size[0])
+        elif images.shape[1:] != (3, *self.img_size):
             H, W = self.img_size
             raise ValueError(
                 f"expected images (B, 3, {H}, {W}); got {tuple(images.shape)}: "
-                "the positional embedding is made for one size, so build the model for yours"
+                "the positional embedding is made for one size, so build the model for yours, or "
+                "with dynamic_img_size=True, which takes any size"
             )
         return self.proj(images).flatten(2).transpose(1, 2)
+
+
+def _count_patches(img_size: tuple[int, int], patch_size: int) -> tuple[int, int]:
+    """Rows and columns of patches.
+
+    Raises:
+        ValueError: If the patches do not tile the image.
+    """
+    H, W = img_size
+    sizes = [p for p in range(1, math.gcd(H, W) + 1) if H % p == W % p == 0]
+    if patch_size not in sizes:
+        raise ValueError(
+            f"patch_size {patch_size} does not tile an image of {H} x {W} pixels; "
+            f"valid: {', '.join(map(str, sizes)) or 'none'}"
+        )
+    return H // patch_size, W // patch_size
 
 
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:
@@ -304,3 +325,11 @@ def use_cifar_stem(resnet: nn.Module) -> None:
     conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision
     resnet.conv1, resnet.maxpool = conv1, nn.Identity()
+
+
+def group_resnet(coarse: bool = False) -> dict[str, str]:
+    """A ResNet's ``group_matcher``, as in timm: which parameters form a layer.
+
+    Whatever has none of these names is in the last layer, with the head.
+    """
+    return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}

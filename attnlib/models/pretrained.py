@@ -214,15 +214,16 @@ def _expected_fresh(
         prefixes += ["cls_token", "encoders.", "fc."]  # an AtResNet takes a ResNet's trunk
     if "dist_token" in own and "cls_token" in found and "dist_token" not in found:
         prefixes += ["dist_token", "head_dist."]
-    for head in _heads(model, own):
+    for head in head_names(model):
         theirs = found.get(f"{head}.weight")
         if not keep_head or theirs is None or theirs.shape != own[f"{head}.weight"].shape:
             prefixes.append(f"{head}.")
     return {key for key in own if key.startswith(tuple(prefixes))} if prefixes else set()
 
 
-def _heads(model: nn.Module, own: StateDict) -> list[str]:
+def head_names(model: nn.Module) -> list[str]:
     """Names of the classification layers: ours, torchvision's, or those that timm declares."""
+    own = model.state_dict()
     named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
     named = (named,) if isinstance(named, str) else tuple(named)
     return [name for name in dict.fromkeys(("head", "head_dist", "fc", *named))

@@ -1,7 +1,7 @@
 """Vision Transformer and DeiT, with timm's parameter names, so that published weights load."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class ViT(nn.Module):
         patch_size: Side of a patch in pixels.
         size: Width, depth and heads of the encoder.
         drop_path_rate: Stochastic depth of the last block; increases linearly from 0 at the first.
+        dynamic_img_size: Whether images of other sizes are taken too, which the patches must tile:
+            the positional embedding is resampled to their grid.
         normalize: Normalises images first; ImageNet's mean and std if None.
 
     Raises:
@@ -55,12 +57,16 @@ class ViT(nn.Module):
         size: EncoderSize = TINY,
         *,
         drop_path_rate: float = 0.0,
+        dynamic_img_size: bool = False,
         normalize: Normalize | None = None,
     ) -> None:
         super().__init__()
         self.img_size = img_size
+        self.grad_checkpointing = False
         self.normalize = normalize or Normalize()
-        self.patch_embed = PatchEmbed(img_size, patch_size, size.embed_dim)
+        self.patch_embed = PatchEmbed(
+            img_size, patch_size, size.embed_dim, dynamic_img_size=dynamic_img_size
+        )
         self.grid_size = rows, columns = self.patch_embed.grid_size
         tokens = self.num_prefix_tokens + rows * columns
         self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim))
@@ -80,6 +86,18 @@ class ViT(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters form a layer, as in timm's DeiT; for ``layer_decay``."""
+        blocks = [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))]  # the norm with the last block
+        return {"stem": r"^cls_token|pos_embed|patch_embed|dist_token", "blocks": blocks}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """In training, keep only the input of each block, and compute the rest again for gradients.
+
+        As in timm: less memory, for a third more time.
+        """
+        self.grad_checkpointing = enable
+
     def prefix_tokens(self, batch_size: int) -> Tensor:
         """Tokens before the patches: B -> (B, prefix, C)."""
         return self.cls_token.expand(batch_size, -1, -1)
@@ -88,7 +106,25 @@ class ViT(nn.Module):
         """Encode images in [0, 1]: (B, 3, H, W) -> (B, N, C)."""
         x = self.patch_embed(self.normalize(images))
         x = torch.cat([self.prefix_tokens(x.shape[0]), x], dim=1)  # (B, N, C)
-        return self.norm(self.blocks(x + self.pos_embed))
+        dynamic = self.patch_embed.dynamic_img_size
+        x = x + (self._positions(images) if dynamic else self.pos_embed)
+        if self.grad_checkpointing and self.training:
+            from timm.models import checkpoint_seq  # slow, and only needed here
+
+            return self.norm(checkpoint_seq(self.blocks, x))
+        return self.norm(self.blocks(x))
+
+    def _positions(self, images: Tensor) -> Tensor:
+        """The positional embedding (1, N, C) for the patches of images of this size."""
+        size = self.patch_embed.proj.kernel_size[0]
+        grid = (images.shape[2] // size, images.shape[3] // size)
+        if grid == self.grid_size:
+            return self.pos_embed
+        from timm.layers.pos_embed import resample_abs_pos_embed  # slow, and only needed here
+
+        return resample_abs_pos_embed(
+            self.pos_embed, [*grid], [*self.grid_size], self.num_prefix_tokens
+        )
 
     def forward_head(self, tokens: Tensor) -> Tensor:
         """Classify by the class token: (B, N, C) -> (B, K)."""
@@ -122,6 +158,7 @@ class DeiT(ViT):
         size: Width, depth and heads of the encoder.
         average: Of the heads' "logits" or of their "softmax".
         drop_path_rate: Stochastic depth of the last block; increases linearly from 0 at the first.
+        dynamic_img_size: Whether images of other sizes are taken too.
         normalize: Normalises images first; ImageNet's mean and std if None.
 
     Raises:
@@ -139,6 +176,7 @@ class DeiT(ViT):
         *,
         average: str = "logits",
         drop_path_rate: float = 0.0,
+        dynamic_img_size: bool = False,
         normalize: Normalize | None = None,
     ) -> None:
         super().__init__(
@@ -147,6 +185,7 @@ class DeiT(ViT):
             patch_size,
             size,
             drop_path_rate=drop_path_rate,
+            dynamic_img_size=dynamic_img_size,
             normalize=normalize,
         )
         self.average = average

@@ -16,6 +16,7 @@ from attnlib.models.layers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Normalize,
+    group_resnet,
     normalize_inside,
     use_cifar_stem,
 )
@@ -42,6 +43,7 @@ class Request(NamedTuple):
     tokens: str
     drop_path: float
     stem: str = "imagenet"
+    dynamic_img_size: bool = False
 
 
 Build = Callable[["Variant", Request, StateDict | None], nn.Module]
@@ -95,6 +97,7 @@ def create_model(  # noqa: PLR0913  # all that determines a run's model
     tokens: str = "channel",
     drop_path: float = 0.0,
     stem: str = "imagenet",
+    dynamic_img_size: bool = False,
 ) -> nn.Module:
     """Build a model that takes images in [0, 1], (B, 3, H, W), to logits (B, K).
 
@@ -115,6 +118,8 @@ def create_model(  # noqa: PLR0913  # all that determines a run's model
         drop_path: Rate of stochastic depth. Ignored by ResNets, which have none.
         stem: For ResNets and AtResNet: "imagenet", a 7 x 7 convolution and max-pooling that keep a
             sixteenth of the positions, or "cifar", a 3 x 3 convolution that keeps all of them.
+        dynamic_img_size: For transformers: take images of other sizes too, for which the positional
+            embedding is resampled.
 
     Raises:
         ValueError: For an unknown name or a value that the model can't take; NoWeightsError
@@ -131,12 +136,7 @@ def create_model(  # noqa: PLR0913  # all that determines a run's model
         raise ValueError(f"tokens: expected {' or '.join(TOKENS)}; got {tokens!r}")
     if not 0 <= drop_path < 1:
         raise ValueError(f"drop_path: expected a number in [0, 1); got {drop_path}")
-    if stem not in STEMS:
-        raise ValueError(f"stem: expected {' or '.join(STEMS)}; got {stem!r}")
-    if stem != "imagenet" and name not in RESNETS:
-        raise ValueError(f"stem: {name} has none to choose; got {stem!r}")
-    if stem != "imagenet" and pretrained:
-        raise ValueError(f"stem: the ImageNet weights of {name} have their own; got {stem!r}")
+    _check_stem(name, stem, pretrained)
     usual = CATALOGUE[name].patch_size if name in CATALOGUE else None
     if patch_size is not None and not usual:
         raise ValueError(f"patch_size: {name} has no patches to set; got {patch_size}")
@@ -146,11 +146,24 @@ def create_model(  # noqa: PLR0913  # all that determines a run's model
             f"{usual} pixels; got {patch_size}. Leave out patch_size or pretrained"
         )
     patch_size = patch_size if patch_size is not None else usual or 0
-    request = Request(num_classes, img_size, patch_size, distilled, tokens, drop_path, stem)
+    if dynamic_img_size and not usual and not name.startswith("timm/"):
+        raise ValueError(f"dynamic_img_size: {name} has no positional embedding to resample")
+    request = Request(
+        num_classes, img_size, patch_size, distilled, tokens, drop_path, stem, dynamic_img_size
+    )
     model = variant.build(variant, request, variant.read(variant) if pretrained else None)
     _check_every_pixel_is_seen(model, name, img_size)
     vars(model)["img_size"] = img_size
     return model
+
+
+def _check_stem(name: str, stem: str, pretrained: bool) -> None:
+    if stem not in STEMS:
+        raise ValueError(f"stem: expected {' or '.join(STEMS)}; got {stem!r}")
+    if stem != "imagenet" and name not in RESNETS:
+        raise ValueError(f"stem: {name} has none to choose; got {stem!r}")
+    if stem != "imagenet" and pretrained:
+        raise ValueError(f"stem: the ImageNet weights of {name} have their own; got {stem!r}")
 
 
 def list_models() -> tuple[str, ...]:
@@ -239,6 +252,7 @@ def _build_vit(variant: Variant, request: Request, state: StateDict | None) -> n
         request.patch_size,
         variant.size,
         drop_path_rate=request.drop_path,
+        dynamic_img_size=request.dynamic_img_size,
         normalize=variant.normalize,
     )
     if state is not None:
@@ -251,6 +265,7 @@ def _build_resnet(variant: Variant, request: Request, state: StateDict | None) -
     from torchvision import models
 
     model: nn.Module = models.get_model(variant.title, num_classes=request.num_classes)
+    vars(model)["group_matcher"] = group_resnet
     if request.stem == "cifar":
         use_cifar_stem(model)
     if state is not None:
@@ -279,12 +294,16 @@ def _build_timm(variant: Variant, request: Request, state: StateDict | None) -> 
     options: dict[str, Any] = {"num_classes": request.num_classes}
     if config and config.fixed_input_size:
         options["img_size"] = request.img_size
+    if request.dynamic_img_size:
+        options["dynamic_img_size"] = True
     if state is not None:  # timm renames entries and makes a new head if needed
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     rate: dict[str, Any] = {"drop_path_rate": request.drop_path} if request.drop_path else {}
     try:
         model: Any = timm.create_model(variant.title, **options, **rate)
     except TypeError as error:
+        if "dynamic_img_size" in str(error):
+            raise ValueError(f"dynamic_img_size: {variant.title} does not know it") from None
         if "drop_path_rate" not in str(error):
             raise
         model = timm.create_model(variant.title, **options)  # no stochastic depth

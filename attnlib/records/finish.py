@@ -1,5 +1,6 @@
 """Finishing a run: evaluate the best checkpoint on the test set, once, and write the record."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from attnlib.records.record import (
 )
 from attnlib.records.run import Run, pack_arrays, read_history
 from attnlib.records.samples import sample_attention, sample_explorer, sample_features
+from attnlib.stats.consistency import confusion_matrix
 from attnlib.training.checkpoint import write_atomically
 from attnlib.training.distributed import Group
 from attnlib.training.predict import images_at_once, predict
@@ -62,8 +64,21 @@ def finish(
     times: Times,
     teacher: Run | None,
     group: Group,
+    show_confusion: Callable[[npt.NDArray[np.int64], Sequence[str]], object] | None = None,
 ) -> None:
-    """Evaluate the best checkpoint on the test set, once, and write the record."""
+    """Evaluate the best checkpoint on the test set, once, and write the record.
+
+    Args:
+        training: The state at the end of training.
+        data: The data set, with its test set.
+        config: The run's configuration.
+        path: The run's folder.
+        times: When the run was begun, and how long it took.
+        teacher: The teacher's run, if there is one.
+        group: The processes that trained together.
+        show_confusion: Called with the confusion matrix (K, K) and the names of the classes, before
+            the folder's files are hashed.
+    """
     model, size, options = training.model, config.img_size, evaluation_options(config)
     model.load_state_dict(training.best_weights)
     tested = predict(model, data.test, **options)
@@ -83,6 +98,10 @@ def finish(
     )
     weights = save({key: value.contiguous() for key, value in training.best_weights.items()})
     write_atomically(path / "model.safetensors", weights)
+    if show_confusion is not None:
+        classes = range(len(data.class_names))
+        counts = confusion_matrix(tested.labels, tested.decisions, [*classes])
+        show_confusion(counts, data.class_names)
     answers = pack_arrays({"logits": logits, "labels": tested.labels})
     write_atomically(path / "predictions.npz", answers)
     not_drawn: dict[str, str] = {}

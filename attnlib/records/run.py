@@ -146,6 +146,7 @@ def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = 
         tokens=config["tokens"],
         drop_path=config["drop_path"],
         stem=config.get("stem", "imagenet"),
+        dynamic_img_size=config.get("dynamic_img_size", False),
     )
 
 

@@ -268,7 +268,7 @@ def bytes_per_image(loss: Loss, images: Tensor, targets: Tensor) -> int:
 
 
 def count_nonfinite(training: Training, loss: Tensor, step: int, group: Group) -> Tensor:
-    """Add the step's loss and count non-finite steps; returns whether this one is non-finite.
+    """Note the step's loss and gradients, and whether they are not finite, which is returned.
 
     In float16, overflowing gradients are normal, as the scaler searches for its scale. They are
     counted separately. Everything stays on the device, without synchronisation.
@@ -283,6 +283,7 @@ def count_nonfinite(training: Training, loss: Tensor, step: int, group: Group) -
     else:
         fault = fault | overflow
     training.total += torch.where(fault, 0.0, loss)
+    training.loss, training.grad_norm = loss, norm
     training.first_fault += torch.where(fault & (training.first_fault == 0), step + 1, 0)
     training.faults += fault
     return fault | overflow

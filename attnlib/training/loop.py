@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils import clip_grads_with_norm_
 
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Dataset
@@ -17,6 +18,7 @@ from attnlib.data.loading import Batch, Source, make_source
 from attnlib.data.storage import send
 from attnlib.losses import Objective
 from attnlib.models.layers import drop_paths, set_drop_path_draws
+from attnlib.models.modes import buffers_kept, train_unfrozen
 from attnlib.seeding import derive_seed, sample_uniforms
 from attnlib.training.distributed import (
     Group,
@@ -38,7 +40,7 @@ from attnlib.training.failures import (
     is_out_of_memory,
     skip_update,
 )
-from attnlib.training.optim import update_average
+from attnlib.training.optim import set_learning_rate, update_average
 from attnlib.training.predict import Predictions, images_at_once, predict
 from attnlib.training.schedule import PlannedStep, count_steps, plan_epoch, rate_at
 from attnlib.training.state import Training, amp_dtype, autocast, precision_name
@@ -151,7 +153,7 @@ class Trainer:
             progress.epoch, [(planned.step, part) for planned in plan for part in planned.parts]
         )
         started, before = time.perf_counter(), progress.seconds
-        self.training.model.train()
+        train_unfrozen(self.training.model)
         for planned in plan:
             self.step(planned, batches)
             progress.step = planned.step + 1
@@ -166,13 +168,14 @@ class Trainer:
         """One update of the weights, determined by (seed, epoch, step) and the weights."""
         training, config = self.training, self.config
         optimizer, scaler = training.optimizer, training.scaler
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = self.learning_rate(planned.step)
+        set_learning_rate(optimizer, self.learning_rate(planned.step))
         buffers = list(training.model.buffers()) if config.skip_nonfinite else []
         kept = [buffer.clone() for buffer in buffers]  # BatchNorm must forget a skipped step
         loss = self.backward(planned, batches)
         scaler.unscale_(optimizer)
         bad = count_nonfinite(training, loss, planned.step, self.group)
+        if config.clip_grad is not None:
+            clip_grads_with_norm_(training.model.parameters(), config.clip_grad, training.grad_norm)
         # Once too many are bad, all later steps are skipped: the weights stay as they were before
         # the first of them until the next check. GradScaler.step would resume updating.
         skip_update(optimizer, bad | (training.faults > config.skip_nonfinite))
@@ -197,9 +200,15 @@ class Trainer:
             ):
                 share = len(planned.parts[place]) / planned.size
                 part_loss = self.learner(images, targets) * share
-                self.training.scaler.scale(part_loss * self.group.size).backward()
+                with self.averages_kept():
+                    self.training.scaler.scale(part_loss * self.group.size).backward()
             loss += part_loss.detach()
         return loss
+
+    def averages_kept(self) -> AbstractContextManager[Any]:
+        """For the backward pass: layers that are computed again don't count for BatchNorm twice."""
+        checkpointing = self.config.grad_checkpointing
+        return buffers_kept(self.training.model) if checkpointing else nullcontext()
 
     def without_sync(self) -> AbstractContextManager[Any]:
         """For all parts of a batch but the last: accumulate gradients without synchronising."""
@@ -292,14 +301,12 @@ class Trainer:
     def rehearsal(self) -> Iterator[None]:
         """Inside, a step leaves no gradients and BatchNorm unchanged."""
         model = self.training.model
-        kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-        model.train()
+        train_unfrozen(model)
         try:
-            yield
+            with buffers_kept(model):
+                yield
         finally:
             model.zero_grad(set_to_none=True)
-            for buffer, value in kept:
-                buffer.copy_(value)
 
     def has_failed(self) -> bool:
         """Whether more steps of this epoch were bad than may be skipped; synchronises."""

@@ -38,6 +38,9 @@ class Training:
     faults: Tensor
     first_fault: Tensor
     overflows: Tensor
+    # Of the last step: the mean loss, and the norm of the gradients before they are clipped.
+    loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+    grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of its initial weights
@@ -52,7 +55,7 @@ class Training:
         half = amp_dtype(config) == torch.float16  # bfloat16's range needs no scaling
         return cls(
             model,
-            make_optimizer(model, config.lr, config.weight_decay),
+            make_optimizer(model, config),
             torch.amp.GradScaler(config.device.split(":")[0], enabled=half),
             make_average(model, config.ema),
             total=torch.zeros((), device=config.device),

@@ -67,14 +67,14 @@ def test_two_hundred_kills_at_random_moments_change_nothing(whole, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_finishes_the_step_saves_and_the_same_command_goes_on(whole, tmp_path, number):
     config = small_config(tmp_path)
-    process = start(config, save_seconds=1e9)  # only the signal makes a state within an epoch
+    process = start(config, 1e9)  # only the signal makes a state within an epoch
     wait_for_state(config)
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == (143 if number == signal.SIGTERM else 1)  # 1: an uncaught Ctrl-C
     saved = load_state(wait_for_state(config))
     assert saved is not None and not (tmp_path / config.name / "record.json").exists()
-    again = start(config, output=str(tmp_path / "notes.json"))
+    again = start(config, 0.0, str(tmp_path / "notes.json"))
     again.join()
     notes = json.loads((tmp_path / "notes.json").read_text())
     assert notes[0].startswith("resuming after epoch") and result(config) == whole[0]
