@@ -13,9 +13,6 @@ PROFILE ?= quick
 PORT ?= 8000
 WORKERS ?= 2
 BIN := .venv/bin
-# Waiting threads sleep instead of spinning: where something else holds one of two cores, spinning
-# made a ResNet-18 step sixteen times slower (9.7 against 156 images a second).
-export OMP_WAIT_POLICY = passive
 export DATA PRETRAIN # so that the shell quotes them
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --nolock
 

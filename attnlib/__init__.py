@@ -1,5 +1,12 @@
 """Image recognition with attention layers: models, losses, training and evaluation."""
 
+import os
+import sys
+
+from attnlib.threads import let_waiting_threads_sleep
+
+let_waiting_threads_sleep(os.environ, sys.modules)  # before anything imports PyTorch
+
 from attnlib.config import TrainConfig
 from attnlib.cost.measure import checkpoint_size, measure_memory, measure_speed
 from attnlib.data.datasets import Dataset, Split, count_shared, load_dataset

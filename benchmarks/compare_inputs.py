@@ -5,6 +5,9 @@ the mean over seeds and, for each path against ``reference``, the paired differe
 95% t interval.
 """
 
+import attnlib as al  # first, since it says how PyTorch's threads wait
+
+# isort: split
 import argparse
 import shlex
 from pathlib import Path
@@ -12,7 +15,6 @@ from pathlib import Path
 import torch
 from input import shown_arguments
 
-import attnlib as al
 from attnlib.config import INPUTS
 from attnlib.records.measurements import write_measurements
 from attnlib.stats.intervals import mean_interval

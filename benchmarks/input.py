@@ -5,6 +5,9 @@ workers, with timm's Mixup where batches are mixed. All paths take turns within 
 the same cores, and ratios are taken within a repetition.
 """
 
+import attnlib as al  # first, since it says how PyTorch's threads wait
+
+# isort: split
 import argparse
 import os
 import resource
@@ -24,7 +27,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-import attnlib as al
 from attnlib.augmentation.pil_transforms import thesis_transform
 from attnlib.data.loading import make_source
 from attnlib.records.measurements import write_measurements

@@ -4,6 +4,9 @@ Each run is an ordinary one, resumable and recorded in ``--runs-dir``, on a part
 images and for few epochs. The record holds a row a model and rate; ``is_best`` marks the choice.
 """
 
+import attnlib as al  # first, since it says how PyTorch's threads wait
+
+# isort: split
 import argparse
 import shlex
 from pathlib import Path
@@ -11,7 +14,6 @@ from pathlib import Path
 import torch
 from input import shown_arguments
 
-import attnlib as al
 from attnlib.records.measurements import write_measurements
 
 

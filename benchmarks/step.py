@@ -6,6 +6,9 @@ unchanging says what making batches costs; attnlib against timm's parts says wha
 gains. On a GPU of known peak the share of its FLOPs is printed beside images a second.
 """
 
+import attnlib as al  # first, since it says how PyTorch's threads wait
+
+# isort: split
 import argparse
 import copy
 import itertools
@@ -28,7 +31,6 @@ from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import attnlib as al
 from attnlib.cost.measure import count_gmac
 from attnlib.data.loading import Batch, make_source
 from attnlib.losses import cross_entropy_objective, distillation_objective

@@ -30,6 +30,7 @@ FLOORS = (
         "losses",
         "stats",
         "plotting",
+        "threads",
     },
     {"models"},
     {"augmentation", "explain"},
@@ -276,6 +277,18 @@ def test_notebook_figures_have_a_claim_and_alt_text(notebook):
             assert shown["figure"]["name"].startswith("fig-")
             assert shown["figure"]["caption"].endswith(".")
             assert len(shown["image"]["alt"]) > 40
+
+
+@pytest.mark.parametrize(
+    "program", [*NOTEBOOKS, *sorted((ROOT / "benchmarks").glob("*.py"))], ids=lambda path: path.stem
+)
+def test_attnlib_is_imported_before_torch(program):
+    """It says how PyTorch's threads wait, which is too late once PyTorch is imported."""
+    text = program.read_text()
+    if program.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in cells(program))
+    found = re.findall(r"^(?:import|from) (attnlib|torch|timm|torchvision)\b", text, re.MULTILINE)
+    assert found[0] == "attnlib"
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

@@ -89,13 +89,13 @@ class TensorBoard:
     def confusion(self, counts: npt.NDArray[np.int64], names: Sequence[str]) -> None:
         """Write the confusion matrix (K, K), rows true and columns decided classes, and close."""
         count = self.trainer.config.epochs * self.trainer.steps
-        self.writer.add_image("test/confusion", draw_counts(counts), count, dataformats="HW")
+        self.writer.add_image("test/confusion", draw_confusion(counts), count, dataformats="HW")
         if len(names) <= SHOWN_CLASSES:
             self.writer.add_text("test/confusion", table_of_counts(counts, names), count)
         self.writer.close()
 
 
-def draw_counts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def draw_confusion(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """A picture (H, W) of a confusion matrix: dark where a class's images went."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     pixels = -(-PICTURE_PIXELS // len(counts))  # of a cell's side

@@ -9,7 +9,7 @@ from small_runs import small_config, start
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import attnlib as al
-from attnlib.training.tensorboard import draw_counts, table_of_counts
+from attnlib.training.tensorboard import draw_confusion, table_of_counts
 
 
 def read(path: Path) -> EventAccumulator:
@@ -90,7 +90,7 @@ def test_a_missing_package_is_named_before_training(tmp_path, monkeypatch):
 
 
 def test_a_picture_of_counts_is_dark_where_a_class_went():
-    picture = draw_counts(np.array([[3, 1], [0, 0]]))
+    picture = draw_confusion(np.array([[3, 1], [0, 0]]))
     assert picture.shape == (512, 512)
     assert picture[0, 0] == 64 and picture[0, -1] == 191
     assert picture[-1, 0] == 255, "a class without images is blank"
