@@ -111,7 +111,7 @@ class TrainConfig:
     grad_checkpointing: bool = parameter(False, "compute layers again for less memory")
     skip_nonfinite: int = parameter(0, "steps an epoch may lose to NaN before it stops", low=0)
     amp: str = parameter(
-        "auto", "mixed precision; auto: on CUDA only", choices=("auto", "true", "false")
+        "auto", "mixed precision; auto: where it is faster", choices=("auto", "true", "false")
     )
     compile: bool = parameter(False, "let torch.compile fuse the step")
     seed: int = parameter(0, "of weights, order and augmentation", low=0, high=2**31 - 1)

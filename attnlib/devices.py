@@ -29,6 +29,16 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def cpu_computes_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices itself (AVX-512 BF16 or AMX).
+
+    Others can too, but convert to float32 on the way and gain nothing. PyTorch tells what a
+    processor has in functions that are not public, so one that is missing counts as a no.
+    """
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
 def list_devices() -> list[str]:
     """Names of the devices that PyTorch sees; plain ``cuda`` is the first one."""
     here = ["cpu"]

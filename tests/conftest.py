@@ -61,6 +61,14 @@ def _no_threads_fight() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _processor_without_bfloat16() -> Iterator[None]:
+    """``amp auto`` means float32 on the CPU, whichever processor the tests run on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attnlib.training.state.cpu_computes_bfloat16", lambda: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine | None]:
     """The pretended machine of a test marked gpu; None where a real device takes its place."""

@@ -35,6 +35,7 @@ def small_config(runs_dir: object, **changes: object) -> TrainConfig:
     given = {
         "model": "timm/small_vit", "profile": "quick", "device": "cpu", "limit": 160, "epochs": 6,
         "drop_path": 0.2, "ema": 0.9, "cutmix": 1.0, "augment": "light", "runs_dir": str(runs_dir),
+        "amp": "false",  # in other processes too, whatever the processor
     }  # fmt: skip
     return TrainConfig.from_params(**given | changes)
 

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from attnlib.catalogue import CATALOGUE, MODELS, RESNETS
@@ -31,6 +33,7 @@ from attnlib.models.pretrained import (
 )
 from attnlib.models.vit import BASE, LARGE, SMALL, TINY, DeiT, EncoderSize, ViT
 from attnlib.parameters import suggest
+from attnlib.seeding import seeded
 
 
 class Request(NamedTuple):
@@ -155,6 +158,19 @@ def create_model(  # noqa: PLR0913  # all that determines a run's model
     _check_every_pixel_is_seen(model, name, img_size)
     vars(model)["img_size"] = img_size
     return model
+
+
+@cache
+def has_depthwise_convolutions(name: str, img_size: int, patch_size: int | None = None) -> bool:
+    """Whether a model has convolutions of a single channel each, as MobileNet and EfficientNet.
+
+    Raises:
+        ValueError: As ``create_model``.
+    """
+    with seeded(0), torch.device("meta"):  # no memory is allocated for weights
+        model = create_model(name, 10, img_size, patch_size=patch_size)
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    return any(1 < layer.groups == layer.in_channels for layer in layers)
 
 
 def _check_stem(name: str, stem: str, pretrained: bool) -> None:
