@@ -1,9 +1,14 @@
-"""How fast attnlib trains: on real data, on one batch that never changes, and timm's own parts.
+r"""How fast attnlib trains: on real data, on one batch that never changes, and timm's own parts.
 
 The last is a loop assembled from timm as DeiT's script does it. Same model, batch and optimiser;
 all take turns within each repetition, and ratios are taken within a repetition. Real against
 unchanging says what making batches costs; attnlib against timm's parts says what the whole loop
-gains. On a GPU of known peak the share of its FLOPs is printed beside images a second.
+gains. On a CPU that computes bfloat16, timm's parts run twice: in attnlib's precision, and in
+float32, which is what its loop does there unless asked otherwise. On a GPU of known peak the share
+of its FLOPs is printed beside images a second. What a CPU trains:
+
+    python benchmarks/step.py --data-path cifar10-jpeg.npz --models deit_t,resnet18 \
+        --img-size 32 --batch-size 64 --out step-cpu-32.json
 """
 
 import attnlib as al  # first, since it says how PyTorch's threads wait
@@ -31,14 +36,21 @@ from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from attnlib.catalogue import TRANSFORMERS
+from attnlib.config import SMALL_PATCH_SIZE
 from attnlib.cost.measure import count_gmac
 from attnlib.data.loading import Batch, make_source
 from attnlib.losses import cross_entropy_objective, distillation_objective
 from attnlib.records.measurements import write_measurements
 from attnlib.records.provenance import describe_device
 from attnlib.training.loop import Trainer
-from attnlib.training.state import Training, amp_dtype
+from attnlib.training.state import Training, amp_dtype, precision_name
 
+ENDS = ("", "_low", "_high")
+# Ways that the others are compared with, by the column of their ratios.
+PEERS = {
+    "to_timm": "timm", "to_timm_float32": "timm, float32", "to_unchanging": "unchanging batch",
+}  # fmt: skip
 # Dense peaks in TFLOP/s of the makers' data sheets, by what the device's name contains:
 # (16 bits, 32 bits as TF32 where there is TF32).
 PEAKS = {
@@ -92,8 +104,8 @@ class Bench:
 
         return run
 
-    def timm(self, workers: int) -> Callable[[], None]:
-        """The same by timm's parts, as DeiT's script puts them together."""
+    def timm(self, workers: int, dtype: torch.dtype | None) -> Callable[[], None]:
+        """The same by timm's parts, as DeiT's script puts them together; ``dtype`` of autocast."""
         config, device = self.config, torch.device(self.config.device)
         model = copy.deepcopy(self.model).train()
         optimizer = timm.optim.create_optimizer_v2(model, "adamw", config.lr, config.weight_decay)
@@ -101,7 +113,7 @@ class Bench:
         mix = Mixup(
             config.mixup, config.cutmix, label_smoothing=0.1, num_classes=len(self.data.class_names)
         )
-        base, cuda, dtype = SoftTargetCrossEntropy(), device.type == "cuda", amp_dtype(config)
+        base, cuda = SoftTargetCrossEntropy(), device.type == "cuda"
         order = np.random.default_rng(0).permutation(len(self.data.train))
         loader = DataLoader(
             Samples(self.data.train, config.img_size),
@@ -145,7 +157,10 @@ def seconds(run: Callable[[], None], device: str) -> float:
 
 def measure(bench: Bench, options: argparse.Namespace) -> list[dict[str, object]]:
     """Rows of one model: speed of each way, ratios to the loop of timm's parts."""
-    ways = {"timm": bench.timm(options.workers), "unchanging batch": bench.attnlib(None)}
+    dtype = amp_dtype(bench.config)
+    ways = {"timm": bench.timm(options.workers, dtype), "unchanging batch": bench.attnlib(None)}
+    if dtype is not None and options.device == "cpu":
+        ways["timm, float32"] = bench.timm(options.workers, None)
     ways |= {path: bench.attnlib(path) for path in options.inputs.split(",")}
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for repetition in range(options.repetitions + 1):
@@ -160,7 +175,10 @@ def measure(bench: Bench, options: argparse.Namespace) -> list[dict[str, object]
         row: dict[str, object] = {"model": name_of(bench), "way": way, "images_per_second": median}
         row |= {"low": min(values), "high": max(values), "tflops": median * flops / 1e12}
         row["share_of_peak"] = share_of_peak(median * flops, bench.config)
-        for key, other in (("to_timm", "timm"), ("to_unchanging", "unchanging batch")):
+        row["precision"] = "float32" if "float32" in way else precision_name(bench.config)
+        for key, other in PEERS.items():
+            if other not in speeds:
+                continue
             ratios = [a / b for a, b in zip(values, speeds[other], strict=True)]
             row |= {key: statistics.median(ratios), f"{key}_low": min(ratios)}
             row |= {f"{key}_high": max(ratios)}
@@ -192,15 +210,18 @@ def share_of_peak(flops: float, config: al.TrainConfig) -> float | None:
 def prepare(name: str, data: al.Dataset, options: argparse.Namespace) -> Bench:
     """A model, ``deit_t+resnet18`` with its teacher, ready to be trained."""
     student, _, teacher = name.partition("+")
+    is_small = options.img_size == 32 and student in TRANSFORMERS  # as in the profiles
+    patch_size = SMALL_PATCH_SIZE if is_small else None
     config = al.TrainConfig(
-        model=student, img_size=options.img_size, batch_size=options.batch_size, augment="thesis",
-        cutmix=1.0, ema=0.99996, label_smoothing=0.1, device=options.device,
-        amp=str(options.amp).lower(),
-        compile=options.compile,
+        model=student, patch_size=patch_size, img_size=options.img_size,
+        batch_size=options.batch_size, augment="thesis", cutmix=1.0, ema=0.99996,
+        label_smoothing=0.1, device=options.device, amp=options.amp, compile=options.compile,
     )  # fmt: skip
     torch.manual_seed(0)
     classes = len(data.class_names)
-    model = al.create_model(student, classes, options.img_size, distilled=bool(teacher))
+    model = al.create_model(
+        student, classes, options.img_size, distilled=bool(teacher), patch_size=patch_size
+    )
     teaching = al.create_model(teacher, classes, options.img_size) if teacher else None
     for network in (model, teaching):
         if network is not None:
@@ -233,7 +254,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="of the loop of timm's parts (2)")
     parser.add_argument("--threads", type=int, default=2, help="of the process (2)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
-    parser.add_argument("--amp", action="store_true", help="mixed precision")
+    parser.add_argument(
+        "--amp", choices=("auto", "true", "false"), default="auto", help="mixed precision (auto)"
+    )
     parser.add_argument("--compile", action="store_true", help="attnlib's steps compiled")
     parser.add_argument("--out", type=Path, help="write a JSON record here")
     return parser.parse_args()
@@ -249,7 +272,8 @@ def main() -> None:
     data = replace(data, train=data.train.subset(positions))
     rows: list[dict[str, object]] = []
     print(f"{describe_device(options.device)}, batch {options.batch_size} at {options.img_size}")
-    print(f"{'model':22}{'way':18}{'images/s':10}{'of timm':18}{'of unchanging':18}TFLOP/s")
+    heads = "".join(f"{'of ' + other:18}" for other in ("timm", "timm float32", "unchanging"))
+    print(f"{'model':22}{'way':18}{'images/s':10}{heads}TFLOP/s")
     for name in options.models.split(","):
         for row in measure(prepare(name, data, options), options):
             rows.append(row | {"dataset": data.title, "peak_mib": round(peak_mib(options.device))})
@@ -258,8 +282,8 @@ def main() -> None:
             print(
                 f"{row['model']:22}{row['way']:18}{row['images_per_second']:<10.1f}"
                 + "".join(
-                    f"{shown.format(row[k], row[f'{k}_low'], row[f'{k}_high']):18}"
-                    for k in ("to_timm", "to_unchanging")
+                    f"{shown.format(*(row[k + end] for end in ENDS)) if k in row else '':18}"
+                    for k in PEERS
                 )
                 + f"{row['tflops']:.3f}" + (f" ({share:.1%} of peak)" if share else ""),
                 flush=True,
