@@ -1,9 +1,11 @@
 """Comparison of runs with predictions on the same test images; others are left out by name."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +97,15 @@ class Comparison:
 
     def seeds_of(self, name: str) -> list[str]:
         """The runs that differ from ``name`` only in the seed, including itself."""
-        recipes = {other: _settings(run) | {"seed": None} for other, run in self.runs.items()}
-        return [other for other in self.names if recipes[other] == recipes[name]]
+        return self._by_recipe[_recipe(self.runs[name])]
+
+    @cached_property
+    def _by_recipe(self) -> dict[str, list[str]]:
+        """The runs of each recipe, in order; made once, since every run asks for its own."""
+        groups: dict[str, list[str]] = {}
+        for name, run in self.runs.items():
+            groups.setdefault(_recipe(run), []).append(name)
+        return groups
 
     def over_seeds(self, name: str) -> Estimate:
         """Mean accuracy of all runs that differ from ``name`` only in the seed.
@@ -205,15 +214,24 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for label, config in zip(labels, configs, strict=True):
         groups.setdefault(label, []).append(config)
+    differing = {label: _differing_keys(group) for label, group in groups.items()}
     settings = [
-        "".join(
-            f", {key} {value}"
-            for key, value in config.items()
-            if any(other.get(key, DEFAULTS.get(key)) != value for other in groups[label])
-        )
+        "".join(f", {key} {value}" for key, value in config.items() if key in differing[label])
         for label, config in zip(labels, configs, strict=True)
     ]
     return _told_apart(_told_apart(labels, settings), [f" ({run.name})" for run in runs])
+
+
+def _differing_keys(configs: Sequence[dict[str, Any]]) -> set[str]:
+    """The settings in which some of the configurations differ; one that is missing is a default."""
+    first, keys = configs[0], {key for config in configs for key in config}
+    return {
+        key for key in keys if any(_value(config, key) != _value(first, key) for config in configs)
+    }
+
+
+def _value(config: dict[str, Any], key: str) -> Any:
+    return config.get(key, DEFAULTS.get(key))
 
 
 def _told_apart(labels: Sequence[str], more: Sequence[str]) -> list[str]:
@@ -246,3 +264,8 @@ def _settings(run: Run) -> dict[str, Any]:
     """The configuration; a teacher that is a run is named without seed and digest."""
     teacher = run.config.get("teacher")
     return run.config | {"teacher": teacher and re.sub(r"-s\d+-[0-9a-f]{8}$", "", teacher)}
+
+
+def _recipe(run: Run) -> str:
+    """What runs that differ only in the seed have in common."""
+    return json.dumps(_settings(run) | {"seed": None}, sort_keys=True)

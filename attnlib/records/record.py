@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -307,6 +308,12 @@ def _parse(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
     return value
 
 
+@cache
+def _types_of(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields; looking them up is most of what reading a record costs."""
+    return get_type_hints(kind)
+
+
 def _is_scalar(kind: Any, value: Any) -> bool:
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)
@@ -318,7 +325,7 @@ def _parse_fields(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
         names = ", ".join(_key(f) for f in fields(kind))
         faults.append(f"{key or 'record'}: expected keys {names}; got {value!r}")
         return None
-    rest, types, found = dict(value), get_type_hints(kind), {}
+    rest, types, found = dict(value), _types_of(kind), {}
     before = len(faults)
     for f in fields(kind):
         if f.metadata.get("inline"):

@@ -57,11 +57,13 @@ class Predictions:
 
     def per_class(self) -> list[Proportion | None]:
         """Accuracy within each class with its interval; None if a class has no image."""
-        rows = []
-        for label in range(self.logits.shape[1]):
-            own = self.correct[self.labels == label]
-            rows.append(wilson_interval(int(own.sum()), len(own)) if len(own) else None)
-        return rows
+        classes = self.logits.shape[1]
+        sizes = np.bincount(self.labels, minlength=classes)[:classes]
+        right = np.bincount(self.labels[self.correct], minlength=classes)[:classes]
+        return [
+            wilson_interval(int(count), int(size)) if size else None
+            for count, size in zip(right, sizes, strict=True)
+        ]
 
 
 def predict(

@@ -26,12 +26,17 @@ TITLES = {
     "compare_inputs": "Accuracy by input path",
     "search_lr": "Search for a learning rate",
     "step": "Speed of a training step",
+    "scale": "Growth with images, classes and runs",
 }
 # Results come after what they are results of.
 LAST = ("value", "low", "high", "unit", "repeats", "stable", "basis", "reason")
 NOTES = {
     "cost": "A speed is the median of the timed steps, its interval their quartiles.",
     "scaling": "A time is the fastest of its repeats; low and high are the quartiles of them all.",
+    "scale": "A time is the median of its repetitions, with their range. An exponent of 1 is "
+    "linear: value is that of a line through the logarithms of all sizes, with its 95% interval, "
+    "and last is the growth between the two largest sizes, where what costs the same at every size "
+    "counts least.",
     "compare_inputs": "A row without a seed is the mean over seeds. If it has a difference (from "
     "reference, seed by seed), low and high are the ends of that difference's 95% interval.",
 }

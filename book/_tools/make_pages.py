@@ -257,16 +257,17 @@ def main() -> None:
     runs = labelled(shown.runs)
     for folder, reason in shown.left_out.items():
         sys.stderr.write(f"left out: {' '.join(printable(f'{folder}: {reason}').split())}\n")
+    there = {run.name for run in runs.values()}
     records = options.out / "records"
     records.mkdir(parents=True, exist_ok=True)
+    place = address()
     for path in records.iterdir():
-        if path.stem not in {run.name for run in runs.values()}:
+        if path.stem not in there:
             path.unlink()
-    there = [run.name for run in runs.values()]
     for label, run in runs.items():
         curves = learning_curves(run.history, run.record.metrics.best_epoch, run.name)
         write(records / f"{run.name}.svg", curves)
-        page = run_page(label, run, address(), there)
+        page = run_page(label, run, place, there)
         write(records / f"{run.name}.md", page)
     write(options.out / "index.md", index_page(runs, shown.left_out))
 

@@ -1,5 +1,6 @@
 """Comparison: runs that answered the same questions, and a reason for each that did not."""
 
+import dataclasses
 import json
 import shutil
 
@@ -155,6 +156,44 @@ def test_students_whose_teachers_differ_by_seed_alone_are_seeds_of_one_recipe(wr
     assert compared.names == ("X, seed 0", "X, seed 1", "Y")
     assert compared.seeds_of("X, seed 1") == ["X, seed 0", "X, seed 1"]
     assert compared.seeds_of("Y") == ["Y"]
+
+
+def test_each_runs_settings_are_looked_at_as_often_however_many_runs_there_are(write, monkeypatch):
+    """1,000 runs listed by seeds would otherwise be a million comparisons."""
+    found = compare_runs(
+        folders(*(write(f"r{n}", config={"seed": n}, title="X") for n in range(6)))
+    )
+    calls = []
+    real = comparison._settings
+    monkeypatch.setattr(comparison, "_settings", lambda run: calls.append(run) or real(run))
+    for name in found.names:
+        assert found.seeds_of(name) == list(found.names)
+    assert len(calls) <= 2 * len(found.names)
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_labels_compare_each_setting_of_a_run_with_one_other(tiny_run, monkeypatch, count):
+    runs = [
+        dataclasses.replace(tiny_run, config=tiny_run.config | {"seed": n}) for n in range(count)
+    ]
+    looks = []
+    real = comparison._value
+    monkeypatch.setattr(comparison, "_value", lambda *pair: looks.append(pair) or real(*pair))
+    labels = comparison.label_runs(runs)
+    assert labels == [f"{tiny_run.title}, seed {n}" for n in range(count)]
+    assert len(looks) <= 2 * count * len(tiny_run.config)
+
+
+def test_a_setting_that_one_record_lacks_is_compared_as_its_default(tiny_run):
+    older = dataclasses.replace(
+        tiny_run, config={k: v for k, v in tiny_run.config.items() if k != "stem"}
+    )
+    same, other = (
+        dataclasses.replace(tiny_run, config=tiny_run.config | {"stem": stem, "seed": seed})
+        for seed, stem in ((1, "imagenet"), (2, "cifar"))
+    )
+    assert comparison.label_runs([older, same])[1] == f"{tiny_run.title}, seed 1"
+    assert "stem cifar" in comparison.label_runs([older, other])[1]
 
 
 def test_a_student_is_compared_with_its_teacher_if_both_are_here(write):

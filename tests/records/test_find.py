@@ -7,6 +7,7 @@ import pytest
 from forged_runs import forge, record_values
 
 import attnlib as al
+from attnlib.records import record
 from attnlib.records.find import read_runs
 from attnlib.records.record import refresh_hashes
 
@@ -89,3 +90,17 @@ def test_runs_are_found_from_the_folder_of_the_notebooks(
         assert al.load_run(tiny_run.name).record == tiny_run.record
     monkeypatch.chdir(tmp_path / folder)
     assert al.list_runs() == []
+
+
+def test_types_of_records_are_looked_up_once_however_many_runs_are_listed(
+    tiny_run, tmp_path, monkeypatch
+):
+    for number in range(5):
+        path = copy(tiny_run, tmp_path, f"run-{number}")
+        forge(path, record_values(path) | {"name": path.name})
+    record._types_of.cache_clear()
+    looked = []
+    real = record.get_type_hints
+    monkeypatch.setattr(record, "get_type_hints", lambda kind: looked.append(kind) or real(kind))
+    assert len(al.list_runs(tmp_path)) == 5
+    assert looked and len(looked) == len(set(looked))

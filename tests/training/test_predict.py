@@ -8,6 +8,7 @@ from torch import nn
 
 import attnlib as al
 from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.stats.intervals import wilson_interval
 from attnlib.training.predict import Predictions, evaluation_batches
 
 DATA = al.load_dataset("digits")
@@ -112,3 +113,20 @@ def test_images_are_the_same_in_mixed_precision():
     full = model.seen
     al.predict(model, split, img_size=48, amp=torch.bfloat16)
     assert torch.equal(model.seen, full)
+
+
+def test_accuracy_by_class_looks_for_the_decisions_once_for_all_classes(monkeypatch):
+    """Once for each of 1,000 classes took longer than the predictions."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(300) % 7
+    logits = generator.standard_normal((300, 8)).astype(np.float32)
+    answers, calls = Predictions(logits, labels), []
+    real = Predictions.decisions.fget
+    look = property(lambda self: calls.append(self) or real(self))
+    monkeypatch.setattr(Predictions, "decisions", look)
+    found = answers.per_class()
+    assert len(calls) == 1
+    for label in range(7):
+        own = logits[labels == label].argmax(axis=1) == label
+        assert found[label] == wilson_interval(int(own.sum()), len(own))
+    assert found[7] is None, "a class without images has no accuracy"
