@@ -4,10 +4,18 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from attnlib.catalogue import TRANSFORMERS
 from attnlib.records.record import parse_object, read_checked, read_record
 from attnlib.records.run import Run, parse_history
 
 PACKAGE = Path(__file__).parents[1]
+
+
+class Showcase(NamedTuple):
+    """The networks that figures are drawn from: a distilled transformer and its teacher."""
+
+    student: Run
+    teacher: Run
 
 
 class Found(NamedTuple):
@@ -98,3 +106,25 @@ def newest_run(
         and all(run.config.get(name) == value for name, value in like.items())
     ]
     return max(found, key=lambda run: run.record.finished, default=None)
+
+
+def find_showcase(results: str | Path = "results", runs: str | Path = "runs") -> Showcase | None:
+    """The newest distilled transformer with weights, and its teacher; None if there is none.
+
+    Weights that are kept in ``results`` come first. In ``runs``, without them, hard distillation
+    comes first, as in the thesis.
+    """
+    for folder in (results, runs):
+        with_weights = {r.name: r for r in read_runs(*find_folders(folder)).runs if r.has_weights}
+        pairs = [
+            Showcase(run, with_weights[run.record.teacher])
+            for run in with_weights.values()
+            if run.record.teacher in with_weights and run.config["model"] in TRANSFORMERS
+        ]
+        if pairs:
+            return max(pairs, key=_rank)
+    return None
+
+
+def _rank(pair: Showcase) -> tuple[bool, str]:
+    return pair.student.config["distillation"] == "hard", pair.student.record.finished

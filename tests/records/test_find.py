@@ -1,5 +1,6 @@
 """Runs are found by name and folder; a folder that can't be read is named and hides no other."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from forged_runs import forge, record_values
 
 import attnlib as al
 from attnlib.records import record
-from attnlib.records.find import read_runs
+from attnlib.records.find import find_showcase, read_runs
 from attnlib.records.record import refresh_hashes
 
 
@@ -104,3 +105,31 @@ def test_types_of_records_are_looked_up_once_however_many_runs_are_listed(
     monkeypatch.setattr(record, "get_type_hints", lambda kind: looked.append(kind) or real(kind))
     assert len(al.list_runs(tmp_path)) == 5
     assert looked and len(looked) == len(set(looked))
+
+
+def invent(tiny_run: al.Run, folder: Path, name: str, finished: str, **config: object) -> None:
+    """A run in ``folder`` with weights, taught by ``teacher`` if ``config`` distils."""
+    path = copy(tiny_run, folder, name)
+    values = record_values(path) | {"name": name, "finished": finished}
+    if "distillation" in config:
+        values["teacher"] = "teacher"
+    forge(path, values)
+    (path / "config.json").write_text(json.dumps(tiny_run.config | config))
+    (path / "model.safetensors").touch()
+
+
+def test_showcase_is_the_distilled_transformer_whose_weights_are_kept(tiny_run, tmp_path):
+    results, runs = tmp_path / "results", tmp_path / "runs"
+    assert find_showcase(results, runs) is None
+    invent(tiny_run, runs, "teacher", "2026-01-01", model="resnet18")
+    invent(tiny_run, runs, "soft", "2026-01-03", distillation="soft")
+    invent(tiny_run, runs, "hard", "2026-01-02", distillation="hard")
+    invent(tiny_run, runs, "plain", "2026-01-04")
+    invent(tiny_run, runs, "convolutional", "2026-01-05", model="resnet18", distillation="hard")
+    assert [run.name for run in find_showcase(results, runs)] == ["hard", "teacher"]
+    invent(tiny_run, results, "teacher", "2025-01-01", model="resnet18")
+    invent(tiny_run, results, "kept", "2025-01-01", distillation="soft")
+    found = find_showcase(results, runs)
+    assert (found.student.path, found.teacher.path) == (results / "kept", results / "teacher")
+    (results / "teacher" / "model.safetensors").unlink()
+    assert find_showcase(results, runs).student.name == "hard"
