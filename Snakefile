@@ -61,6 +61,7 @@ def references():
     """Parameters of each reference run by its name; a row that it names becomes that row's run.
 
     It is the run with the same seed, so that a seed repeats the whole path, or else its first.
+    Also the runs' names by row, as TABLE.ROW, and seed.
     """
     runs, names = {}, {}
     for table, data in TABLES.items():
@@ -74,7 +75,7 @@ def references():
                 name = TrainConfig.from_params(**params).name
                 runs[name] = params
                 names.setdefault(f"{table}.{key}", {})[seed] = name
-    return runs
+    return runs, names
 
 
 def kept(name):
@@ -101,7 +102,8 @@ def check_name():
 check_name()
 RUNS = experiments()
 EXECUTED = expand("runs/{name}/train.ipynb", name=RUNS)
-REFERENCES = references()
+REFERENCES, NAMES = references()
+SHOWCASE = [n for row, of in NAMES.items() if row.startswith("showcase.") for n in of.values()]
 MISSING = [name for name in REFERENCES if not Path(kept(name)).exists()]
 PARAMETERS = REFERENCES | RUNS
 # Records that are there beside the table's: kept ones, and runs that the reader made.
@@ -257,7 +259,17 @@ rule book:
         " || (tail -n 40 {log:q}; exit 1)"
 
 
-# `make reference DATA=FILE.npz`: the runs that results/ lacks; what is kept has no weights, no pixels.
+def keep_weights(wildcards):
+    """The command that keeps a showcase network's weights as well."""
+    values = PARAMETERS[wildcards.name]
+    if wildcards.name not in SHOWCASE:
+        return ""
+    words = f"runs/{wildcards.name}", values["data_path"]
+    return f" && python book/_tools/keep_weights.py {' '.join(map(escaping.shell, words))}"
+
+
+# `make reference DATA=FILE.npz`: the runs that results/ lacks. What is kept has no pixels, and
+# weights only of the showcase networks.
 rule keep:
     input:
         "runs/{name}/train.ipynb",
@@ -265,9 +277,11 @@ rule keep:
         kept("{name}"),
     wildcard_constraints:
         name="|".join(MISSING) or "none",  # what is kept is never made again
+    params:
+        weights=keep_weights,
     shell:
-        "cd runs/{wildcards.name:q} && cp config.json history.jsonl predictions.npz attention.npz"
-        " features.npz explorer.npz record.json ../../results/{wildcards.name:q}/"
+        "(cd runs/{wildcards.name:q} && cp config.json history.jsonl predictions.npz attention.npz"
+        " features.npz explorer.npz record.json ../../results/{wildcards.name:q}/){params.weights}"
 
 
 rule reference:

@@ -262,9 +262,7 @@ def find_checkpoint(config: TrainConfig) -> Checkpoint | None:
     try:
         if not path.is_file():
             run = load_run(config.initial_checkpoint, config.runs_dir)
-            if not run.has_weights:
-                raise ValueError(f"{run.path} has no weights; make them with: {run.record.command}")
-            path = run.path / "model.safetensors"
+            path = run.weights_path
         elif (path.parent / "record.json").exists():
             run = load_run(path.parent)
     except ValueError as fault:

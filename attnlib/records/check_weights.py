@@ -22,7 +22,7 @@ def check_weights(run: Run, data: Dataset) -> None:
     if run.record.dataset.sha256 == data.sha256:
         check_accuracy(run, run.load_model(), data.val)
     else:
-        run.read("model.safetensors")
+        run.read_weights()
 
 
 def check_accuracy(run: Run, model: nn.Module, val: Split) -> None:
@@ -31,7 +31,7 @@ def check_accuracy(run: Run, model: nn.Module, val: Split) -> None:
     Raises:
         ValueError: If its accuracy differs from the recorded one by more than sampling explains.
     """
-    recorded = run.record.metrics.val_accuracy
+    recorded = (run.record.kept_weights or run.record.metrics).val_accuracy
     count = min(CHECKED, len(val))
     chosen = np.sort(np.random.default_rng(0).choice(len(val), count, replace=False))
     found = predict(model, val.subset(chosen), img_size=run.config["img_size"]).accuracy

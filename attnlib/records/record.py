@@ -122,6 +122,17 @@ class RecordedDevice:
 
 
 @dataclass(frozen=True)
+class KeptWeights:
+    """The copy of a run's weights that ``results`` keeps, rounded, and what it was measured at."""
+
+    dtype: str
+    bytes: int
+    rounded_from: str  # SHA-256 of the weights that the run wrote
+    test_accuracy: Accuracy
+    val_accuracy: Accuracy
+
+
+@dataclass(frozen=True)
 class Record:
     """The contents of ``record.json``.
 
@@ -148,6 +159,7 @@ class Record:
     started: str
     finished: str
     initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of the initial weights
+    kept_weights: KeptWeights | None = None  # None: its weights are the run's own, or not kept
     not_drawn: dict[str, str] = field(default_factory=dict)  # arrays that are missing, and why
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 of every other file of the run
 
@@ -220,10 +232,7 @@ def hash_files(path: Path) -> dict[str, str]:
 
 
 def refresh_hashes(path: Path) -> None:
-    """Update the hashes in a record to the folder's current files.
-
-    For files that were changed on purpose, such as weights converted to float16.
-    """
+    """Update the hashes in a record to the folder's current files, changed on purpose."""
     write_record(path, replace(read_record(path), files=hash_files(path)))
 
 

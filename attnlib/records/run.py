@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import nn
+from torch import Tensor, nn
 
 from attnlib.config import TrainConfig
+from attnlib.data.downloads import fetch
 from attnlib.models.zoo import create_model
 from attnlib.records.provenance import commit_words, threads_of, write_json
 from attnlib.records.record import Record, read_checked
 from attnlib.training.checkpoint import write_atomically
+
+REPOSITORY = "https://github.com/attnlib/attnlib"  # of kept weights, which no wheel holds
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,29 @@ class Run:
 
     @property
     def has_weights(self) -> bool:
-        """Whether the weights are available; committed records have none."""
-        return (self.path / "model.safetensors").exists()
+        """Whether it has weights, here or to be fetched; most committed records have none."""
+        kept = self.record.kept_weights is not None
+        return kept or (self.path / "model.safetensors").exists()
+
+    @property
+    def weights_path(self) -> Path:
+        """The file of its weights; kept ones are fetched where an installed attnlib lacks them.
+
+        Raises:
+            ValueError: If the run has none.
+            DownloadError: If they are kept, but neither cached nor downloadable.
+        """
+        path = self.path / "model.safetensors"
+        if path.exists():
+            return path
+        if self.record.kept_weights is None:
+            raise ValueError(
+                f"{self.path} has no weights (most committed records have none); make them with: "
+                f"{self.record.command}"
+            )
+        url = f"{REPOSITORY}/raw/main/results/{self.name}/{path.name}"
+        sha256 = self.record.files[path.name]
+        return fetch(f"{self.name}.safetensors", [url], sha256=sha256, folder="weights")
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
         """The arrays of ``predictions``, ``attention`` or ``features``.
@@ -68,20 +92,27 @@ class Run:
 
         Raises:
             ValueError: If the weights are missing or damaged.
+            DownloadError: If they have to be fetched and can't be.
         """
-        if not self.has_weights:
-            raise ValueError(
-                f"{self.path} has no weights (committed records have none); make them with: "
-                f"{self.record.command}"
-            )
+        weights = self.read_weights()
         model = build_model(self.config, num_classes=len(self.record.dataset.classes))
-        content = self.read("model.safetensors")
-        try:
-            weights = load(content)
-        except SafetensorError as fault:
-            raise ValueError(f"{self.path / 'model.safetensors'} can't be read: {fault}") from None
         model.load_state_dict(weights)
         return model.eval()
+
+    def read_weights(self) -> dict[str, Tensor]:
+        """The weights by name, checked against the record.
+
+        Raises:
+            ValueError: If they are missing or damaged.
+            DownloadError: If they have to be fetched and can't be.
+        """
+        path = self.weights_path
+        is_here = path.parent == self.path
+        content = self.read(path.name) if is_here else path.read_bytes()
+        try:
+            return load(content)
+        except SafetensorError as fault:
+            raise ValueError(f"{path} can't be read: {fault}") from None
 
     def read(self, name: str) -> bytes:
         """The bytes of a file of the run, checked against its record.

@@ -10,7 +10,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -140,10 +140,14 @@ def provenance(record: Mapping[str, Any]) -> str:
         ("Finished", markdown(record["finished"])),
         ("Versions", markdown(", ".join(f"{name} {v}" for name, v in record["versions"].items()))),
     ]
+    if kept := record.get("kept_weights"):
+        size, share = f"{kept['bytes'] / 1e6:.1f} MB", interval(kept["test_accuracy"])
+        words = f"{kept['dtype']}, {size}: with them, {share} of the test images are recognised"
+        rows.append(("Kept weights", markdown(words)))
     return table(("What", "Value"), rows)
 
 
-def run_page(label: str, run: Run, address: str, there: Collection[str] = ()) -> str:
+def run_page(label: str, run: Run, address: str, there: Mapping[str, Run]) -> str:
     """Markdown of one run's page; its figure is next to it as NAME.svg."""
     record = to_json(run.record)
     metrics, cost = record["metrics"], record["cost"]
@@ -195,10 +199,10 @@ in its first cell:
 """
 
 
-def taught(run: Run, there: Collection[str]) -> str:
-    """That the teacher is trained first, since a kept one has no weights; linked if its page is."""
+def taught(run: Run, there: Mapping[str, Run]) -> str:
+    """That the teacher is trained first, unless its weights are kept; linked if its page is."""
     teacher = run.record.teacher
-    if not teacher:
+    if not teacher or (teacher in there and there[teacher].record.kept_weights):
         return ""
     name = f"{{ref}}`run-{teacher}`" if teacher in there else code(teacher)
     return f" Its teacher has to be trained first: {name}."
@@ -257,7 +261,7 @@ def main() -> None:
     runs = labelled(shown.runs)
     for folder, reason in shown.left_out.items():
         sys.stderr.write(f"left out: {' '.join(printable(f'{folder}: {reason}').split())}\n")
-    there = {run.name for run in runs.values()}
+    there = {run.name: run for run in runs.values()}
     records = options.out / "records"
     records.mkdir(parents=True, exist_ok=True)
     place = address()

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -279,6 +280,9 @@ def test_on_colab_the_bootstrap_cell_adds_attnlib_and_changes_no_version(colab, 
     missing = call(python, "-c", "import attnlib", cwd=tmp_path, PYTHONPATH="")
     assert "No module named 'attnlib'" in missing.stderr
     (wheel,) = folder.glob("attnlib-*.whl")
+    files = zipfile.ZipFile(wheel).namelist()
+    assert "attnlib/notebooks/experiments.toml" in files
+    assert not [name for name in files if name.endswith(".safetensors")], "they double the wheel"
     environment = {"JUPYTER_PATH": str(folder), "ATTNLIB_SOURCE": str(wheel), "PYTHONPATH": ""}
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         given = SMALL if notebook.stem == "train" else []
