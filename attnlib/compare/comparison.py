@@ -68,7 +68,8 @@ class Comparison:
     def pair(self) -> tuple[str, str]:
         """A student and its teacher, as in the thesis's Fig. 8.1, or else the first two runs.
 
-        Of several students, one with hard distillation from ResNet-18, the thesis's, is preferred.
+        Those whose weights are kept are preferred, then hard distillation from ResNet-18, the
+        thesis's.
         """
         by_folder = {run.name: name for name, run in self.runs.items()}
         pairs = [
@@ -77,9 +78,11 @@ class Comparison:
             if run.record.teacher in by_folder
         ]
 
-        def is_other(pair: tuple[str, str]) -> bool:
-            student, teacher = (self.runs[name].config for name in pair)
-            return (student["distillation"], teacher["model"]) != ("hard", "resnet18")
+        def is_other(pair: tuple[str, str]) -> tuple[bool, bool]:
+            student, teacher = (self.runs[name] for name in pair)
+            is_kept = student.record.kept_weights and teacher.record.kept_weights
+            recipe = student.config["distillation"], teacher.config["model"]
+            return not is_kept, recipe != ("hard", "resnet18")
 
         return min(pairs, key=is_other, default=(self.names[0], self.names[1]))
 

@@ -8,7 +8,6 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from attnlib import escaping
@@ -32,7 +31,7 @@ def linked_confusion(
 
     Args:
         comparison: The runs and their predictions.
-        split: The test images; without them a cell shows their numbers.
+        split: The test images, all or some; for others a cell shows their numbers.
         first: The run whose decisions the table shows.
         second: The other run.
         note: Where the images come from, or why they are missing.
@@ -57,8 +56,10 @@ def linked_confusion(
         "decisions": [_base64(comparison.decisions(name)) for name in (first, second)],
     }
     if split is not None:
-        chosen = choose_pictures(comparison, first, second)
-        data |= {"places": chosen.tolist(), "columns": SHEET_COLUMNS, "sheet": sheet(split, chosen)}
+        is_whole = len(split) == len(comparison.labels)
+        chosen = choose_pictures(comparison, first, second) if is_whole else split.indices
+        shown = split.subset(np.searchsorted(split.indices, chosen))
+        data |= {"places": chosen.tolist(), "columns": SHEET_COLUMNS, "sheet": sheet(shown)}
     shape = "confusion long" if max(map(len, names)) > LONG else "confusion"
     return (
         f'<div class="{shape}">{told}{_table(comparison, first)}'
@@ -66,10 +67,21 @@ def linked_confusion(
     )
 
 
-def choose_pictures(comparison: Comparison, first: str, second: str) -> Ints:
+def choose_pictures(
+    comparison: Comparison,
+    first: str,
+    second: str,
+    most: int = PICTURES,
+) -> Ints:
     """Positions of the images to show, spread evenly over the kinds of error.
 
     Images that both runs get right come last, with few of each class.
+
+    Args:
+        comparison: The runs and their predictions.
+        first: One run.
+        second: The other.
+        most: Images to choose.
     """
     a, b, labels = comparison.decisions(first), comparison.decisions(second), comparison.labels
     kinds = np.stack([labels, a, b], axis=1)
@@ -81,13 +93,13 @@ def choose_pictures(comparison: Comparison, first: str, second: str) -> Ints:
     rank[order] = np.arange(len(kind)) - starts  # rank of an image among those of its kind
     right = (a == labels) & (b == labels)
     wanted = np.flatnonzero(~right | (rank < RIGHT_A_CLASS))
-    best = wanted[np.lexsort((wanted, rank[wanted], right[wanted]))][:PICTURES]
+    best = wanted[np.lexsort((wanted, rank[wanted], right[wanted]))][:most]
     return np.sort(best)
 
 
-def sheet(split: Split, places: npt.NDArray[Any]) -> str:
+def sheet(split: Split) -> str:
     """Thumbnails of the images side by side, as the data URL of one JPEG."""
-    pictures = [Image.fromarray(np.asarray(image)) for image in split.subset(places).images]
+    pictures = [Image.fromarray(np.asarray(image)) for image in split.images]
     side = min(PICTURE_SIDE, max((picture.height for picture in pictures), default=1))
     rows = max(1, -(-len(pictures) // SHEET_COLUMNS))
     whole = Image.new("RGB", (side * SHEET_COLUMNS, side * rows))

@@ -108,7 +108,7 @@ def answered_images(
 ) -> Figure:
     """Test images with, from the top, their true class and each run's prediction.
 
-    If the images are not available (``split`` is None), their positions are shown.
+    Images that ``split`` does not hold, or all if it is None, are shown by their positions.
     """
     chosen = np.asarray(places, dtype=np.int64)
     classes = tuple(figure_text(name, 24) for name in comparison.class_names)
@@ -123,10 +123,11 @@ def answered_images(
             axes.axis("off")
         for axes, place, title in zip(grid.flat, chosen, titles, strict=False):
             axes.set_title(title, fontsize=9, pad=3)
-            if split is None:
+            picture = split.find(place) if split else None
+            if picture is None:
                 axes.text(0.5, 0.5, f"image\n{place}", ha="center", va="center")
             else:
-                axes.imshow(split.images[place], interpolation="nearest")
+                axes.imshow(picture, interpolation="nearest")
         if not len(chosen):
             grid[0, 0].text(0, 0.5, "There is no such image.", fontsize=10)
         plt.close(figure)

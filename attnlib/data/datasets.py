@@ -56,6 +56,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def find(self, index: int) -> NDArray[np.uint8] | None:
+        """The image at ``index`` of the source array; None if this split does not hold it."""
+        (places,) = np.nonzero(self.indices == index)
+        return np.asarray(self.images[int(places[0])]) if len(places) else None
+
     def subset(self, positions: Sequence[int] | NDArray[np.int64]) -> "Split":
         """The images at ``positions`` of this split, in that order."""
         chosen = np.asarray(positions, dtype=np.int64)

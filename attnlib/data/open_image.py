@@ -16,7 +16,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from attnlib.data.downloads import fetch
 
-PHOTOGRAPHS = ("china", "flower")  # inside scikit-learn, 640 x 427 pixels
+PICTURES = Path(__file__).with_name("pictures")  # scikit-image's, free to use
+PHOTOGRAPHS = ("cat", "coffee", "rocket", "china", "flower")  # the last two inside scikit-learn
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 200_000_000  # of a download
 WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}  # maximum by Pillow's mode; 16 bits are 65535
@@ -41,8 +42,8 @@ def open_image(image: str | Path) -> Image.Image:
     """Open an image as RGB.
 
     Args:
-        image: "china" or "flower", scikit-learn's photographs; "dog", the thesis's, downloaded
-            once; a URL that ends in ``#sha256=`` and 64 hexadecimal digits; or a path.
+        image: One of ``PHOTOGRAPHS``; "dog", the thesis's, downloaded once; a URL that ends in
+            ``#sha256=`` and 64 hexadecimal digits; or a path.
 
     Raises:
         ValueError: If the file is missing, a URL has no hash, or the file is no image, is animated,
@@ -51,6 +52,8 @@ def open_image(image: str | Path) -> Image.Image:
     """
     name = str(image)
     if name in PHOTOGRAPHS:
+        if found := next(PICTURES.glob(f"{name}.*"), None):
+            return read_image(found)
         from sklearn.datasets import load_sample_image  # slow to import, and only needed here
 
         return Image.fromarray(load_sample_image(f"{name}.jpg"))

@@ -27,6 +27,7 @@ from attnlib.human.bootstrap import (
 )
 from attnlib.records.answers import Answers, is_cifar10_cached, read_answers
 from attnlib.records.run import Run
+from attnlib.records.thumbnails import read_thumbnails
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -258,8 +259,10 @@ def load_test_images(study: VotesStudy, path: str | None = None) -> tuple[Split 
     if not study.compared:
         return None, "No run on CIFAR-10's test images is here, so there is no image to show."
     if path is None and not is_cifar10_cached():
-        return None, (
-            f"The images are not shown: {CIFAR10_ARCHIVE} is not in the cache. Running "
+        kept = read_thumbnails()
+        shown = "not shown" if kept is None else f"shown as far as the {len(kept)} kept ones go"
+        return kept, (
+            f"The images are {shown}: {CIFAR10_ARCHIVE} is not in the cache. Running "
             "notebooks/data.ipynb with -p dataset cifar10 fetches it; -p cifar10_path FILE shows "
             "those of an .npz file in the official order."
         )

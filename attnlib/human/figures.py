@@ -5,6 +5,8 @@ and marker.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,13 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from attnlib.data.datasets import Split
+from attnlib.data.open_image import read_image
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.human.bootstrap import PEOPLE, Interval
-from attnlib.human.cifar10h import VotesStudy
-from attnlib.human.decisions import CATEGORIES
+from attnlib.human.cifar10h import VotesComparison, VotesStudy
+from attnlib.human.decisions import CATEGORIES, read_cues
 from attnlib.human.study import NAMES, Measured, Study
 from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style
 
+PICTURES = Path(__file__).with_name("pictures")  # of the cue-conflict images
+DISPUTED = 4  # images shown of each kind
 MARKS = "osD^vP*X<>"
 NEARER = {  # direction of people
     "kappa": "more like people →",
@@ -147,40 +152,58 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
     return figure
 
 
-def disputed_images(
-    study: VotesStudy, split: Split | None, columns: int = 4, runs: int = 2
-) -> Figure:
-    """The first images that only one side gets wrong, a row for each side, for the best ``runs``.
+def cue_conflicts() -> Figure:
+    """The four cue-conflict images that come with attnlib, with their shapes and textures."""
+    paths = sorted(PICTURES.glob("*.png"))
+    with style():
+        size = (WIDTH, WIDTH / len(paths) + 0.4)
+        figure, panels = plt.subplots(1, len(paths), figsize=size, layout="constrained")
+        for axes, path in zip(panels, paths, strict=True):
+            cues = read_cues(path.name)
+            axes.imshow(np.asarray(read_image(path)))
+            axes.set_title(f"shape {cues.shape}\ntexture {cues.texture}", fontsize=9, pad=3)
+            axes.axis("off")
+        plt.close(figure)
+    return figure
 
-    Above an image its true class and, after >, the wrong answer. If the images are not available
-    (``split`` is None), their positions are shown.
+
+def most_accurate(study: VotesStudy, count: int = 2) -> list[VotesComparison]:
+    """The runs that are right most often, best first."""
+    return sorted(study.compared, key=lambda one: -one.accuracy.value)[:count]
+
+
+def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
+    """The first images that only one side gets wrong, a row for each side, for the best two runs.
+
+    Above an image its true class and, after >, the wrong answer. Images that ``split`` does not
+    hold, or all if it is None, are shown by their positions.
     """
     if not study.compared:
         return _say("No run on CIFAR-10's test images is here.")
-    rows = []
-    titled = zip(study.compared, _titles(study), strict=True)
-    for one, run in sorted(titled, key=lambda pair: -pair[0].accuracy.value)[:runs]:
+    rows, best = [], most_accurate(study)
+    for one, run in zip(best, _titles(replace(study, compared=best)), strict=True):
         alone = one.model_alone_wrong, one.majority_alone_wrong
         wrong = "all people right, network wrong", "network right, most people wrong"
         for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):
             title = f"{figure_text(run, 60)}:\n{words}, {len(images):,} images"
-            rows.append((title, images[:columns], side))
+            rows.append((title, images[:DISPUTED], side))
     with style():
         figure = plt.figure(figsize=(WIDTH, 1.6 * len(rows)), layout="constrained")
         for part, (title, images, side) in zip(
             figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True
         ):
             part.suptitle(title, x=0.01, ha="left", fontsize=9)
-            panels = part.subplots(1, columns)
+            panels = part.subplots(1, DISPUTED)
             for axes in panels:
                 axes.axis("off")
             for axes, image in zip(panels, images, strict=False):
                 truth, answer = (CIFAR10_CLASSES[k] for k in (image.truth, getattr(image, side)))
                 axes.set_title(f"{truth}\n> {answer}", fontsize=9, pad=3)
-                if split is None:
+                picture = split.find(image.image) if split else None
+                if picture is None:
                     axes.text(0.5, 0.5, f"image\n{image.image}", ha="center", va="center")
                 else:
-                    axes.imshow(split.images[image.image], interpolation="nearest")
+                    axes.imshow(picture, interpolation="nearest")
         plt.close(figure)
     return figure
 

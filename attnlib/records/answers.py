@@ -9,6 +9,7 @@ from attnlib.data.datasets import Split, load_dataset
 from attnlib.data.downloads import cache_dir
 from attnlib.data.readers import CIFAR10_ARCHIVE, CIFAR10_CLASSES
 from attnlib.records.run import Run
+from attnlib.records.thumbnails import read_thumbnails
 
 FETCH = " To fetch CIFAR-10, run: papermill notebooks/data.ipynb OUT.ipynb -p dataset cifar10"
 
@@ -55,8 +56,31 @@ def is_cifar10_cached() -> bool:
 def find_images(run: Run, data_path: str | None = None) -> tuple[Split | None, str]:
     """The test images of a run, or None if not available, and a sentence about them.
 
-    Nothing is downloaded: CIFAR-10 is used only if its archive is already in the cache.
+    Nothing is downloaded: CIFAR-10 is used only if its archive is already in the cache. Without it
+    the split holds the few images that ``results`` keeps, at their places in the test set.
     """
+    whole, note = _find_whole(run, data_path)
+    kept = None if whole or data_path else _find_thumbnails(run)
+    if kept is None:
+        return whole, note
+    rest = note.replace("are not shown", "are not all shown", 1)
+    return kept, f"{len(kept)} of the test images come with attnlib and are shown. {rest}"
+
+
+def _find_thumbnails(run: Run) -> Split | None:
+    """The kept thumbnails, if they are images of the run's test set in its order."""
+    kept = read_thumbnails() if run.record.dataset.classes == CIFAR10_CLASSES else None
+    if kept is None:
+        return None
+    try:
+        labels = read_answers(run).labels
+    except ValueError:
+        return None
+    is_test = kept.indices.max() < len(labels) and np.array_equal(labels[kept.indices], kept.labels)
+    return kept if is_test else None
+
+
+def _find_whole(run: Run, data_path: str | None) -> tuple[Split | None, str]:
     record = run.record.dataset
     name, title = record.name, record.title
     not_shown = f"The images of {title} are not shown"

@@ -61,14 +61,11 @@ def test_data_are_the_decisions_of_both() -> None:
     assert "sheet" not in data  # without images: their numbers
 
 
-def test_every_kind_of_error_gets_pictures_before_one_gets_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_kind_of_error_gets_pictures_before_one_gets_all() -> None:
     some = compare(4000)
     labels, a, b = some.labels, some.decisions("good"), some.decisions("bad")
     kinds = len({k for k in zip(labels, a, b, strict=True) if not k[0] == k[1] == k[2]})
-    monkeypatch.setattr(confusion_page, "PICTURES", kinds)
-    chosen = confusion_page.choose_pictures(some, "good", "bad")
+    chosen = confusion_page.choose_pictures(some, "good", "bad", kinds)
     shown = {(labels[i], a[i], b[i]) for i in chosen}
     assert len(shown) == kinds == len(chosen)
 

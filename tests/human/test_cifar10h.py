@@ -200,7 +200,7 @@ def test_disputed_images_are_shown_by_their_place(official, tmp_path):
     study = cifar10h.VotesStudy("", [], [compare_votes("a", official, wrong, voted, resamples=2)])
     split, note = load_test_images(study, archive(tmp_path / "own.npz", official))
     assert note == "Images from own, by their place in the test set."
-    figure = figures.disputed_images(study, split, columns=4)
+    figure = figures.disputed_images(study, split)
     shown = [axes.get_images()[0].get_array()[0, 0] for axes in figure.axes if axes.get_images()]
     assert [256 * int(red) + int(green) for red, green, _ in shown] == [2999, 5999, 8999, 5, 7]
     names = [CIFAR10_CLASSES[label] for label in (*official[[2999, 2999]], *official[[5, 5]])]
@@ -210,7 +210,7 @@ def test_disputed_images_are_shown_by_their_place(official, tmp_path):
     assert titles[4] == f"{names[2]}\n> {following[2]}"
     words = [part.get_suptitle() for part in figure.subfigs]
     assert "network wrong, 3 images" in words[0] and "people wrong, 2 images" in words[1]
-    bare = figures.disputed_images(study, None, columns=4)
+    bare = figures.disputed_images(study, None)
     assert [axes.texts[0].get_text() for axes in bare.axes[:1]] == ["image\n2999"]
 
 
@@ -218,6 +218,7 @@ def test_images_that_are_not_at_hand_are_neither_fetched_nor_taken_from_other_da
     official, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     voted = np.eye(10, dtype=np.int64)[official] * 50
     study = cifar10h.VotesStudy(
         "", [], [compare_votes("a", official, official, voted, resamples=2)]
