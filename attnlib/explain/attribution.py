@@ -20,6 +20,7 @@ from attnlib.models.hooks import (
     patches_to_grid,
     prefix_names,
     record_attention,
+    record_features,
     token_grid,
 )
 from attnlib.models.modes import evaluating
@@ -280,6 +281,23 @@ def cam_layer(model: nn.Module) -> str:
     last = feature_names(model)[-1]
     is_block = bool(prefix_names(model)) and hasattr(model.get_submodule(last), "norm1")
     return f"{last}.norm1" if is_block else last
+
+
+def fine_layer(model: nn.Module, images: Tensor, positions: int = 16) -> str:
+    """The last stage of a network whose maps of ``images`` have at least as many positions.
+
+    The last stage of all may have a single one for small images, and a map of it shows nothing. If
+    none has as many, the last one.
+
+    Raises:
+        NothingToRecordError: If no stage has spatial positions.
+    """
+    with evaluating(model), torch.no_grad(), record_features(model) as features:
+        model(images[:1])
+    sizes = {name: f.shape[-2] * f.shape[-1] for name, f in features.items() if f.ndim == 4}
+    if not sizes:
+        raise NothingToRecordError(f"{type(model).__name__} has no stage with planes")
+    return ([name for name, count in sizes.items() if count >= positions] or list(sizes))[-1]
 
 
 def _on_plane(model: nn.Module, output: Tensor, img_size: tuple[int, int]) -> Tensor:

@@ -1,8 +1,8 @@
 """Deletion and insertion tests of attribution maps; entropy and distance of attention."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from scipy.integrate import trapezoid
 from scipy.ndimage import gaussian_filter
+from scipy.stats import ttest_1samp
 from torch import Tensor, nn
 
 from attnlib.models.hooks import TokenGrid, patches_to_grid
 from attnlib.models.modes import evaluating
-from attnlib.stats.intervals import mean_interval
+from attnlib.stats.intervals import LEVEL, Estimate, holm, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,6 +172,84 @@ def areas_table(curves: Mapping[str, Curves]) -> "pd.DataFrame":
             "+-": insertion.high - insertion.value,
         }
     return pd.DataFrame(rows).T
+
+
+BASELINES = ("random", "centre")  # maps that know nothing of the model
+BETTER, WORSE, NOT_TOLD = "better", "worse", "not told apart"
+
+
+class MapTest(NamedTuple):
+    """A kind of map against a baseline by one measure, image by image."""
+
+    kind: str
+    baseline: str
+    measure: str  # deletion or insertion
+    gain: Estimate  # mean area by which the map is better; negative if it is worse
+    p_holm: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the map is better or worse than the baseline, by the corrected test."""
+        if self.p_holm > 1 - LEVEL:
+            return NOT_TOLD
+        return BETTER if self.gain.value > 0 else WORSE
+
+
+def compare_maps(curves: Mapping[str, Curves]) -> list[MapTest]:
+    """Paired t-tests of each kind of map against ``BASELINES``, corrected for their number (Holm).
+
+    Raises:
+        ValueError: If there are fewer than two images.
+    """
+    asked, values = [], []
+    for kind in curves:
+        for baseline in BASELINES if kind not in BASELINES else ():
+            ours, theirs = curves[kind], curves[baseline]
+            less = theirs.deletion_area - ours.deletion_area
+            more = ours.insertion_area - theirs.insertion_area
+            asked += [(kind, baseline, "deletion"), (kind, baseline, "insertion")]
+            values += [less, more]
+    if values and len(values[0]) < 2:
+        raise ValueError(f"expected curves of at least two images; got {len(values[0])}")
+    p_values = [ttest_1samp(each, 0).pvalue if np.ptp(each) else 1.0 for each in values]
+    return [
+        MapTest(*names, mean_interval(each), float(p))
+        for names, each, p in zip(asked, values, holm(p_values), strict=True)
+    ]
+
+
+def gains_table(tests: Sequence[MapTest]) -> "pd.DataFrame":
+    """The gain of each kind of map over each baseline, with a star if it is told from 0."""
+    import pandas as pd
+
+    rows: dict[str, dict[str, str]] = {}
+    for test in tests:
+        words = f"{test.gain.value:+.3f}{' ' if test.verdict == NOT_TOLD else '*'}"
+        rows.setdefault(test.kind, {})[f"{test.measure}, {test.baseline}"] = words
+    return pd.DataFrame(rows).T
+
+
+def tell_maps(tests: Sequence[MapTest]) -> str:
+    """In words, which kinds of map are better than both baselines, and which are not told apart.
+
+    A map is counted as better if it is by one measure at least, and worse by none.
+    """
+    lines = []
+    images = tests[0].gain.n if tests else 0
+    for baseline in BASELINES:
+        groups: dict[str, list[str]] = {BETTER: [], WORSE: [], NOT_TOLD: []}
+        for kind in dict.fromkeys(test.kind for test in tests):
+            found = {t.verdict for t in tests if (t.kind, t.baseline) == (kind, baseline)}
+            mixed = {BETTER, WORSE} <= found
+            best = NOT_TOLD if mixed else min(found, key=(BETTER, WORSE, NOT_TOLD).index)
+            groups[best].append(kind)
+        told = {
+            f"better than {baseline}": groups[BETTER],
+            f"worse than {baseline}": groups[WORSE],
+            f"not told from {baseline} by {images} images": groups[NOT_TOLD],
+        }
+        lines += [f"{words}: {', '.join(kinds)}" for words, kinds in told.items() if kinds]
+    return "\n".join(lines)
 
 
 def attention_entropy(weights: Tensor) -> Tensor:

@@ -35,13 +35,13 @@ def real_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
 def chained_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Feature maps as in the published pictures: layers chained without what is between them.
 
-    For a ResNet, its convolutions in sequence (49 in a ResNet-50), without normalisation,
-    activation, pooling and skips; for a ViT or DeiT, the patch projection and the blocks, without
-    class token, position and normalisation of the image. Images may have any size. Not what it
-    computes in use; see ``real_features``.
+    For a convolutional network, its convolutions in sequence (49 in a ResNet-50), without
+    normalisation, activation, pooling and skips; for a ViT or DeiT, the patch projection and the
+    blocks, without class token, position and normalisation of the image. Images may have any
+    size. Not what it computes in use; see ``real_features``.
 
     Args:
-        model: A ResNet, AtResNet, ViT or DeiT.
+        model: A ResNet, AtResNet, ViT or DeiT, or a network whose convolutions fit in a row.
         images: (B, 3, H, W) in [0, 1].
 
     Returns:
@@ -50,22 +50,30 @@ def chained_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     Raises:
         NothingToRecordError: If the model is of another family.
     """
+    convolutions = chained_convolutions(model)
     with torch.no_grad():
-        if hasattr(model, "layer4"):
-            return _chain_convolutions(model, images)
         if hasattr(model, "patch_embed") and hasattr(model, "blocks"):
             return _chain_blocks(model, images)
-    raise NothingToRecordError(
-        f"{type(model).__name__}: the published pictures are of ResNets and ViTs"
-    )
+        if not convolutions:
+            raise NothingToRecordError(
+                f"{type(model).__name__}: only ViTs and convolutions in a row can be chained"
+            )
+        features, x = {}, images
+        for name, convolution in convolutions.items():
+            features[name] = x = convolution(x)
+        return features
 
 
-def _chain_convolutions(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    features = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and "downsample" not in name:
-            features[name] = x = module(x)
-    return features
+def chained_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+    """A network's convolutions but those of its skips; empty if they don't fit in a row."""
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and "downsample" not in name
+    }
+    channels = [3, *(module.out_channels for module in found.values())]
+    fits = all(c == m.in_channels for c, m in zip(channels, found.values(), strict=False))
+    return found if fits else {}
 
 
 def _chain_blocks(model: nn.Module, images: Tensor) -> dict[str, Tensor]:

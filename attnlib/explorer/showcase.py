@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from attnlib.catalogue import CATALOGUE, MODELS, TITLES, TRANSFORMERS
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Split
 from attnlib.data.downloads import DownloadError
-from attnlib.data.open_image import PHOTOGRAPHS, open_image
+from attnlib.data.open_image import open_image
 from attnlib.experiment import run_experiment
 from attnlib.explain.attribution import MAP_KINDS
 from attnlib.explain.feature_maps import DULL
@@ -23,7 +24,7 @@ from attnlib.models.pretrained import NoWeightsError, fit_tokens
 from attnlib.models.zoo import create_model
 from attnlib.parameters import parameter, parse_params
 from attnlib.records.answers import find_images
-from attnlib.records.find import find_folders, load_run, newest_run
+from attnlib.records.find import find_folders, find_showcase, load_run, newest_run
 from attnlib.records.run import Run, build_model
 
 SMALL_RUN = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
@@ -31,6 +32,10 @@ SMALL_RUN = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "l
 FROM_IMAGENET = {"lr": 5e-3, "epochs": 4, "batch_size": 32}
 SMALL_FOLDER = "small"
 CHAINABLE = tuple(name for name, model in CATALOGUE.items() if model.family != "other")
+# What is shown by default, the dog where it can be fetched; of a network of few classes, objects
+# that it may know and its own images.
+PHOTOGRAPHS = ("cat", "dog", "coffee", "rocket")
+FEW_CLASSES = ("cat", "dog", "0", "1")
 Announce = Callable[[str], object]
 
 
@@ -41,7 +46,7 @@ class View:
     run: str | None = parameter(None, "a finished run, by name or folder")
     model: str | None = parameter(None, "in place of a run", choices=MODELS, prefix="timm/")
     image: str | None = parameter(
-        None, "test image number, path, URL#sha256=, china, flower, dog", numeric=True
+        None, "test image number, path, URL#sha256=, cat, dog, china, ...", numeric=True
     )
     data_path: str | None = parameter(None, "file or folder of the run's data, if it needs one")
     runs_dir: str = parameter("runs", "where runs are")
@@ -67,7 +72,7 @@ class AttentionView(View):
     kind: str = parameter("mean", "of map", choices=tuple(MAP_KINDS))
     layer: int | None = parameter(None, "1 is the first; by default the last", low=1)
     head: int = parameter(1, "1 is the first", low=1)
-    sample: int = parameter(16, "test images to judge maps by", low=2)
+    sample: int = parameter(48, "test images to judge maps by, at most", low=2)
     seed: int = parameter(0, "of the random maps", low=0)
 
 
@@ -98,39 +103,49 @@ class Subject:
         """Images as the model's input, (B, 3, H, W) in [0, 1], and their names.
 
         Args:
-            image: A test image's number, or what ``open_image`` takes; by default the first test
-                image, if available, and scikit-learn's photographs.
+            image: A test image's number, or what ``open_image`` takes; by default photographs, and
+                of a run the first test images, as far as they are available.
 
         Raises:
             ValueError: If the image is not found.
         """
-        usual = (*(("0",) if self.test else ()), *PHOTOGRAPHS)
-        wanted = usual if image is None else (image,)
+        if image is not None:
+            opened = {image: self._open(image)}
+        else:
+            usual = FEW_CLASSES if self.run else PHOTOGRAPHS
+            opened = {one: found for one in usual if (found := self._open_if_available(one))}
         place = eval_transform(self.img_size)
-        return torch.stack([place(self._open(one)) for one in wanted]), [
+        return torch.stack([place(found) for found in opened.values()]), [
             f"test image {one}" if one.isdigit() else Path(one.partition("#")[0]).stem
-            for one in wanted
+            for one in opened
         ]
+
+    def _open_if_available(self, image: str) -> Image.Image | None:
+        try:
+            return self._open(image)
+        except (ValueError, DownloadError):
+            return None
 
     def _open(self, image: str) -> Image.Image:
         if not image.isdigit() or Path(image).is_file():
             return open_image(image)
         if self.test is None:
             raise ValueError(f"image: {self.title} has no test images here; got number {image}.")
-        if int(image) >= len(self.test):
-            raise ValueError(
-                f"image: expected a test image from 0 to {len(self.test) - 1}; got {image}."
-            )
-        return Image.fromarray(self.test.images[int(image)])
+        picture = self.test.find(int(image))
+        if picture is None:
+            last = int(self.test.indices.max())
+            among = f"one of {len(self.test)} here, " if last >= len(self.test) else ""
+            raise ValueError(f"image: expected a test image, {among}from 0 to {last}; got {image}.")
+        return Image.fromarray(picture)
 
     def sample(self, count: int) -> tuple[Tensor, Tensor]:
-        """First ``count`` test images that the model classifies correctly, and their labels.
+        """First test images that the model classifies correctly, at most ``count``, and labels.
 
-        Without test images: scikit-learn's photographs, with the model's decisions as
-        labels.
+        Where only some test images are available, it is those from the first one on: others were
+        chosen for errors. Without test images: photographs, with the model's decisions as labels.
 
         Raises:
-            ValueError: If it classifies too few images correctly.
+            ValueError: If it classifies fewer than two images correctly.
         """
         if self.test is None:
             photographs, _ = self.images()
@@ -139,16 +154,19 @@ class Subject:
         place = eval_transform(self.img_size)
         images: list[Tensor] = []
         labels: list[int] = []
-        for start in range(0, len(self.test), 64):
-            part = self.test.subset(range(start, min(start + 64, len(self.test))))
+        first = int(np.sum(self.test.indices == np.arange(len(self.test))))  # without a gap
+        for start in range(0, first, 64):
+            part = self.test.subset(range(start, min(start + 64, first)))
             batch = torch.stack([place(Image.fromarray(each)) for each in part.images])
             with torch.inference_mode():
                 right = self.model(batch).argmax(dim=1).numpy() == part.labels
             images += [each for each, keep in zip(batch, right, strict=True) if keep]
             labels += part.labels[right].tolist()
             if len(labels) >= count:
-                return torch.stack(images[:count]), torch.tensor(labels[:count])
-        raise ValueError(f"sample: {self.title} gets {len(labels)} test images right, not {count}.")
+                break
+        if len(labels) < 2:
+            raise ValueError(f"sample: {self.title} gets {len(labels)} of {first} images right.")
+        return torch.stack(images[:count]), torch.tensor(labels[:count])
 
     def decisions(self, images: Tensor) -> list[str]:
         """The predicted class of each image with its probability, as text."""
@@ -181,7 +199,9 @@ class Subject:
 def open_subject(
     view: View, note: Announce, *, beside: Subject | None = None, **like: Any
 ) -> Subject:
-    """The model that ``view`` names, or else the newest run like ``like``, with its images.
+    """The model that ``view`` names, or else a run like ``like``, with its images.
+
+    The showcase is preferred: its weights are kept, so it is there in every clone.
 
     Args:
         view: Parameters.
@@ -192,6 +212,11 @@ def open_subject(
     """
     if beside is None and view.model is not None:
         return open_model(view.model)
+    if beside is None and view.run is None and (pair := find_showcase("results", view.runs_dir)):
+        try:
+            return open_run(pair.student, view.data_path, note)
+        except DownloadError as fault:  # an installed attnlib fetches the weights
+            note(f"{pair.student.name} can't be shown: {str(fault).splitlines()[0]}")
     run = load_run(view.run, view.runs_dir) if view.run and beside is None else None
     theirs = beside.run.record.dataset.sha256 if beside and beside.run else None
     if theirs is not None:
@@ -199,6 +224,30 @@ def open_subject(
     run = run or find_or_train(view.runs_dir, note, **like)
     is_theirs = beside is None or run.record.dataset.sha256 == theirs
     return open_run(run, view.data_path if is_theirs else None, note)
+
+
+def open_beside(view: View, note: Announce, seen: Subject) -> Subject:
+    """A convolutional network beside ``seen``: its teacher, or else a ResNet-18.
+
+    A model of the zoo has one of the zoo beside it, a run one of the same data if there is any.
+    """
+    if seen.run is None:
+        return open_model("resnet18")
+    if teacher := seen.run.record.teacher:
+        for folder in (seen.run.path.parent, *find_folders("results", view.runs_dir)):
+            if (folder / teacher / "record.json").exists():
+                run = load_run(folder / teacher)
+                if run.has_weights:
+                    return open_run(run, view.data_path, note)
+    return open_subject(view, note, beside=seen, model="resnet18")
+
+
+def find_plain(view: View, note: Announce, seen: Subject) -> Subject | None:
+    """A DeiT-T without a teacher on the data of ``seen``; None if there is none with weights."""
+    data = seen.run.record.dataset.sha256 if seen.run else None
+    like = {"model": "deit_t", "distillation": "none"}
+    run = find_run(view.runs_dir, data=data, **like) if data else None
+    return open_run(run, view.data_path, note) if run else None
 
 
 def open_model(name: str, *, pretrained: bool | None = None) -> Subject:

@@ -16,9 +16,12 @@ from attnlib.explain.faithfulness import (
     attention_entropy,
     blur,
     centre_maps,
+    compare_maps,
     deletion_and_insertion,
+    gains_table,
     random_maps,
     substrate,
+    tell_maps,
 )
 from attnlib.models.hooks import TokenGrid
 
@@ -194,3 +197,63 @@ def test_blur_of_rise_is_a_gaussian_of_eleven_pixels() -> None:
 def test_an_unknown_substrate_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown 'white'\. Valid: black, mean, blur, colours"):
         deletion_and_insertion(Corner(), IMAGES, IMAGES[:, 0], ONES, deleted="white")
+
+
+def curves_of(areas: np.ndarray) -> Curves:
+    """Curves whose deletion area is ``areas`` and whose insertion area is one less these (B,)."""
+    deletion = np.repeat(areas[:, None], 3, axis=1)
+    return Curves(np.linspace(0, 1, 3), deletion, 1 - deletion)
+
+
+def test_maps_are_told_from_the_baselines_image_by_image() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random(40)  # how hard an image is moves all areas alike: only pairs tell
+    noise = 0.01 * rng.standard_normal((4, 40))
+    curves = {
+        "good": curves_of(hard - 0.02 + noise[0]),
+        "guess": curves_of(hard + noise[1]),
+        "random": curves_of(hard + noise[2]),
+        "centre": curves_of(hard - 0.05 + noise[3]),
+    }
+    tests = {(t.kind, t.baseline, t.measure): t for t in compare_maps(curves)}
+    assert len(tests) == 8, "baselines are not asked"
+    for measure in ("deletion", "insertion"):
+        assert tests["good", "random", measure].verdict == "better"
+        assert tests["good", "random", measure].gain.value == pytest.approx(0.02, abs=0.01)
+        assert tests["guess", "random", measure].verdict == "not told apart"
+        assert tests["good", "centre", measure].verdict == "worse"
+    assert tell_maps(list(tests.values())).splitlines() == [
+        "better than random: good",
+        "not told from random by 40 images: guess",
+        "worse than centre: good, guess",
+    ]
+    table = gains_table(list(tests.values()))
+    assert table.loc["good", "deletion, random"].endswith("*")
+    assert not table.loc["guess", "deletion, random"].endswith("*")
+
+
+def test_many_questions_raise_the_bar_of_each() -> None:
+    rng = np.random.default_rng(1)
+    hard, noise = rng.random(20), 0.01 * rng.standard_normal((200, 20))
+    baselines = {name: curves_of(hard) for name in ("random", "centre")}
+    kinds = {str(n): curves_of(hard + noise[n]) for n in range(200)}
+    found = compare_maps(kinds | baselines)
+    assert {test.verdict for test in found} == {"not told apart"}
+    alone = [compare_maps({name: each} | baselines)[0].p_holm for name, each in kinds.items()]
+    assert min(alone) < 0.05, "none would be significant without the correction: a test of nothing"
+
+
+def test_a_map_that_gains_by_one_measure_and_loses_by_the_other_is_not_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    base, noise = rng.random(30), 0.001 * rng.standard_normal(30)
+    shares, flat = np.linspace(0, 1, 3), np.repeat(base[:, None], 3, axis=1)
+    known = Curves(shares, flat, flat)
+    mixed = Curves(shares, flat - 0.1 + noise[:, None], flat - 0.1 + noise[:, None])
+    told = tell_maps(compare_maps({"mixed": mixed, "random": known, "centre": known}))
+    assert told.splitlines()[0] == "not told from random by 30 images: mixed"
+
+
+def test_one_image_is_no_sample() -> None:
+    one = curves_of(np.array([0.5]))
+    with pytest.raises(ValueError, match="at least two images; got 1"):
+        compare_maps({"mean": one, "random": one, "centre": one})

@@ -1,11 +1,13 @@
 """Feature maps as published and as they are, and how dull they are."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision.models import resnet18, resnet50
 
 from attnlib.explain.feature_maps import (
+    chained_convolutions,
     chained_features,
     dull_share,
     mean_range,
@@ -32,6 +34,16 @@ def test_published_pictures_chain_the_49_convolutions_of_a_resnet_50_and_nothing
     assert len(chained_features(resnet18(), IMAGES)) == 17
 
 
+def test_an_efficientnet_is_chained_in_the_same_way() -> None:
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    features = chained_features(model, IMAGES)
+    assert list(features) == list(chained_convolutions(model))
+    assert len(features) == 49
+    first = model.blocks[0][0]
+    x = first.conv_pw(first.conv_dw(model.conv_stem(IMAGES)))
+    torch.testing.assert_close(features["blocks.0.0.conv_pw"], x)
+
+
 def test_published_pictures_chain_patches_and_blocks_without_token_position_and_norm() -> None:
     model = DeiT(5, (16, 24), 8, MINI).eval()
     with torch.no_grad():
@@ -55,8 +67,8 @@ def test_real_features_are_the_networks_own_without_prefix() -> None:
 
 
 def test_a_model_of_another_family_is_refused() -> None:
-    with pytest.raises(NothingToRecordError, match="the published pictures are of ResNets"):
-        chained_features(nn.Sequential(nn.Conv2d(3, 3, 1)), IMAGES)
+    with pytest.raises(NothingToRecordError, match="only ViTs and convolutions in a row"):
+        chained_features(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(4, 3, 1)), IMAGES)
 
 
 def test_robust_range_is_the_share_of_the_grey_scale_that_nine_tenths_use() -> None:

@@ -1,5 +1,7 @@
 """What the notebooks look at: parameters, runs found or trained, images by any name."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from attnlib.explorer.showcase import (
     FeaturesView,
     Subject,
     find_or_train,
+    find_plain,
     find_run,
+    open_beside,
     open_model,
     open_run,
     open_subject,
@@ -56,12 +60,43 @@ def test_parameters_come_as_papermill_gives_them() -> None:
     assert FeaturesView.from_params(threshold="0.2").threshold == 0.2
 
 
-def test_default_images_are_a_test_image_and_photographs(seen: Subject) -> None:
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("offline")
+def test_default_images_are_photographs_and_test_images_as_far_as_there_are_any(
+    seen: Subject,
+) -> None:
     images, names = seen.images()
     assert images.shape == (3, 3, 32, 32) and 0 <= images.min() and images.max() <= 1
-    assert names == ["test image 0", "china", "flower"]
+    assert names == ["cat", "test image 0", "test image 1"], "the dog can't be fetched"
     photographs, names = replace(seen, test=None).images()
-    assert names == ["china", "flower"] and torch.equal(photographs, images[1:])
+    assert names == ["cat"] and torch.equal(photographs, images[:1])
+    _, names = replace(seen, run=None).images()
+    assert names == ["cat", "coffee", "rocket"], "of a network that knows a thousand classes"
+
+
+def test_of_some_test_images_each_is_at_its_own_place(seen: Subject) -> None:
+    assert seen.test is not None
+    some = replace(seen, test=seen.test.subset([0, 1, 2, 100, 7]))
+    assert torch.equal(some.images("100")[0], seen.images("100")[0])
+    with pytest.raises(ValueError, match="one of 5 here, from 0 to 100; got 50"):
+        some.images("50")
+
+
+def test_a_sample_of_some_test_images_ends_at_the_first_gap(seen: Subject) -> None:
+    """What stands behind the gap was chosen, for its errors perhaps."""
+    assert seen.test is not None
+    right = np.flatnonzero(al.predict(seen.model, seen.test, img_size=32).correct)
+    last = int(right[3])
+    places = [*range(last + 1), *right[5:].tolist()]
+    images, labels = replace(seen, test=seen.test.subset(places)).sample(16)
+    assert len(images) == 4
+    assert labels.tolist() == seen.test.labels[right[:4]].tolist()
 
 
 def test_an_image_comes_by_number_path_or_name(seen: Subject, tmp_path: Path) -> None:
@@ -70,7 +105,7 @@ def test_an_image_comes_by_number_path_or_name(seen: Subject, tmp_path: Path) ->
     Image.fromarray(seen.test.images[7]).save(tmp_path / "seven.png")
     same, (name,) = seen.images(str(tmp_path / "seven.png"))
     assert torch.equal(images, same) and (names, name) == (["test image 7"], "seven")
-    with pytest.raises(ValueError, match="a test image from 0 to 358; got 359"):
+    with pytest.raises(ValueError, match="a test image, from 0 to 358; got 359"):
         seen.images("359")
     with pytest.raises(ValueError, match="no test images here; got number 3"):
         replace(seen, test=None).images("3")
@@ -85,8 +120,10 @@ def test_sample_holds_the_first_images_that_the_model_gets_right(
     expected = torch.cat([seen.images(str(number))[0] for number in right[:5]])
     assert torch.equal(images, expected)
     assert labels.tolist() == seen.test.labels[right[:5]].tolist()  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match=f"gets {len(right)} test images right, not 359"):
-        seen.sample(359)
+    assert len(seen.sample(359)[0]) == len(right), "fewer where there are no more"
+    wrong = seen.test.subset(np.setdiff1d(np.arange(359), right))  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="gets 0 of "):
+        replace(seen, test=replace(wrong, indices=np.arange(len(wrong)))).sample(16)
 
 
 def test_decisions_are_classes_with_their_probability(seen: Subject) -> None:
@@ -95,7 +132,10 @@ def test_decisions_are_classes_with_their_probability(seen: Subject) -> None:
     assert seen.decisions(images) == [f"{seen.class_names[int(label)]}, {share:.0%}"]
 
 
-def test_newest_run_that_fits_is_found(tiny_run: al.Run) -> None:
+def test_newest_run_that_fits_is_found(
+    tiny_run: al.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     folder = tiny_run.path.parent
     found = find_run(folder, model="deit_t", distillation="none")
     assert found is not None and found.name == tiny_run.name
@@ -106,8 +146,9 @@ def test_newest_run_that_fits_is_found(tiny_run: al.Run) -> None:
 
 
 def test_a_run_without_weights_counts_only_where_none_are_needed(
-    tiny_run: al.Run, tmp_path: Path
+    tiny_run: al.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     kept = tmp_path / tiny_run.name
     kept.mkdir()
     for name in ("config.json", "history.jsonl", "record.json", "attention.npz"):
@@ -214,7 +255,7 @@ def test_models_of_the_zoo_are_resized_too(name: str) -> None:
 
 def test_photographs_with_their_labels_can_be_traced_back() -> None:
     images, labels = (small := open_model("deit_t", pretrained=False)).sample(16)
-    assert len(images) == 2
+    assert len(images) >= 3
     assert trace(small.model, images, labels).gradients[0].abs().sum() > 0
 
 
@@ -257,3 +298,40 @@ def test_beside_a_run_stands_one_of_the_same_data(
     view = AttentionView.from_params(runs_dir=str(tmp_path))
     beside = open_subject(view, str, beside=seen, model="deit_t")
     assert beside.run is not None and beside.run.path == older
+
+
+def keep(run: al.Run, folder: Path, teacher: str | None = None, **config: object) -> Path:
+    """A copy of a run in ``folder`` under its own name; with ``config`` and a teacher if given."""
+    name = run.name if teacher is None else "student"
+    shutil.copytree(run.path, folder / name, ignore=shutil.ignore_patterns("state"))
+    forge(folder / name, record_values(run.path) | {"name": name, "teacher": teacher})
+    (folder / name / "config.json").write_text(json.dumps(run.config | config))
+    return folder / name
+
+
+def test_the_showcase_is_looked_into_and_its_teacher_stands_beside_it(
+    tiny_run: al.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep(tiny_run, tmp_path / "results")
+    student = keep(tiny_run, tmp_path / "results", tiny_run.name)
+    keep(tiny_run, tmp_path / "runs")  # newer runs of one's own don't take its place
+    view = AttentionView.from_params()
+    seen = open_subject(view, str, model="deit_t", distillation="hard")
+    assert seen.run is not None and seen.run.path.resolve() == student
+    beside = open_beside(view, str, seen)
+    assert beside.run is not None
+    assert beside.run.path.resolve() == tmp_path / "results" / tiny_run.name
+    asked = AttentionView.from_params(run=tiny_run.name)
+    found = open_subject(asked, str, model="deit_t", distillation="hard")
+    assert found.run is not None and found.run.path.parent.name == "runs"
+    plain = find_plain(view, str, seen)
+    assert plain is not None and plain.run is not None and plain.run.name == tiny_run.name
+
+
+@pytest.mark.usefixtures("offline")
+def test_beside_a_model_of_the_zoo_stands_one_of_the_zoo() -> None:
+    seen = open_model("deit_t", pretrained=False)
+    beside = open_beside(AttentionView.from_params(), str, seen)
+    assert beside.title == "ResNet-18, random weights"
+    assert find_plain(AttentionView.from_params(), str, seen) is None
