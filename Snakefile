@@ -12,6 +12,7 @@ from pathlib import Path
 from attnlib import escaping
 from attnlib.config import TrainConfig, row_parameters
 from attnlib.experiment import teacher_config
+from attnlib.models.zoo import cached_weights
 
 PROFILE = config.get("profile", "quick")
 # Of the reference runs: their profile, and the data set's file, FILE.npz.
@@ -39,7 +40,11 @@ STAMP = ["book/_tools/stamp.py", "book/_ext/attnbook/stamps.py"]
 # The notebooks beside train.ipynb, each a page of the book, and those that need no run.
 ANALYSES = ["data", "reference", "errors", "cost", "features", "attention", "human", "scoreboard"]
 ALONE = ["data", "cost", "human"]
+OFFICIAL = ["deit_t", "deit_b", "resnet18"]  # networks that make_official.py looks into
 MEASUREMENTS = sorted(map(str, Path("results/measurements").rglob("*.*")))
+# Kept weights, and pictures that come with attnlib.
+KEPT_WEIGHTS = sorted(map(str, Path("results").glob("*/model.safetensors")))
+PICTURES = sorted(map(str, [*Path("attnlib").glob("*/pictures/*"), *Path("results/thumbnails").glob("*")]))
 
 
 TABLE = tomllib.loads(Path("notebooks/experiments.toml").read_text())
@@ -177,8 +182,12 @@ rule chapter:
 
 
 def given(wildcards):
-    """The run that attention and features look into: not whichever in runs/ is the newest."""
-    return f"-p run {escaping.shell(CHAPTER.split('/')[1])}" if wildcards.notebook in ("attention", "features") else ""
+    """The run that attention and features look into where no weights are kept in results/.
+
+    Not whichever in runs/ is the newest.
+    """
+    looks = wildcards.notebook in ("attention", "features")
+    return f"-p run {escaping.shell(CHAPTER.split('/')[1])}" if looks and not KEPT_WEIGHTS else ""
 
 
 # Some notebooks ask what the runs have left; the others need none.
@@ -187,6 +196,8 @@ rule analysis:
         PACKAGE,
         TEXTS,
         MEASUREMENTS,
+        KEPT_WEIGHTS,
+        PICTURES,
         STAMP,
         "notebooks/experiments.toml",
         lambda wildcards: [] if wildcards.notebook in ALONE else [*EXECUTED, *RECORDS],
@@ -202,6 +213,34 @@ rule analysis:
         "(papermill --no-progress-bar {input.notebook:q} {output:q} {params.given} < /dev/null"
         " && python book/_tools/stamp.py --source {input.notebook:q} {output:q} {input:q})"
         " > {log:q} 2>&1 || (tail -n 30 {log:q}; exit 1)"
+
+
+def cached(wildcards):
+    """Which weights of the official networks are in the cache: when others are, the pages change."""
+    return [name for name in OFFICIAL if cached_weights(name).is_file()]
+
+
+# Pages about networks whose weights are large: each is made where they are at hand, else left out.
+rule official:
+    input:
+        PACKAGE,
+        TEXTS,
+        PICTURES,
+        STAMP,
+        "notebooks/attention.ipynb",
+        "notebooks/features.ipynb",
+        "notebooks/human.ipynb",
+        tool="book/_tools/make_official.py",
+    output:
+        "book/runs/official.md",
+    params:
+        cached=cached,
+    threads: workflow.cores
+    log:
+        "runs/official.log",
+    shell:
+        "(python {input.tool:q} --inputs {input:q} && touch {output:q}) > {log:q} 2>&1"
+        " || (tail -n 30 {log:q}; exit 1)"
 
 
 rule pages:
@@ -250,6 +289,7 @@ rule book:
         rules.pages.output,
         rules.measurements.output,
         rules.errata.output,
+        rules.official.output,
     output:
         "_build/html/index.html",
     log:

@@ -35,6 +35,8 @@ from attnlib.models.vit import BASE, LARGE, SMALL, TINY, DeiT, EncoderSize, ViT
 from attnlib.parameters import suggest
 from attnlib.seeding import seeded
 
+WEIGHTS = "weights"  # folder of the cache
+
 
 class Request(NamedTuple):
     """The arguments of ``create_model``."""
@@ -180,6 +182,15 @@ def _check_stem(name: str, stem: str, pretrained: bool) -> None:
         raise ValueError(f"stem: {name} has none to choose; got {stem!r}")
     if stem != "imagenet" and pretrained:
         raise ValueError(f"stem: the ImageNet weights of {name} have their own; got {stem!r}")
+
+
+def cached_weights(name: str) -> Path:
+    """Where a model's ImageNet weights are in the cache, once they have been downloaded.
+
+    Raises:
+        ValueError: For an unknown name.
+    """
+    return downloads.cache_dir() / WEIGHTS / _find(name).file
 
 
 def list_models() -> tuple[str, ...]:
@@ -339,7 +350,7 @@ def _read_download(variant: Variant) -> StateDict:
             f"pretrained: there are no weights of {variant.title}; without pretrained it starts "
             "from random ones"
         )
-    path = downloads.fetch(variant.file, [variant.url], sha256=variant.sha256, folder="weights")
+    path = downloads.fetch(variant.file, [variant.url], sha256=variant.sha256, folder=WEIGHTS)
     return read_weights(path)
 
 
