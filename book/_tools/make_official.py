@@ -141,8 +141,8 @@ def about(lines: list[str]) -> str:
     return f"""# The official networks
 
 The thesis starts from networks that others had trained on ImageNet
-{{cite}}`russakovsky2015imagenet`, at 224 pixels. What this book says elsewhere of networks that were
-made for it is repeated here for those, with the weights that their authors published:
+{{cite}}`russakovsky2015imagenet`, at 224 pixels. What this book says elsewhere of its own networks
+is repeated here for those, with the weights that their authors published:
 {", ".join(TITLES[name] for name in PEOPLE)}. They are large, so a page is made where its files are.
 
 {shown}

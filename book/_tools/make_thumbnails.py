@@ -40,20 +40,26 @@ def main() -> None:
 
 
 def choose_images(comparison: Comparison, study: VotesStudy) -> list[int]:
-    """Places of the images to keep: those of figures, then errors of many kinds."""
+    """Places of the images to keep: the first ones, those of figures, errors of many kinds."""
+    wanted = [*range(FIRST), *figure_images(comparison, study)]
+    chosen = list(dict.fromkeys(wanted))
+    more = choose_pictures(comparison, *comparison.pair, MOST).tolist()
+    return (chosen + [place for place in more if place not in chosen])[:MOST]
+
+
+def figure_images(comparison: Comparison, study: VotesStudy) -> list[int]:
+    """Places of the images that the figures of errors and of people show."""
     first, second = comparison.pair
     shown = ErrorsConfig().images
     sets = error_sets(comparison.correct(first), comparison.correct(second))
-    wanted = list(range(FIRST))
+    shows: list[int] = []
     for places in (sets.only_a, sets.only_b, sets.both_wrong):
-        wanted += places[:shown].tolist()
-    wanted += hardest_images(comparison, shown).tolist()
+        shows += places[:shown].tolist()
+    shows += hardest_images(comparison, shown).tolist()
     for one in most_accurate(study):
         for disputed in (one.model_alone_wrong, one.majority_alone_wrong):
-            wanted += [image.image for image in disputed[:DISPUTED]]
-    chosen = list(dict.fromkeys(wanted))
-    more = choose_pictures(comparison, first, second, MOST).tolist()
-    return (chosen + [place for place in more if place not in chosen])[:MOST]
+            shows += [image.image for image in disputed[:DISPUTED]]
+    return shows
 
 
 if __name__ == "__main__":

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attnlib.compare.comparison import compare_runs
 from attnlib.data.datasets import Split
 from attnlib.data.open_image import PICTURES, open_image
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.human import figures as human_figures
+from attnlib.human.run_study import study_votes
 from attnlib.human.sources import known_hashes
 from attnlib.records import answers
 from attnlib.records.find import list_runs
 from attnlib.records.thumbnails import MOST, read_thumbnails, write_thumbnails
+from make_thumbnails import FIRST, figure_images
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -55,6 +58,19 @@ def test_kept_runs_show_the_committed_thumbnails_where_the_data_are_not(tmp_path
     monkeypatch.setattr(answers, "read_answers", lambda run: answers.Answers(
         np.zeros((10_000, 10)), np.roll(labels, 1)))  # fmt: skip
     assert answers.find_images(runs[0])[0] is None, "another order of the test images"
+
+
+@pytest.mark.slow
+def test_thumbnails_hold_every_image_that_figures_of_the_kept_records_show(tmp_path, monkeypatch):
+    """If this fails, the records have changed: python book/_tools/make_thumbnails.py FILE.npz."""
+    monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path))  # people's votes come from the record
+    monkeypatch.chdir(RESULTS.parent)
+    comparison = compare_runs({run.name: run.path for run in list_runs(RESULTS)})
+    study = study_votes(list(comparison.runs.values()), network=False)
+    kept = set(read_thumbnails().indices.tolist())
+    shown = figure_images(comparison, study)
+    assert len(shown) >= 32 and set(shown) <= kept
+    assert set(range(FIRST)) <= kept
 
 
 def test_committed_thumbnails_name_their_source():
