@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from attnlib.data.downloads import fetch
 
-PICTURES = Path(__file__).with_name("pictures")  # scikit-image's, free to use
+PHOTOGRAPH_FOLDER = Path(__file__).with_name("pictures")  # scikit-image's, free to use
 PHOTOGRAPHS = ("cat", "coffee", "rocket", "china", "flower")  # the last two inside scikit-learn
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 200_000_000  # of a download
@@ -52,7 +52,7 @@ def open_image(image: str | Path) -> Image.Image:
     """
     name = str(image)
     if name in PHOTOGRAPHS:
-        if found := next(PICTURES.glob(f"{name}.*"), None):
+        if found := next(PHOTOGRAPH_FOLDER.glob(f"{name}.*"), None):
             return read_image(found)
         from sklearn.datasets import load_sample_image  # slow to import, and only needed here
 

@@ -211,7 +211,7 @@ def compare_maps(curves: Mapping[str, Curves]) -> list[MapTest]:
             values += [less, more]
     if values and len(values[0]) < 2:
         raise ValueError(f"expected curves of at least two images; got {len(values[0])}")
-    p_values = [ttest_1samp(each, 0).pvalue if np.ptp(each) else 1.0 for each in values]
+    p_values = [float(ttest_1samp(each, 0).pvalue) if np.ptp(each) else 1.0 for each in values]
     return [
         MapTest(*names, mean_interval(each), float(p))
         for names, each, p in zip(asked, values, holm(p_values), strict=True)
@@ -250,6 +250,16 @@ def tell_maps(tests: Sequence[MapTest]) -> str:
         }
         lines += [f"{words}: {', '.join(kinds)}" for words, kinds in told.items() if kinds]
     return "\n".join(lines)
+
+
+def report_maps(curves: Mapping[str, Curves]) -> str:
+    """Mean areas with their intervals, gains over the baselines, and what they tell, as text."""
+    tests = compare_maps(curves)
+    return (
+        f"mean area with its 95% interval over images\n{areas_table(curves).round(3).to_string()}\n"
+        "\nhow much better than a map that knows nothing of the model; *: told from 0\n"
+        f"{gains_table(tests).to_string()}\n\n{tell_maps(tests)}"
+    )
 
 
 def attention_entropy(weights: Tensor) -> Tensor:

@@ -122,8 +122,13 @@ def mean_range(planes: Tensor) -> float:
     return robust_range(planes).mean().item()
 
 
-def tell_between(ours: float, one: float, other: float, least: float) -> str:
-    """In words, whether ``ours`` is between two others, each at least ``least`` away."""
+def tell_between(ours: float, one: float | None, other: float, least: float) -> str:
+    """In words, whether ``ours`` is between two others, each at least ``least`` away.
+
+    With None for one of them the question can't be asked.
+    """
+    if one is None:
+        return "not asked: no such network"
     if min(abs(ours - one), abs(ours - other)) < least:
         return "not decided"
     return "holds" if min(one, other) < ours < max(one, other) else "does not hold"

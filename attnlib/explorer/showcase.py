@@ -34,7 +34,7 @@ SMALL_FOLDER = "small"
 CHAINABLE = tuple(name for name, model in CATALOGUE.items() if model.family != "other")
 # What is shown by default, the dog where it can be fetched; of a network of few classes, objects
 # that it may know and its own images.
-PHOTOGRAPHS = ("cat", "dog", "coffee", "rocket")
+MANY_CLASSES = ("cat", "dog", "coffee", "rocket")
 FEW_CLASSES = ("cat", "dog", "0", "1")
 Announce = Callable[[str], object]
 
@@ -112,7 +112,7 @@ class Subject:
         if image is not None:
             opened = {image: self._open(image)}
         else:
-            usual = FEW_CLASSES if self.run else PHOTOGRAPHS
+            usual = FEW_CLASSES if self.run else MANY_CLASSES
             opened = {one: found for one in usual if (found := self._open_if_available(one))}
         place = eval_transform(self.img_size)
         return torch.stack([place(found) for found in opened.values()]), [

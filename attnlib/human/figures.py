@@ -23,7 +23,7 @@ from attnlib.human.decisions import CATEGORIES, read_cues
 from attnlib.human.study import NAMES, Measured, Study
 from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style
 
-PICTURES = Path(__file__).with_name("pictures")  # of the cue-conflict images
+STIMULI_FOLDER = Path(__file__).with_name("pictures")  # of the cue-conflict images
 DISPUTED = 4  # images shown of each kind
 MARKS = "osD^vP*X<>"
 NEARER = {  # direction of people
@@ -154,7 +154,7 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
 
 def cue_conflicts() -> Figure:
     """The four cue-conflict images that come with attnlib, with their shapes and textures."""
-    paths = sorted(PICTURES.glob("*.png"))
+    paths = sorted(STIMULI_FOLDER.glob("*.png"))
     with style():
         size = (WIDTH, WIDTH / len(paths) + 0.4)
         figure, panels = plt.subplots(1, len(paths), figsize=size, layout="constrained")

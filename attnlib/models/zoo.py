@@ -35,7 +35,7 @@ from attnlib.models.vit import BASE, LARGE, SMALL, TINY, DeiT, EncoderSize, ViT
 from attnlib.parameters import suggest
 from attnlib.seeding import seeded
 
-WEIGHTS = "weights"  # folder of the cache
+WEIGHTS_IN = "weights"  # folder of the cache
 
 
 class Request(NamedTuple):
@@ -190,7 +190,7 @@ def cached_weights(name: str) -> Path:
     Raises:
         ValueError: For an unknown name.
     """
-    return downloads.cache_dir() / WEIGHTS / _find(name).file
+    return downloads.cache_dir() / WEIGHTS_IN / _find(name).file
 
 
 def list_models() -> tuple[str, ...]:
@@ -350,7 +350,7 @@ def _read_download(variant: Variant) -> StateDict:
             f"pretrained: there are no weights of {variant.title}; without pretrained it starts "
             "from random ones"
         )
-    path = downloads.fetch(variant.file, [variant.url], sha256=variant.sha256, folder=WEIGHTS)
+    path = downloads.fetch(variant.file, [variant.url], sha256=variant.sha256, folder=WEIGHTS_IN)
     return read_weights(path)
 
 

@@ -16,7 +16,7 @@ from attnlib.records.run import Run
 from attnlib.training.checkpoint import write_atomically
 from attnlib.training.predict import predict
 
-WEIGHTS = "model.safetensors"
+WEIGHTS_FILE = "model.safetensors"
 KEPT_FILES = (
     "config.json", "history.jsonl", "predictions.npz", "attention.npz", "features.npz",
     "explorer.npz",
@@ -48,7 +48,7 @@ def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
     weights = round_weights(run.read_weights())
     content = save(weights)
     folder = results / run.name
-    others = (path for path in results.glob(f"*/{WEIGHTS}") if path.parent != folder)
+    others = (path for path in results.glob(f"*/{WEIGHTS_FILE}") if path.parent != folder)
     total = len(content) + sum(path.stat().st_size for path in others)
     if total > MOST_BYTES:
         raise ValueError(
@@ -62,12 +62,12 @@ def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
     def accuracy(split: Split) -> Accuracy:
         return Accuracy.of(predict(model, split, img_size=run.config["img_size"]).interval)
 
-    wrote = run.record.files[WEIGHTS]
+    wrote = run.record.files[WEIGHTS_FILE]
     kept = KeptWeights("float16", len(content), wrote, accuracy(data.test), accuracy(data.val))
     folder.mkdir(parents=True, exist_ok=True)
     for name in KEPT_FILES:
         shutil.copyfile(run.path / name, folder / name)
-    write_atomically(folder / WEIGHTS, content)
+    write_atomically(folder / WEIGHTS_FILE, content)
     files = run.record.files | hash_files(folder)
     write_record(folder, replace(run.record, files=files, kept_weights=kept))
     return load_run(folder)

@@ -16,7 +16,7 @@ from attnlib.human.cifar10h import VotesStudy, check_official_order
 from attnlib.human.figures import DISPUTED, most_accurate
 from attnlib.human.run_study import study_votes
 from attnlib.records.find import list_runs
-from attnlib.records.thumbnails import MOST, write_thumbnails
+from attnlib.records.thumbnails import MOST_THUMBNAILS, write_thumbnails
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = 64  # of the test set, for maps and their measurement
@@ -43,8 +43,8 @@ def choose_images(comparison: Comparison, study: VotesStudy) -> list[int]:
     """Places of the images to keep: the first ones, those of figures, errors of many kinds."""
     wanted = [*range(FIRST), *figure_images(comparison, study)]
     chosen = list(dict.fromkeys(wanted))
-    more = choose_pictures(comparison, *comparison.pair, MOST).tolist()
-    return (chosen + [place for place in more if place not in chosen])[:MOST]
+    more = choose_pictures(comparison, *comparison.pair, MOST_THUMBNAILS).tolist()
+    return (chosen + [place for place in more if place not in chosen])[:MOST_THUMBNAILS]
 
 
 def figure_images(comparison: Comparison, study: VotesStudy) -> list[int]:

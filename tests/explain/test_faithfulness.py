@@ -20,6 +20,7 @@ from attnlib.explain.faithfulness import (
     deletion_and_insertion,
     gains_table,
     random_maps,
+    report_maps,
     substrate,
     tell_maps,
 )
@@ -230,6 +231,8 @@ def test_maps_are_told_from_the_baselines_image_by_image() -> None:
     table = gains_table(list(tests.values()))
     assert table.loc["good", "deletion, random"].endswith("*")
     assert not table.loc["guess", "deletion, random"].endswith("*")
+    report = report_maps(curves)
+    assert "95% interval" in report and report.endswith("worse than centre: good, guess")
 
 
 def test_many_questions_raise_the_bar_of_each() -> None:

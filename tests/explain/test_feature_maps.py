@@ -98,4 +98,5 @@ def test_a_threshold_that_is_no_share_is_refused(threshold: float) -> None:
 def test_between_is_not_decided_by_less_than_what_counts_as_a_difference():
     assert tell_between(0.5, 0.4, 0.6, 0.02) == "holds"
     assert tell_between(0.7, 0.4, 0.6, 0.02) == "does not hold"
+    assert tell_between(0.5, None, 0.6, 0.02).startswith("not asked")
     assert tell_between(0.61, 0.4, 0.6, 0.02) == tell_between(0.41, 0.4, 0.6, 0.02) == "not decided"

@@ -9,14 +9,14 @@ import pytest
 
 from attnlib.compare.comparison import compare_runs
 from attnlib.data.datasets import Split
-from attnlib.data.open_image import PICTURES, open_image
+from attnlib.data.open_image import PHOTOGRAPH_FOLDER, open_image
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.human import figures as human_figures
 from attnlib.human.run_study import study_votes
 from attnlib.human.sources import known_hashes
 from attnlib.records import answers
 from attnlib.records.find import list_runs
-from attnlib.records.thumbnails import MOST, read_thumbnails, write_thumbnails
+from attnlib.records.thumbnails import MOST_THUMBNAILS, read_thumbnails, write_thumbnails
 from make_thumbnails import FIRST, figure_images
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -50,7 +50,7 @@ def test_kept_runs_show_the_committed_thumbnails_where_the_data_are_not(tmp_path
     monkeypatch.chdir(RESULTS.parent)
     runs = [r for r in list_runs(RESULTS) if r.record.dataset.classes == CIFAR10_CLASSES]
     shown, note = answers.find_images(runs[0])
-    assert shown is not None and 64 <= len(shown) <= MOST
+    assert shown is not None and 64 <= len(shown) <= MOST_THUMBNAILS
     assert note.startswith(f"{len(shown)} of the test images come with attnlib and are shown.")
     assert "are not all shown" in note and "-p dataset cifar10" in note
     labels = answers.read_answers(runs[0]).labels
@@ -76,13 +76,13 @@ def test_thumbnails_hold_every_image_that_figures_of_the_kept_records_show(tmp_p
 def test_committed_thumbnails_name_their_source():
     told = json.loads((RESULTS / "thumbnails" / "cifar10.json").read_text())
     assert "Krizhevsky" in told["source"] and told["title"].startswith("CIFAR-10")
-    assert len(told["indices"]) == len(set(told["indices"])) <= MOST
+    assert len(told["indices"]) == len(set(told["indices"])) <= MOST_THUMBNAILS
     assert told["side"] == 32
 
 
 def test_photographs_that_come_with_attnlib_name_their_licence():
-    readme = (PICTURES / "README.md").read_text()
-    photographs = [path for path in PICTURES.iterdir() if path.suffix != ".md"]
+    readme = (PHOTOGRAPH_FOLDER / "README.md").read_text()
+    photographs = [path for path in PHOTOGRAPH_FOLDER.iterdir() if path.suffix != ".md"]
     for path in photographs:
         (line,) = [line for line in readme.splitlines() if f"| `{path.name}` |" in line]
         assert "CC0" in line or "public domain" in line
@@ -91,11 +91,11 @@ def test_photographs_that_come_with_attnlib_name_their_licence():
 
 
 def test_cue_conflict_images_are_the_published_files():
-    paths = sorted(human_figures.PICTURES.glob("*.png"))
+    paths = sorted(human_figures.STIMULI_FOLDER.glob("*.png"))
     digests = {Path(path).name: digest for path, digest in known_hashes().items()}
     assert len(paths) == 4
     for path in paths:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digests[path.name]
-    assert "CC BY 4.0" in (human_figures.PICTURES / "README.md").read_text()
+    assert "CC BY 4.0" in (human_figures.STIMULI_FOLDER / "README.md").read_text()
     titles = [axes.get_title() for axes in human_figures.cue_conflicts().axes]
     assert "shape cat\ntexture elephant" in titles
