@@ -266,6 +266,17 @@ def test_the_thesis_pair_is_a_student_taught_hard_by_a_resnet(write):
     assert compare_runs(folders(*students, resnet, other)).pair == ("c", "resnet")
 
 
+def test_the_pair_whose_weights_are_kept_comes_before_the_thesis_pair(write):
+    accuracy = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 359, "method": "Wilson, 95%"}
+    kept = {"dtype": "float16", "bytes": 1, "rounded_from": "0" * 64}
+    kept |= {"test_accuracy": accuracy, "val_accuracy": accuracy}
+    resnet = write("resnet", config={"model": "resnet18"})
+    student = write("a", config={"distillation": "hard"}, teacher="resnet")
+    shown = write("z", config={"distillation": "hard"}, teacher="other", kept_weights=kept)
+    other = write("other", config={"model": "efficientnet_lite0"}, kept_weights=kept)
+    assert compare_runs(folders(student, resnet, shown, other)).pair == ("z", "other")
+
+
 def test_images_of_a_file_are_found_in_the_cache(write, tmp_path, monkeypatch):
     monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ def plan(folder: Path, *config: str, gpu: bool = False, target: str = "book") ->
         (folder / "sitecustomize.py").write_text(WITH_GPU)
         paths.insert(0, str(folder))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", "snakemake", target, "--dry-run", "--forceall", "--cores", "4"]
+    command = [sys.executable, "-m", "snakemake", target, "--dry-run", "--forceall", "--cores", "4",
+               "--printshellcmds"]  # fmt: skip
     done = subprocess.run(
         [*command, "--config", *config], cwd=ROOT, env=environment, capture_output=True, text=True
     )
@@ -53,3 +55,15 @@ def test_each_run_of_a_profile_for_a_gpu_asks_for_one_and_no_other_does(folder):
 
 def test_a_profile_that_depends_on_the_machine_is_refused(folder):
     assert "the profile auto depends on the machine" in plan(folder, "profile=auto")
+
+
+def test_weights_are_kept_of_the_showcase_alone(folder):
+    data = "data=cifar10-jpeg.npz", "pretrain=tiny-imagenet-32.npz"
+    said = plan(folder, *data, target="reference")
+    weighty = re.findall(r"&& python book/_tools/keep_weights\.py runs/(\S+) (\S+)", said)
+    table = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["showcase"]
+    showcase = [row["model"] for row in table.values() for _ in row["seeds"]]
+    there = list(ROOT.glob("results/*/model.safetensors"))
+    assert len(showcase) == len(weighty) + len(there) == 2
+    for name, file in weighty:
+        assert name.startswith(tuple(showcase)) and file == "cifar10-jpeg.npz"
