@@ -235,7 +235,7 @@ rule official:
         "book/runs/official.md",
     params:
         cached=cached,
-    threads: workflow.cores
+    threads: lambda wildcards: workflow.cores if cached(wildcards) else 1
     log:
         "runs/official.log",
     shell:

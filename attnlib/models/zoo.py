@@ -1,5 +1,6 @@
 """Models by name, with or without ImageNet weights; each is a row of ``VARIANTS``."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -191,6 +192,19 @@ def cached_weights(name: str) -> Path:
         ValueError: For an unknown name.
     """
     return downloads.cache_dir() / WEIGHTS_IN / _find(name).file
+
+
+def has_cached_weights(name: str) -> bool:
+    """Whether they are there, with the hash that the file's name holds.
+
+    Raises:
+        ValueError: For an unknown name.
+    """
+    path = cached_weights(name)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(_find(name).sha256 or "")
 
 
 def list_models() -> tuple[str, ...]:

@@ -16,10 +16,10 @@ import papermill
 
 from attnbook.stamps import KEY
 from attnlib.catalogue import TITLES
-from attnlib.data.downloads import DownloadError, cache_dir
+from attnlib.data.downloads import cache_dir
 from attnlib.escaping import markdown
 from attnlib.human import sources
-from attnlib.models.zoo import cached_weights, create_model
+from attnlib.models.zoo import cached_weights, create_model, has_cached_weights
 from page_parts import ROOT, write
 from stamp import inputs_of, make_stamp
 
@@ -81,28 +81,23 @@ def make_pages(out: Path, inputs: list[str]) -> None:
     lines = []
     for name, page in PAGES.items():
         target = folder / f"{name}.ipynb"
-        reason = missing(page)
-        if not reason:
-            try:
-                execute(name, page, target, inputs)
-            except (papermill.PapermillExecutionError, DownloadError) as fault:
-                reason = " ".join(str(fault).split())[-300:]
-        if reason:
+        if reason := missing(page):
             target.unlink(missing_ok=True)
             lines.append(f"- {page.title}: left out, as {reason}.")
         else:
+            execute(name, page, target, inputs)
             lines.append(f"- {{doc}}`{page.title} <official/{name}>`")
     write(out / "official.md", about(lines))
 
 
 def missing(page: Page) -> str:
     """What the page lacks, in words; empty if nothing."""
-    files = [cached_weights(model) for model in page.models]
+    lacking = [cached_weights(m).name for m in page.models if not has_cached_weights(m)]
     if page.published:
         packed = (cache_dir() / sources.STIMULI_TAR).is_file()
         paths = [p for p in sources.known_hashes() if not (packed and p.endswith(".png"))]
-        files += [cache_dir() / path for path in paths if path != sources.VOTES]
-    lacking = [file.name for file in files if not file.is_file()]
+        needed = [cache_dir() / path for path in paths if path != sources.VOTES]
+        lacking += [path.name for path in needed if not path.is_file()]
     if not lacking:
         return ""
     more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
