@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from attnlib.compare.comparison import Comparison
-from attnlib.compare.paired_tests import ALPHA, PairedTest, count_confusions, image_titles
+from attnlib.compare.paired_tests import PairedTest, count_confusions, image_titles
 from attnlib.compare.reference_runs import Answer, ReferenceRow
 from attnlib.data.datasets import Split
 from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style, wrapped_text
+from attnlib.stats.intervals import ALPHA, OPEN
 
 RIGHT = "#cfe0f1"  # one tint for the diagonal, so that correct answers don't dominate the errors
 WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # behind numbers
@@ -202,7 +203,7 @@ def differences(answers: Sequence[Answer]) -> Figure:
         axes.axvline(0, color=INK, lw=1)
         for place, (_, gap, _, verdict) in enumerate(made):
             assert gap is not None
-            face = "none" if verdict == "not decided" else COLOURS[1]
+            face = "none" if verdict == OPEN else COLOURS[1]
             axes.plot([100 * gap.low, 100 * gap.high], [place] * 2, color=COLOURS[1], lw=1.6)
             axes.plot(100 * gap.value, place, "o", mfc=face, mec=COLOURS[1], ms=6)
         names = [_broken(a.claim.text) for a in made]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from attnlib.compare.comparison import Comparison, Ints
 from attnlib.stats.consistency import error_consistency
 from attnlib.stats.intervals import (
+    ALPHA,
     Estimate,
     holm,
     mcnemar,
@@ -16,8 +17,6 @@ from attnlib.stats.intervals import (
     paired_bootstrap,
     paired_difference,
 )
-
-ALPHA = 0.05  # significance level of the tests, after Holm's correction
 
 
 class ErrorSets(NamedTuple):

@@ -12,6 +12,7 @@ from scipy import stats
 from attnlib.arrays import Floats
 
 LEVEL = 0.95  # confidence level of all intervals
+ALPHA = 0.05  # significance level of tests, after correction for their number
 RESAMPLES = 10_000  # resamples of the bootstrap
 # Verdicts on a claim about the sign of a difference.
 HOLDS, OPPOSITE, OPEN, NOT_RUN = "holds", "the opposite holds", "not decided", "not run"
@@ -168,7 +169,7 @@ def mean_interval(values: npt.ArrayLike) -> Estimate:
     return Estimate(mean, mean - reach, mean + reach, n)
 
 
-def t_reach(standard_error: float, freedom: int) -> float:
+def t_reach(standard_error: float, freedom: float) -> float:
     """Half-width of a 95% t-interval with ``freedom`` degrees of freedom."""
     return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * standard_error)
 
