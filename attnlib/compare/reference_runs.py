@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from attnlib.catalogue import TITLES
 from attnlib.config import (
     PROFILES,
@@ -18,17 +21,16 @@ from attnlib.parameters import parameter
 from attnlib.records.answers import read_answers
 from attnlib.records.find import find_folders, list_runs
 from attnlib.records.run import Run
+from attnlib.stats.crossed import CrossedMean, crossed_mean
 from attnlib.stats.intervals import (
+    ALPHA,
     HOLDS,
     NOT_RUN,
     OPEN,
     OPPOSITE,
     Estimate,
     holm,
-    mcnemar,
-    mean_interval,
     p_words,
-    paired_difference,
 )
 from attnlib.thesis.statements import Thesis
 from attnlib.thesis.verdicts import estimate_words, what_it_needs
@@ -77,48 +79,67 @@ class ReferenceRow:
 
     @property
     def accuracy(self) -> Estimate:
-        """Accuracy: for one run with Wilson's interval over images, several with a t-interval."""
-        shares = [run.record.metrics.test_accuracy for run in self.runs]
-        if len(shares) == 1:
-            return Estimate(shares[0].value, shares[0].low, shares[0].high, 1)
-        return mean_interval([share.value for share in shares])
+        """Accuracy: of one run with Wilson's interval, of several over seeds and images."""
+        if len(self.runs) == 1:
+            share = self.runs[0].record.metrics.test_accuracy
+            return Estimate(share.value, share.low, share.high, 1)
+        mean = crossed_mean([read_answers(run).correct for run in self.runs])
+        return Estimate(mean.value, max(mean.low, 0.0), min(mean.high, 1.0), mean.seeds)
 
 
 class RunClaim(NamedTuple):
-    """A claim about the sign of the difference in test accuracy, ``first`` minus ``second``."""
+    """A claim about the sign of a difference in test accuracy, ``first`` minus ``second``.
+
+    With ``control``, two more rows, it is about a difference of two differences: theirs is
+    subtracted.
+    """
 
     text: str
     first: str
     second: str
     sign: int
+    control: tuple[str, str] | tuple[()] = ()
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of its rows: two, or four."""
+        return self.first, self.second, *self.control
 
 
 class Answer(NamedTuple):
     """A claim, the difference that decides it (None if not run), and the verdict."""
 
     claim: RunClaim
-    difference: Estimate | None
+    difference: CrossedMean | None
     p_holm: float
     verdict: str
 
 
+# fmt: off
 RUN_CLAIMS = (
-    RunClaim("hard distillation from ResNet-18 helps DeiT-T", "deit_t_hard", "deit_t", +1),
-    RunClaim("soft distillation from ResNet-18 helps DeiT-T", "deit_t_soft", "deit_t", +1),
-    RunClaim("hard distillation helps more than soft", "deit_t_hard", "deit_t_soft", +1),
-    RunClaim("the student beats its teacher ResNet-18", "deit_t_hard", "resnet18", +1),
     RunClaim("pretraining helps DeiT-T", "deit_t_p", "deit_t", +1),
     RunClaim("pretraining helps ResNet-18", "resnet18_p", "resnet18", +1),
+    RunClaim("pretraining helps DeiT-T more than ResNet-18", "deit_t_p", "deit_t", +1,
+             control=("resnet18_p", "resnet18")),
+    RunClaim("hard distillation helps DeiT-T", "deit_t_hard", "deit_t", +1),
+    RunClaim("soft distillation helps DeiT-T", "deit_t_soft", "deit_t", +1),
+    RunClaim("soft distillation as in DeiT's code helps DeiT-T", "deit_t_soft_code", "deit_t", +1),
+    RunClaim("soft distillation as in DeiT's paper helps DeiT-T",
+             "deit_t_soft_paper", "deit_t", +1),
+    RunClaim("hard distillation helps more than soft", "deit_t_hard", "deit_t_soft", +1),
+    RunClaim("hard distillation helps more than soft as in DeiT's code",
+             "deit_t_hard", "deit_t_soft_code", +1),
+    RunClaim("hard distillation helps more than soft as in DeiT's paper",
+             "deit_t_hard", "deit_t_soft_paper", +1),
     RunClaim("hard distillation helps DeiT-T after pretraining", "deit_t_dp", "deit_t_p", +1),
+    RunClaim("the student beats its teacher ResNet-18", "deit_t_hard", "resnet18", +1),
     RunClaim("after pretraining, the student beats its teacher", "deit_t_dp", "resnet18_p", +1),
-    RunClaim(
-        "AtResNet-18, channels as tokens, is below ResNet-18", "atresnet18_p", "resnet18_p", -1
-    ),
-    RunClaim(
-        "AtResNet-18, positions as tokens, is below ResNet-18",
-        "atresnet18_spatial_p", "resnet18_p", -1,
-    ),
-)  # fmt: skip
+    RunClaim("AtResNet-18, channels as tokens, is below ResNet-18",
+             "atresnet18_p", "resnet18_p", -1),
+    RunClaim("AtResNet-18, positions as tokens, is below ResNet-18",
+             "atresnet18_spatial_p", "resnet18_p", -1),
+)
+# fmt: on
 
 
 def read_table(table: str | Path | None = None) -> dict[str, dict[str, Any]]:
@@ -220,58 +241,64 @@ def gather_rows(params: ReferenceParams) -> dict[str, ReferenceRow]:
     return find_rows(read_table(params.table), kept, own)
 
 
-def pair_runs(first: ReferenceRow, second: ReferenceRow) -> list[tuple[Run, Run]]:
-    """Pairs of runs of two rows with the same seed, or else the first of each.
+def pair_runs(*rows: ReferenceRow) -> list[tuple[Run, ...]]:
+    """The rows' runs with the same seed, one tuple for each seed, or else the first of each row.
 
     Raises:
         ValueError: If they were tested on different data.
     """
-    data = {run.record.dataset.sha256 for row in (first, second) for run in row.runs}
+    data = {run.record.dataset.sha256 for row in rows for run in row.runs}
     if len(data) > 1:
-        raise ValueError(f"{first.name} and {second.name} were tested on different data")
-    a, b = ({seed_of(run): run for run in row.runs} for row in (first, second))
-    shared = sorted(a.keys() & b.keys())
-    return [(a[seed], b[seed]) for seed in shared] or [(first.runs[0], second.runs[0])]
+        names = " and ".join(dict.fromkeys(row.name for row in rows))
+        raise ValueError(f"{names} were tested on different data")
+    by_seed = [{seed_of(run): run for run in row.runs} for row in rows]
+    shared = sorted(set.intersection(*(set(runs) for runs in by_seed)))
+    each = [tuple(runs[seed] for runs in by_seed) for seed in shared]
+    return each or [tuple(row.runs[0] for row in rows)]
 
 
-def compare(first: ReferenceRow, second: ReferenceRow) -> Estimate:
-    """Difference in test accuracy: Newcombe's interval over images, or a t-interval over seeds.
+def compare(*rows: ReferenceRow) -> CrossedMean:
+    """Difference in test accuracy of two rows, paired by image and, where they share any, by seed.
 
-    Seeds are paired if both rows have the same ones, two or more.
+    Of four rows: the difference of the first two, less that of the last two.
     """
-    each = [
-        paired_difference(read_answers(a).correct, read_answers(b).correct)
-        for a, b in pair_runs(first, second)
-    ]
-    return mean_interval([one.value for one in each]) if len(each) > 1 else each[0]
+    return crossed_mean([_gap(*runs) for runs in pair_runs(*rows)])
+
+
+def _gap(first: Run, second: Run, *control: Run) -> npt.NDArray[np.int64]:
+    """How much more often the first run is right on each image (n,), less the same of control."""
+    correct = [read_answers(run).correct.astype(np.int64) for run in (first, second)]
+    return correct[0] - correct[1] - (_gap(*control) if control else 0)
 
 
 def answer(
     rows: Mapping[str, ReferenceRow], claims: Sequence[RunClaim] = RUN_CLAIMS
 ) -> list[Answer]:
-    """A verdict on each claim, by McNemar's test, corrected for the number of tests made.
+    """A verdict on each claim, with p-values corrected for the number of those that were tested.
 
-    ``holds`` or ``the opposite holds`` if the whole interval lies on one side of zero and the
-    corrected test agrees; ``not decided`` otherwise; ``not run`` if a row has no record. With
-    several seeds the largest p-value is used (an intersection-union test, Berger 1982).
+    ``holds`` or ``the opposite holds`` if the corrected p-value is below 0.05, ``not decided``
+    otherwise, and ``not run`` if a row has no record. Intervals and p-values are those of
+    ``crossed_mean``, over seeds and images.
     """
-    made = [c for c in claims if rows[c.first].runs and rows[c.second].runs]
-    p_values = []
-    for claim in made:
-        pairs = pair_runs(rows[claim.first], rows[claim.second])
-        answered = [(read_answers(a).correct, read_answers(b).correct) for a, b in pairs]
-        p_values.append(max(mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in answered))
-    corrected = dict(zip(made, holm(p_values) if made else (), strict=True))
+    gaps = {
+        claim: compare(*(rows[name] for name in claim.rows))
+        for claim in claims
+        if all(rows[name].runs for name in claim.rows)
+    }
+    corrected = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
     answers = []
     for claim in claims:
-        if claim not in corrected:
+        if claim not in gaps:
             answers.append(Answer(claim, None, 1.0, NOT_RUN))
             continue
-        gap, p = compare(rows[claim.first], rows[claim.second]), float(corrected[claim])
-        sure = p < 0.05 and (gap.low > 0 or gap.high < 0)
-        verdict = OPEN if not sure else HOLDS if gap.value * claim.sign > 0 else OPPOSITE
-        answers.append(Answer(claim, gap, p, verdict))
+        gap, p = gaps[claim], float(corrected[claim])
+        answers.append(Answer(claim, gap, p, verdict_on(gap.value * claim.sign, p)))
     return answers
+
+
+def verdict_on(difference: float, p: float) -> str:
+    """The verdict on a claim that ``difference`` is above 0, by its corrected p-value."""
+    return OPEN if p >= ALPHA else HOLDS if difference > 0 else OPPOSITE
 
 
 def reference_table(rows: Mapping[str, ReferenceRow]) -> "pd.DataFrame":
@@ -304,9 +331,9 @@ def answer_table(answers: Sequence[Answer]) -> "pd.DataFrame":
         points = (
             f"{100 * gap.value:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]" if gap else ""
         )
-        p_value = p_words(p) if gap else ""
         lines[claim.text] = {
-            "difference, points [95%]": points, "p (McNemar, Holm)": p_value, "verdict": verdict,
+            "difference, points [95%]": points, "seeds": gap.seeds if gap else "",
+            "p (Holm)": p_words(p) if gap else "", "verdict": verdict,
         }  # fmt: skip
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("claim")
 
@@ -330,7 +357,9 @@ def describe(rows: Mapping[str, ReferenceRow]) -> str:
     """Describe the runs: profile, data, device, one line each."""
     runs = [run for row in rows.values() for run in row.runs]
     if not runs:
-        return "No reference run is here: make reference DATA=FILE.npz makes them."
+        return (
+            "No reference run is here: make reference DATA=FILE.npz PRETRAIN=FILE.npz makes them."
+        )
     record, config = runs[0].record, runs[0].config
     size = record.dataset.sizes
     devices = dict.fromkeys(run.record.device.name for run in runs)

@@ -19,7 +19,7 @@ from attnbook import findings
 from attnbook.typed_numbers import typed_in
 from attnlib.config import TrainConfig, row_parameters
 from attnlib.records.run import config_values
-from attnlib.stats.intervals import mean_interval, paired_difference
+from attnlib.stats.crossed import crossed_mean
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,10 +48,15 @@ def write_reference_run(
     return config.name
 
 
+def right(accuracy: float) -> np.ndarray[Any, Any]:
+    """Which answers are right, of a run with that share."""
+    return np.arange(len(LABELS)) < accuracy * len(LABELS)
+
+
 def logits(accuracy: float) -> np.ndarray[Any, Any]:
     """Answers of which that share is right."""
-    right = np.arange(len(LABELS)) < accuracy * len(LABELS)
-    return np.eye(3)[np.where(right, LABELS, (LABELS + 1) % 3)].astype(np.float16)
+    answers = np.where(right(accuracy), LABELS, (LABELS + 1) % 3)
+    return np.eye(3)[answers].astype(np.float16)
 
 
 @pytest.fixture
@@ -89,14 +94,14 @@ def test_result_takes_costs_settings_and_classes_in_their_units(place: Path):
     }  # fmt: skip
 
 
-def test_several_seeds_give_their_mean_with_a_t_interval(place: Path):
+def test_several_seeds_give_their_mean_with_an_interval_over_seeds_and_images(place: Path):
     for seed, accuracy in enumerate((0.8, 0.85, 0.9)):
         write_reference_run(place / "results", accuracy, "resnet18", seed=seed)
     found = findings.find_result(place, "resnet18.test_accuracy")
-    mean = mean_interval([0.8, 0.85, 0.9])
+    mean = crossed_mean([right(share) for share in (0.8, 0.85, 0.9)])
     assert found.text == "85.0%"
     assert found.interval == f"[{100 * mean.low:.1f}, {100 * mean.high:.1f}], 3 seeds"
-    assert "3 seeds" in dict(found.facts)["what"]
+    assert "3 seeds with the 95% interval over seeds and images" in dict(found.facts)["what"]
 
 
 def test_reference_profile_wins_and_is_never_mixed_with_the_cpus(place: Path):
@@ -143,26 +148,45 @@ def test_runs_of_other_settings_do_not_count_unless_they_are_kept(place: Path):
         findings.find_result(place, "resnet18.test_accuracy")
 
 
-def test_difference_is_paired_with_newcombes_interval(place: Path):
+def test_difference_is_paired_by_image(place: Path):
     write_reference_run(place / "results", 0.9, "deit_t_hard")
     write_reference_run(place / "results", 0.8, "deit_t")
     found = findings.find_result(place, "deit_t_hard - deit_t")
-    right = [np.arange(len(LABELS)) < share * len(LABELS) for share in (0.9, 0.8)]
-    estimate = paired_difference(*right)
+    mean = crossed_mean([right(0.9).astype(int) - right(0.8)])
     assert found.text == "+10.0 points"
-    assert found.interval == f"[{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-    assert "Newcombe" in dict(found.facts)["what"]
+    assert found.interval == f"[{100 * mean.low:.1f}, {100 * mean.high:.1f}]"
+    assert "over 400 images" in dict(found.facts)["what"]
+
+
+def test_difference_of_two_differences_is_paired_by_image_and_seed(place: Path):
+    shares = {"deit_t_p": 0.8, "deit_t": 0.6, "resnet18_p": 0.9, "resnet18": 0.85}
+    for seed in (0, 1):
+        for row, share in shares.items():
+            write_reference_run(place / "results", share + seed / 100, row, seed=seed)
+    found = findings.find_result(place, "(deit_t_p - deit_t) - (resnet18_p - resnet18)")
+    assert found.text == "+15.0 points" and found.interval.endswith("], 2 seeds")
+    facts = dict(found.facts)
+    assert "DeiT-T, pretrained on Tiny-ImageNet less that of DeiT-T; less the same" in facts["what"]
+    assert len(facts["runs"].split(", ")) == 2 and facts["runs"].count(" less ") == 6
 
 
 def test_row_without_a_record_says_so_and_how_to_make_it(place: Path):
-    for key in ("resnet18.test_accuracy", "deit_t_hard - deit_t"):
+    for key in ("resnet18.test_accuracy", "deit_t_hard - deit_t",
+                "(deit_t_p - deit_t) - (resnet18_p - resnet18)"):  # fmt: skip
         found = findings.find_result(place, key)
         assert found.text == "not run"
-        assert dict(found.facts)["command"] == "make reference DATA=FILE.npz"
+        assert dict(found.facts)["command"] == "make reference DATA=FILE.npz PRETRAIN=FILE.npz"
 
 
 @pytest.mark.parametrize(
-    "key", ["resnet81.test_accuracy", "resnet18.test_acuracy", "resnet18", "resnet18 - deit_x"]
+    "key",
+    [
+        "resnet81.test_accuracy",
+        "resnet18.test_acuracy",
+        "resnet18",
+        "resnet18 - deit_x",
+        "(deit_t - resnet18) - (deit_x - resnet18)",
+    ],
 )
 def test_unknown_result_is_refused(place: Path, key: str):
     with pytest.raises(ValueError, match=r"no (row|metric)"):

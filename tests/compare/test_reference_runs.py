@@ -16,10 +16,12 @@ from attnlib.compare.reference_runs import (
     RunClaim,
     answer,
     answer_table,
+    compare,
     describe,
     find_rows,
     gather_rows,
     missing_table,
+    pair_runs,
     read_table,
     reference_table,
 )
@@ -135,7 +137,7 @@ def test_claims_are_answered_by_the_sign_of_a_paired_difference(write):
     pretrained = write("resnet18_p", 900)
     runs += [pretrained, write("atresnet18_p", 1100), write("atresnet18_spatial_p", 899)]
     told = {a.claim.text: a for a in answer(find_rows(ROWS, runs))}
-    verdicts = {(a.claim.first, a.claim.second): a.verdict for a in told.values()}
+    verdicts = {a.claim.rows: a.verdict for a in told.values()}
     assert len(verdicts) == len(RUN_CLAIMS)
     assert {rows: verdict for rows, verdict in verdicts.items() if verdict != "not run"} == {
         ("deit_t_hard", "deit_t"): "holds",
@@ -144,7 +146,7 @@ def test_claims_are_answered_by_the_sign_of_a_paired_difference(write):
         ("atresnet18_spatial_p", "resnet18_p"): "not decided",
         ("resnet18_p", "resnet18"): "not decided",
     }
-    helps = told["hard distillation from ResNet-18 helps DeiT-T"]
+    helps = told["hard distillation helps DeiT-T"]
     assert helps.difference.value == pytest.approx(0.05)
     assert helps.difference.low > 0.04 and helps.p_holm < 1e-20
 
@@ -158,7 +160,7 @@ def test_a_difference_that_the_corrected_test_leaves_open_is_not_decided(write):
     assert {a.verdict for a in answer(rows, many)} == {"not decided"}
 
 
-def test_of_several_seeds_each_must_tell_the_difference_from_chance(write):
+def test_a_difference_over_several_seeds_must_stand_against_the_chance_of_both(write):
     claim = RunClaim("a", "deit_t", "resnet18", +1)
 
     def verdict(*rights):
@@ -169,10 +171,48 @@ def test_of_several_seeds_each_must_tell_the_difference_from_chance(write):
             shutil.rmtree(run.path)
         return told
 
-    sure, chance = verdict(960, 955, 950), verdict(908, 907, 904)
-    assert sure.verdict == "holds" and sure.p_holm == pytest.approx(2 * 0.5**50)  # of 50, not 60
-    assert chance.difference.low > 0 and chance.verdict == "not decided"  # 4 of 4: p = 0.125
+    sure = verdict(960, 955, 950)
+    assert sure.verdict == "holds" and sure.difference.seeds == 3
+    assert sure.difference.value == pytest.approx(55 / N)
     assert verdict(990, 930, 900).verdict == "not decided"  # the seeds don't agree
+    few = verdict(903, 903, 903)  # all seeds agree, on three images
+    assert few.difference.value > 0 and few.verdict == "not decided"
+
+
+def test_the_interaction_asks_whether_one_gain_exceeds_the_other(write):
+    """Two gains, one certain and one not, say nothing about which is the larger."""
+    claim = next(claim for claim in RUN_CLAIMS if claim.control)
+    assert claim.rows == ("deit_t_p", "deit_t", "resnet18_p", "resnet18")
+
+    def ask(transformer, convolutional):
+        runs = []
+        for seed in range(3):
+            runs += [write("deit_t", 600 + seed, seed=seed), write("resnet18", 900, seed=seed)]
+            runs.append(write("deit_t_p", 600 + transformer + 3 * seed, seed=seed))
+            runs.append(write("resnet18_p", 900 + convolutional, seed=seed))
+        told = answer(find_rows(ROWS, runs), [claim])[0]
+        for run in runs:
+            shutil.rmtree(run.path)
+        return told
+
+    more, same, less = ask(200, 50), ask(200, 198), ask(50, 200)
+    assert more.difference.value == pytest.approx((200 + 2 - 50) / N)
+    assert [told.verdict for told in (more, same, less)] == [
+        "holds", "not decided", "the opposite holds",
+    ]  # fmt: skip
+
+
+def test_rows_without_a_common_seed_are_compared_by_their_first_runs(write):
+    runs = [write("resnet18", 900, seed=seed) for seed in (1, 2)] + [write("deit_t", 800)]
+    rows = find_rows(ROWS, runs)
+    assert compare(rows["resnet18"], rows["deit_t"]).seeds == 1
+    assert pair_runs(rows["resnet18"], rows["deit_t"]) == [(runs[0], runs[2])]
+
+
+def test_every_claim_is_about_rows_of_the_table_and_none_is_asked_twice():
+    assert {name for claim in RUN_CLAIMS for name in claim.rows} <= set(ROWS)
+    assert len({claim.rows for claim in RUN_CLAIMS}) == len(RUN_CLAIMS)
+    assert len({claim.text for claim in RUN_CLAIMS}) == len(RUN_CLAIMS)
 
 
 def test_tables_show_what_is_there_and_say_what_is_not(write):

@@ -28,6 +28,7 @@ from attnlib.stats.intervals import NOT_RUN, mean_interval
 SHORT_COMMIT = 12  # of its 40 digits
 SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
 GIGA_COUNT = "1e9"
+BOTH = "over seeds and images"  # what an interval of several seeds covers
 Facts = tuple[tuple[str, str], ...]
 
 
@@ -167,7 +168,7 @@ def missing(row: ReferenceRow) -> Finding:
     """Placeholder for a known row without a record."""
     facts = (
         ("what", f"{row.title}: no run record yet"),
-        ("command", "make reference DATA=FILE.npz"),
+        ("command", "make reference DATA=FILE.npz PRETRAIN=FILE.npz"),
     )
     return Finding(NOT_RUN, facts, page="reproduce")
 
@@ -195,15 +196,19 @@ METRICS = ("test_accuracy", "val_accuracy", "test_loss", "best_epoch", "per_clas
            "epochs", "batch_size", "img_size", "lr", "weight_decay")  # fmt: skip
 
 
+# ROW - ROW, and the difference of two such differences.
+GAP = re.compile(r"(\w+) - (\w+)")
+GAP_OF_GAPS = re.compile(rf"\({GAP.pattern}\) - \({GAP.pattern}\)")
+
+
 def find_result(root: Path, key: str) -> Finding:
-    """``ROW.METRIC`` or ``ROW - ROW`` of the reference runs.
+    """``ROW.METRIC``, ``ROW - ROW`` or ``(ROW - ROW) - (ROW - ROW)`` of the reference runs.
 
     Raises:
         ValueError: If the row or the metric is unknown.
     """
-    first, sign, second = (part.strip() for part in key.partition(" - "))
-    if sign:
-        return find_difference(root, first, second)
+    if rows := GAP.fullmatch(key) or GAP_OF_GAPS.fullmatch(key):
+        return find_difference(root, *rows.groups())
     name, _, metric = key.partition(".")
     row = find_row(root, name)
     if not row.runs:
@@ -215,6 +220,10 @@ def find_result(root: Path, key: str) -> Finding:
     shown, interval, how = summarise(values, words)
     facts: Facts = (("what", what + how),)
     if len(row.runs) > 1:
+        if metric == "test_accuracy":
+            share = row.accuracy
+            interval = f"{interval_words(share.low, share.high, words)}, {share.n} seeds"
+            facts = (("what", f"{what}; mean of {share.n} seeds with the 95% interval {BOTH}"),)
         facts += (("runs", ", ".join(run.name for run in row.runs)),)
         facts += tuple(fact for fact in origin(row.runs[0]) if fact[0] != "run")
     else:
@@ -241,27 +250,34 @@ def summarise(values: Sequence[Any], words: Callable[[float], str]) -> tuple[str
     return words(mean.value), interval, how
 
 
-def find_difference(root: Path, first: str, second: str) -> Finding:
+def find_difference(root: Path, *names: str) -> Finding:
     """Test accuracy of one row minus that of another, paired by image and seed.
 
+    Of four rows: less the same difference of the last two.
+
     Raises:
-        ValueError: If a row is unknown, or the two were tested on different data.
+        ValueError: If a row is unknown, or they were tested on different data.
     """
-    rows = [find_row(root, name) for name in (first, second)]
+    rows = [find_row(root, name) for name in names]
     if not all(row.runs for row in rows):
         return missing(next(row for row in rows if not row.runs))
-    estimate, pairs = compare(*rows), pair_runs(*rows)
-    how, tail = f"Newcombe's 95% interval, {estimate.n:,} images", ""
-    if len(pairs) > 1:
-        how = f"mean of {len(pairs)} seeds with the 95% t-interval over them"
-        tail = f", {len(pairs)} seeds"
-    what = f"test accuracy of {rows[0].title} less that of {rows[1].title}; {how}"
-    names = ", ".join(f"{x.name} less {y.name}" for x, y in pairs)
-    other = ("command of the second", pairs[0][1].record.command)
-    facts = (("what", what), ("runs", names), *origin(pairs[0][0])[1:], other)
-    interval = interval_words(estimate.low, estimate.high, points) + tail
-    page = f"runs/records/{pairs[0][0].name}"
-    return Finding(points(estimate.value), facts, interval, page)
+    mean, groups = compare(*rows), pair_runs(*rows)
+    titles = [row.title for row in rows]
+    what = "test accuracy of {} less that of {}".format(*titles)
+    if len(rows) > 2:
+        what += "; less the same difference of {} and {}".format(*titles[2:])
+    if len(groups) > 1:
+        how, tail = (
+            f"mean of {mean.seeds} seeds with the 95% interval {BOTH}",
+            f", {mean.seeds} seeds",
+        )
+    else:
+        how, tail = f"95% interval over {mean.images:,} images", ""
+    runs = ", ".join(" less ".join(run.name for run in group) for group in groups)
+    others = tuple(("command of another", run.record.command) for run in groups[0][1:])
+    facts = (("what", f"{what}; {how}"), ("runs", runs), *origin(groups[0][0])[1:], *others)
+    interval = interval_words(mean.low, mean.high, points) + tail
+    return Finding(points(mean.value), facts, interval, f"runs/records/{groups[0][0].name}")
 
 
 @functools.cache
