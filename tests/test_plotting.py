@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from attnlib import plotting
+from attnlib.compare import error_overlap, paired_tests, reference_runs
 from attnlib.compare import figures as compare_figures
-from attnlib.compare import paired_tests, reference_runs
 from attnlib.compare.comparison import Comparison
 from attnlib.cost import figures as cost_figures
 from attnlib.cost import scaling
@@ -80,6 +80,10 @@ def drawings(names: tuple[str, ...]) -> dict[str, Callable[[], Figure]]:
     }
     claim = reference_runs.RunClaim(first, first, second, 1)
     reply = reference_runs.Answer(claim, SHARE, 0.01, "holds")  # type: ignore[arg-type]
+    pairing = error_overlap.Pairing(first, second)
+    overlap = error_overlap.Overlap(first, pairing, SHARE, 0.9, SHARE, (0.5,))  # type: ignore[arg-type]
+    question = error_overlap.Question(first, pairing, pairing)
+    told = error_overlap.Reply(question, SHARE, 0.01, "holds")  # type: ignore[arg-type]
     systems = [measured(name, number) for number, name in enumerate(names[:6])]
     findings = [Finding(name, "kappa", name, name, SHARE, "holds") for name in names[:4]]
     gaps = [Finding(BOTH, measure, "", "", SHARE, "") for measure in MEASURES]
@@ -126,6 +130,8 @@ def drawings(names: tuple[str, ...]) -> dict[str, Callable[[], Figure]]:
             {name: rows[name] for name in names[:16]}
         ),
         compare_figures.differences: lambda: compare_figures.differences([reply]),
+        compare_figures.overlaps: lambda: compare_figures.overlaps([overlap]),
+        compare_figures.overlap_differences: lambda: compare_figures.overlap_differences([told]),
         human_figures.agreement_with_people: lambda: human_figures.agreement_with_people(
             study.Study("", True, "", "", [*systems, study.Measured(
                 "people", "people", "", "", systems[0].measures, {}, [1, 1], systems[0].categories

@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from attnlib.compare.comparison import Comparison
+from attnlib.compare.error_overlap import Overlap, Reply
 from attnlib.compare.paired_tests import PairedTest, count_confusions, image_titles
 from attnlib.compare.reference_runs import Answer, ReferenceRow
 from attnlib.data.datasets import Split
 from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style, wrapped_text
+from attnlib.stats.crossed import CrossedMean
 from attnlib.stats.intervals import ALPHA, OPEN
 
 RIGHT = "#cfe0f1"  # one tint for the diagonal, so that correct answers don't dominate the errors
@@ -197,19 +199,55 @@ def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
 
 def differences(answers: Sequence[Answer]) -> Figure:
     """The difference in accuracy for each claim, filled if the corrected test is significant."""
-    made = [answer for answer in answers if answer.difference is not None][::-1]
+    made = [(one.claim.text, one.difference, one.verdict) for one in answers if one.difference]
+    return _dots(made, 100, "difference in test accuracy, points;\n95% interval")
+
+
+def overlap_differences(replies: Sequence[Reply]) -> Figure:
+    """The difference in Yule's Y for each question, filled if significant after correction."""
+    made = [(one.question.text, one.difference, one.verdict) for one in replies if one.difference]
+    return _dots(made, 1, "difference in Yule's Y;\n95% interval")
+
+
+def overlaps(measured: Sequence[Overlap]) -> Figure:
+    """Kappa of each pairing with its interval, on a bar that ends at the largest possible kappa.
+
+    A stroke for each pair of networks; a square for Yule's Y.
+    """
+    made = [one for one in measured if one.kappa and one.even][::-1]
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.6 + 0.55 * len(made)), layout="constrained")
+        for place, one in enumerate(made):
+            assert one.kappa is not None and one.even is not None
+            axes.barh(place, one.limit, height=0.7, color=INK, alpha=0.15)
+            axes.plot([one.kappa.low, one.kappa.high], [place] * 2, color=COLOURS[0], lw=1.6)
+            axes.plot(one.kappa.value, place, "o", color=COLOURS[0], ms=5)
+            axes.plot(one.pairs, [place + 0.2] * len(one.pairs), "|", color=COLOURS[0], ms=6)
+            axes.plot(one.even.value, place - 0.22, "s", mfc="none", mec=COLOURS[1], ms=4.5)
+        axes.set_yticks(range(len(made)), [_broken(one.text) for one in made], fontsize=9)
+        axes.set_ylim(-0.7, len(made) - 0.3)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(
+            "dot: kappa, 95% interval\nstroke: one pair of networks\n"
+            "bar: up to the largest possible kappa\nsquare: Yule's Y",
+            fontsize=9,
+        )
+        plt.close(figure)
+    return figure
+
+
+def _dots(made: Sequence[tuple[str, CrossedMean, str]], scale: float, label: str) -> Figure:
+    """Named differences with intervals, the first at the top; a dot is filled if decided."""
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.6 * len(made)), layout="constrained")
         axes.axvline(0, color=INK, lw=1)
-        for place, (_, gap, _, verdict) in enumerate(made):
-            assert gap is not None
+        for place, (_, gap, verdict) in enumerate(made[::-1]):
             face = "none" if verdict == OPEN else COLOURS[1]
-            axes.plot([100 * gap.low, 100 * gap.high], [place] * 2, color=COLOURS[1], lw=1.6)
-            axes.plot(100 * gap.value, place, "o", mfc=face, mec=COLOURS[1], ms=6)
-        names = [_broken(a.claim.text) for a in made]
-        axes.set_yticks(range(len(made)), names, fontsize=9)
+            axes.plot([scale * gap.low, scale * gap.high], [place] * 2, color=COLOURS[1], lw=1.6)
+            axes.plot(scale * gap.value, place, "o", mfc=face, mec=COLOURS[1], ms=6)
+        axes.set_yticks(range(len(made)), [_broken(text) for text, *_ in made[::-1]], fontsize=9)
         axes.set_ylim(-0.6, len(made) - 0.4)
-        axes.set_xlabel("difference in test accuracy, points;\n95% interval")
+        axes.set_xlabel(label)
         plt.close(figure)
     return figure
 

@@ -55,6 +55,45 @@ def error_consistency(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> flo
     return (observed - expected) / (1 - expected)
 
 
+def largest_consistency(accuracy_a: npt.ArrayLike, accuracy_b: npt.ArrayLike) -> Floats:
+    """The largest kappa that two accuracies allow: that of nested errors.
+
+    Were every error of the more accurate system an error of the other too, they would still
+    disagree on the images that set their accuracies apart (Geirhos et al. 2020, appendix; Cohen
+    1960). It is 1 for equal accuracies, and 0 if only one system is always right, or always wrong.
+
+    Args:
+        accuracy_a: Share of right answers of system a, a number or an array of any shape.
+        accuracy_b: The same of system b.
+
+    Raises:
+        ValueError: If an accuracy is outside [0, 1].
+    """
+    a, b = (np.asarray(shares, dtype=np.float64) for shares in (accuracy_a, accuracy_b))
+    for name, shares in (("accuracy_a", a), ("accuracy_b", b)):
+        if not np.all((shares >= 0) & (shares <= 1)):
+            raise ValueError(f"{name}: expected shares in [0, 1]; got {shares.tolist()}.")
+    chance = 1 - (a * b + (1 - a) * (1 - b))  # of disagreeing
+    free = np.divide(chance - abs(a - b), chance, out=np.ones_like(chance), where=chance > 0)
+    return np.maximum(free, 0)  # it may be below 0 by rounding
+
+
+def yules_y(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
+    """Yule's (1912) coefficient of colligation: kappa, had both systems an accuracy of one half.
+
+    Of all tables with the same odds ratio it is the kappa of the one whose margins are even, so
+    that it compares pairs of unequal accuracies, for which kappa and its limit differ. Without an
+    odds ratio, because one system is always right or always wrong, it is 0, or 1 if the two
+    always agree. Arguments and errors as for ``observed_agreement``.
+    """
+    a, b = _paired_outcomes(correct_a, correct_b)
+    agree, differ = np.mean(a & b) * np.mean(~a & ~b), np.mean(a & ~b) * np.mean(~a & b)
+    roots = np.sqrt(agree) + np.sqrt(differ)
+    if roots == 0:
+        return float(np.array_equal(a, b))
+    return float((np.sqrt(agree) - np.sqrt(differ)) / roots)
+
+
 def confusion_matrix(
     truth: npt.ArrayLike, decision: npt.ArrayLike, classes: npt.ArrayLike
 ) -> npt.NDArray[np.int64]:

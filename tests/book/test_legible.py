@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 import attnlib as al
 from attnlib import plotting
-from attnlib.compare import comparison, paired_tests, reference_runs
+from attnlib.compare import comparison, error_overlap, paired_tests, reference_runs
 from attnlib.compare import figures as compare_figures
 from attnlib.cost import figures as cost_figures
 from attnlib.cost import scaling
@@ -112,6 +112,12 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         compare_figures.accuracies: lambda: compare_figures.accuracies(rows),
         compare_figures.differences: lambda: compare_figures.differences(
             reference_runs.answer(rows)
+        ),
+        compare_figures.overlaps: lambda: compare_figures.overlaps(
+            error_overlap.measure_overlaps(rows)
+        ),
+        compare_figures.overlap_differences: lambda: compare_figures.overlap_differences(
+            error_overlap.reply(rows)
         ),
         thesis_figures.verdicts_by_kind: lambda: thesis_figures.verdicts_by_kind(
             scoreboard.count_verdicts(lines)

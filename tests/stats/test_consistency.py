@@ -15,8 +15,10 @@ from attnlib.stats.consistency import (
     expected_agreement,
     interclass_errors,
     js_distance,
+    largest_consistency,
     observed_agreement,
     shape_bias,
+    yules_y,
 )
 
 BOUND = math.sqrt(math.log(2))
@@ -92,7 +94,39 @@ def test_outcomes_may_be_booleans_or_zeros_and_ones_of_any_kind(kind):
     assert error_consistency(a, b) == 0.5
 
 
-@pytest.mark.parametrize("measure", [observed_agreement, expected_agreement, error_consistency])
+def test_largest_kappa_is_that_of_nested_errors_and_no_kappa_is_above_it():
+    a, b = np.arange(10) < 8, np.arange(10) < 7  # every error of a is one of b
+    assert largest_consistency(0.8, 0.7) == pytest.approx(error_consistency(a, b))
+    for rng in draws():
+        a, b = outcomes(rng)
+        assert error_consistency(a, b) <= largest_consistency(a.mean(), b.mean()) + 1e-12
+    shares = np.array([0.0, 0.3, 1.0])
+    np.testing.assert_allclose(largest_consistency(shares, shares), 1)
+    assert largest_consistency(1.0, 0.6) == largest_consistency(0.0, 0.6) == 0
+
+
+@pytest.mark.parametrize("accuracies", [(-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.5)])
+def test_largest_kappa_needs_accuracies(accuracies):
+    with pytest.raises(ValueError, match=r"accuracy_[ab]: expected shares in \[0, 1\]"):
+        largest_consistency(*accuracies)
+
+
+def test_yules_y_is_the_kappa_of_the_table_with_the_same_odds_ratio_and_even_margins():
+    a = np.repeat([1, 1, 0, 0], [54, 18, 6, 8])  # odds ratio 54 * 8 / (18 * 6) = 4
+    b = np.repeat([1, 0, 1, 0], [54, 18, 6, 8])
+    assert yules_y(a, b) == pytest.approx((2 - 1) / (2 + 1))
+    even = np.repeat([1, 1, 0, 0], [2, 1, 1, 2]), np.repeat([1, 0, 1, 0], [2, 1, 1, 2])
+    assert yules_y(*even) == pytest.approx(error_consistency(*even)) == pytest.approx(1 / 3)
+
+
+def test_yules_y_is_defined_at_its_ends():
+    assert yules_y([1, 0, 1], [1, 0, 1]) == 1 and yules_y([1, 0], [0, 1]) == -1
+    assert yules_y([1, 1], [1, 1]) == 1 and yules_y([1, 1, 1], [1, 0, 1]) == 0
+
+
+@pytest.mark.parametrize(
+    "measure", [observed_agreement, expected_agreement, error_consistency, yules_y]
+)
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
