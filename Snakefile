@@ -38,7 +38,8 @@ for files in ("_ext/attnbook/*.*", "_static/*.*", "figures/*.svg"):
     BOOK += sorted(map(str, Path("book").glob(files)))
 STAMP = ["book/_tools/stamp.py", "book/_ext/attnbook/stamps.py"]
 # The notebooks beside train.ipynb, each a page of the book, and those that need no run.
-ANALYSES = ["data", "reference", "errors", "cost", "features", "attention", "human", "scoreboard"]
+ANALYSES = ["data", "reference", "errors", "cost", "features", "attention", "human", "between"]
+ANALYSES += ["scoreboard"]
 ALONE = ["data", "cost", "human"]
 OFFICIAL = ["deit_t", "deit_b", "resnet18"]  # networks that make_official.py looks into
 MEASUREMENTS = sorted(map(str, Path("results/measurements").rglob("*.*")))

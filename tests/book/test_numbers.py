@@ -19,6 +19,7 @@ from attnbook import findings
 from attnbook.typed_numbers import typed_in
 from attnlib.config import TrainConfig, row_parameters
 from attnlib.records.run import config_values
+from attnlib.stats.consistency import error_consistency
 from attnlib.stats.crossed import crossed_mean
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,6 +169,48 @@ def test_difference_of_two_differences_is_paired_by_image_and_seed(place: Path):
     facts = dict(found.facts)
     assert "DeiT-T, pretrained on Tiny-ImageNet less that of DeiT-T; less the same" in facts["what"]
     assert len(facts["runs"].split(", ")) == 2 and facts["runs"].count(" less ") == 6
+
+
+def write_three_kinds(place: Path) -> None:
+    """Three seeds of a network, of its student and of one without a teacher."""
+    for seed in range(3):
+        for row, share in {"resnet18": 0.8, "deit_t": 0.5, "deit_t_hard": 0.6}.items():
+            write_reference_run(place / "results", share + seed / 50, row, seed=seed)
+
+
+def test_kappa_of_two_rows_has_an_interval_and_says_what_accuracies_allow(place: Path):
+    write_three_kinds(place)
+    found = findings.find_result(place, "kappa(deit_t_hard, resnet18, same)")
+    pairs = [(right(0.6 + k / 50), right(0.8 + k / 50)) for k in range(3)]
+    mean = np.mean([error_consistency(*pair) for pair in pairs])
+    assert found.text == f"{mean:.2f}" and found.page == "runs/between"
+    assert re.fullmatch(r"\[0\.\d\d, 0\.\d\d\]", found.interval)
+    facts = dict(found.facts)
+    assert "same seeds; mean of 3 pairs" in facts["what"] and len(facts["runs"].split(", ")) == 6
+    assert facts["largest possible"].startswith(f"{mean:.2f}, ")  # one's errors are the other's
+    assert (
+        "mean of 9 pairs"
+        in dict(findings.find_result(place, "kappa(deit_t, resnet18)").facts)["what"]
+    )
+    assert findings.find_result(place, "kappa(deit_t_dp, resnet18_p)").text == "not run"
+    with pytest.raises(ValueError, match="no row of"):
+        findings.find_result(place, "kappa(deit_t, resnet81)")
+
+
+def test_answers_are_the_verdicts_on_what_is_asked(place: Path):
+    write_three_kinds(place)
+    shown = {
+        key: findings.find_answer(place, key).text
+        for key in ("deit_t_hard - deit_t", "deit_t_hard - resnet18", "deit_t_p - deit_t",
+                    "(deit_t_p - deit_t) - (resnet18_p - resnet18)", "between(deit_t_dp)")
+    }  # fmt: skip
+    assert list(shown.values()) == ["holds", "the opposite holds", "not run", "not run", "not run"]
+    asked = findings.find_answer(place, "deit_t_hard - deit_t")
+    assert asked.page == "runs/reference"
+    assert dict(asked.facts)["question"] == "hard distillation helps DeiT-T"
+    assert findings.find_answer(place, "between(deit_t_hard)").page == "runs/between"
+    with pytest.raises(ValueError, match=r"no question 'deit_t - resnet18_p'"):
+        findings.find_answer(place, "deit_t - resnet18_p")
 
 
 def test_row_without_a_record_says_so_and_how_to_make_it(place: Path):

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from attnbook.runs import shown_runs
+from attnlib.compare.error_overlap import STUDENTS, Pairing, between, measure_overlaps, reply
 from attnlib.compare.reference_runs import (
     ReferenceRow,
+    answer,
     compare,
     find_rows,
     pair_runs,
@@ -28,6 +30,7 @@ from attnlib.stats.intervals import NOT_RUN, mean_interval
 SHORT_COMMIT = 12  # of its 40 digits
 SHARES = ("accuracy", "agreement", "shape_bias", "share_of_peak")
 GIGA_COUNT = "1e9"
+REFERENCE_COMMAND = "make reference DATA=FILE.npz PRETRAIN=FILE.npz"
 BOTH = "over seeds and images"  # what an interval of several seeds covers
 Facts = tuple[tuple[str, str], ...]
 
@@ -168,7 +171,7 @@ def missing(row: ReferenceRow) -> Finding:
     """Placeholder for a known row without a record."""
     facts = (
         ("what", f"{row.title}: no run record yet"),
-        ("command", "make reference DATA=FILE.npz PRETRAIN=FILE.npz"),
+        ("command", REFERENCE_COMMAND),
     )
     return Finding(NOT_RUN, facts, page="reproduce")
 
@@ -201,12 +204,20 @@ GAP = re.compile(r"(\w+) - (\w+)")
 GAP_OF_GAPS = re.compile(rf"\({GAP.pattern}\) - \({GAP.pattern}\)")
 
 
+KAPPA = re.compile(r"kappa\((\w+), (\w+)(?:, (same|different|all))?\)")
+
+
 def find_result(root: Path, key: str) -> Finding:
-    """``ROW.METRIC``, ``ROW - ROW`` or ``(ROW - ROW) - (ROW - ROW)`` of the reference runs.
+    """``ROW.METRIC``, ``ROW - ROW``, ``(ROW - ROW) - (ROW - ROW)`` or ``kappa(ROW, ROW)``.
+
+    Of kappa all pairs of seeds count, or as a third word says, only the ``same`` ones (a student
+    and its teacher) or ``different`` ones.
 
     Raises:
         ValueError: If the row or the metric is unknown.
     """
+    if pairing := KAPPA.fullmatch(key):
+        return find_kappa(root, Pairing(*filter(None, pairing.groups())))
     if rows := GAP.fullmatch(key) or GAP_OF_GAPS.fullmatch(key):
         return find_difference(root, *rows.groups())
     name, _, metric = key.partition(".")
@@ -278,6 +289,70 @@ def find_difference(root: Path, *names: str) -> Finding:
     facts = (("what", f"{what}; {how}"), ("runs", runs), *origin(groups[0][0])[1:], *others)
     interval = interval_words(mean.low, mean.high, points) + tail
     return Finding(points(mean.value), facts, interval, f"runs/records/{groups[0][0].name}")
+
+
+def find_kappa(root: Path, pairing: Pairing) -> Finding:
+    """Error consistency of the networks of two rows, with its interval.
+
+    Raises:
+        ValueError: If a row is unknown, or they were tested on different data.
+    """
+    rows = {name: find_row(root, name) for name in pairing[:2]}
+    first, second = (rows[name].title for name in pairing[:2])
+    (overlap,) = measure_overlaps(rows, {"": pairing})
+    if overlap.kappa is None:
+        return missing(next((row for row in rows.values() if not row.runs), rows[pairing.first]))
+    kappa, pairs = overlap.kappa, len(overlap.pairs)
+    what = f"error consistency (kappa) of {first} and {second}, {pairing.seeds} seeds; mean of "
+    what += f"{pairs} pair{'s' * (pairs > 1)} with the 95% interval "
+    what += BOTH if kappa.seeds > 1 else "over images"
+    names = dict.fromkeys(run.name for row in rows.values() for run in row.runs)
+    run = rows[pairing.first].runs[0]
+    facts = (
+        ("what", what),
+        ("largest possible", f"{overlap.limit:.2f}, for the accuracies of these networks"),
+        ("runs", ", ".join(names)),
+        *origin(run)[1:],
+    )
+    interval = interval_words(kappa.low, kappa.high, coefficient)
+    return Finding(coefficient(kappa.value), facts, interval, "runs/between")
+
+
+def coefficient(value: float) -> str:
+    """A kappa with two digits."""
+    return minus(f"{value:.2f}")
+
+
+@functools.cache
+def read_verdicts(root: Path) -> dict[str, tuple[str, str, str]]:
+    """Verdict, question and page of each question that the reference runs are asked, by its key."""
+    rows = find_rows(read_rows(root), read_runs(root, "results"), read_runs(root, "runs"))
+    verdicts = {}
+    for one in answer(rows):
+        first, second, *control = one.claim.rows
+        key = (
+            f"({first} - {second}) - ({' - '.join(control)})" if control else f"{first} - {second}"
+        )
+        verdicts[key] = (one.verdict, one.claim.text, "runs/reference")
+    lies_between = between(reply(rows))
+    for student in STUDENTS:
+        what = f"DeiT-T {student.text} lies between {student.teacher} and {student.untaught}"
+        verdicts[f"between({student.taught})"] = lies_between[student.text], what, "runs/between"
+    return verdicts
+
+
+def find_answer(root: Path, key: str) -> Finding:
+    """The verdict on a question: ``ROW - ROW``, ``(ROW - ROW) - (ROW - ROW)``, ``between(ROW)``.
+
+    Raises:
+        ValueError: If that is not asked.
+    """
+    verdicts = read_verdicts(root)
+    one_of(key, [*verdicts], "question")
+    verdict, what, page = verdicts[key]
+    command = (("command", REFERENCE_COMMAND),) if verdict == NOT_RUN else ()
+    how = "p below 0.05 over seeds and images, corrected after Holm"
+    return Finding(verdict, (("question", what), ("holds if", how), *command), page=page)
 
 
 @functools.cache

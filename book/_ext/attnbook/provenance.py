@@ -1,7 +1,9 @@
-"""Numbers as links: ``{result}``, ``{measured}``, ``{thesis}``, ``{counted}`` and ``{cited}``.
+"""Numbers and verdicts as links: ``{result}``, ``{answer}``, ``{measured}`` and others.
 
     {result}`resnet18.test_accuracy`              of a row of [reference] in experiments.toml
     {result}`deit_t_hard - deit_t`                paired difference of test accuracy
+    {result}`kappa(deit_t_hard, resnet18)`        their error consistency
+    {answer}`deit_t_hard - deit_t`                the verdict on what that difference decides
     {measured}`cost-cpu(model=deit_t, quantity=gmac).value`   a row of results/measurements
     {thesis}`accuracy_deit_t_p`                   what the thesis states, by its id in thesis.toml
     {counted}`parameters(model=deit_t)`           what attnlib/thesis/counts.py counts
@@ -117,6 +119,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(cited, override=True)
     finders: dict[str, Finder] = {
         "result": findings.find_result,
+        "answer": findings.find_answer,
         "measured": findings.find_measured,
         "thesis": findings.find_thesis,
         "counted": findings.find_counted,
