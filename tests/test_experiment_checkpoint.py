@@ -109,7 +109,7 @@ def test_what_is_not_there_is_refused_before_the_data_are_read(first, tmp_path, 
     for start, told in (
         (tmp_path / "absent.pth", "initial_checkpoint: no finished run .*absent.* file of weights"),
         ("absent", "initial_checkpoint: no finished run 'absent'"),
-        (bare, "initial_checkpoint: .*has no weights; make them with: papermill"),
+        (bare, "initial_checkpoint: .*has no weights .*; make them with: papermill"),
     ):
         with pytest.raises(ValueError, match=told):
             al.run_experiment(from_run(start, tmp_path / "runs"))
