@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from attnlib import escaping
 from attnlib.explain.attribution import Trace, trace
 from attnlib.explain.figures import overlay
 from attnlib.explorer.showcase import Subject
@@ -56,19 +57,22 @@ def explore(subject: Subject, images: Tensor, names: Sequence[str]) -> "ipywidge
 def build_explorer(
     traced: Trace, images: Tensor, names: Sequence[str], decisions: Sequence[str]
 ) -> "ipywidgets.Widget":
-    """Build the widgets for a finished pass."""
+    """Build the widgets for a finished pass; names and decisions are shown literally."""
     import ipywidgets
 
     depth, heads = len(traced.weights), traced.weights[0].shape[1]
     controls: dict[str, Any] = {
-        "image": ipywidgets.Dropdown(options=list(zip(names, range(len(names)), strict=True))),
+        "image": ipywidgets.Dropdown(
+            options=[(escaping.printable(name), place) for place, name in enumerate(names)]
+        ),
         "kind": ipywidgets.Dropdown(options=traced.kinds),
         "layer": ipywidgets.IntSlider(depth, 1, depth),
         "head": ipywidgets.IntSlider(1, 1, heads),
     }
     for name, control in controls.items():
         control.description = name
-    picture, label = ipywidgets.Image(format="png", width=SIDE, height=SIDE), ipywidgets.Label()
+    picture = ipywidgets.Image(format="png", width=SIDE, height=SIDE)
+    label = ipywidgets.HTML()  # not Label, which sets what is between dollar signs as a formula
 
     def show(_: object = None) -> None:
         place, kind = controls["image"].value, controls["kind"].value
@@ -76,7 +80,7 @@ def build_explorer(
         controls["layer"].disabled = kind == "gradient"
         plane = traced.plane(kind, controls["layer"].value - 1, controls["head"].value - 1)[place]
         picture.value = draw(images[place], plane)
-        label.value = decisions[place]
+        label.value = escaping.html(decisions[place])
 
     for control in controls.values():
         control.observe(show, names="value")

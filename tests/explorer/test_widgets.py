@@ -1,9 +1,11 @@
 """The widgets answer at once, show what they say, and stay away where nobody could move them."""
 
+import html
 import io
 import time
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -108,3 +110,15 @@ def test_in_a_live_notebook_the_widgets_stand_on_the_models_own_pass(
     picture, *_, label = controls(widget)
     assert picture.value == draw(IMAGES[0], traced.plane("mean")[0])
     assert label.value == seen.decisions(IMAGES)[0]
+
+
+def test_names_that_others_chose_are_shown_literally(traced: Trace) -> None:
+    """A Label sets $...$ as a formula, and HTML takes <b> for bold; an option of a list neither."""
+    names = ["US$ 10 & $20_x", "<b>cat</b> \\(x\\)"]
+    widget = build_explorer(traced, IMAGES, names, names)
+    _, image, *_, label = controls(widget)
+    assert [option for option, _ in image.options] == names
+    assert type(label) is ipywidgets.HTML  # neither Label nor HTMLMath: both look for formulas
+    for place, name in enumerate(names):
+        image.value = place
+        assert html.unescape(label.value) == name and "<" not in label.value
