@@ -108,10 +108,10 @@ FAMILIES = [
 
 
 def finish_untrained(name, side, folder):
-    """The end of a run of random weights on a handful of images; its folder."""
+    """The end of a run of random weights on two images; its folder."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    split = Split(images, np.arange(4), np.arange(4))
+    images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    split = Split(images, np.arange(2), np.arange(2))
     classes = tuple("abcdefghij")
     data = Dataset("digits", "Noise", classes, split, split, split, "0" * 64)
     config = al.TrainConfig.from_params(
@@ -151,4 +151,4 @@ def test_a_picture_that_fails_is_named_in_the_record(picture, fault, tmp_path, m
     run = al.load_run(finish_untrained(small_runs.small_vit.__name__, 32, tmp_path))
     assert run.record.not_drawn == {picture: "no place" if "no" in str(fault) else
                                     str(fault) or type(fault).__name__}  # fmt: skip
-    assert run.arrays(picture) == {} and run.arrays("predictions")["logits"].shape == (4, 10)
+    assert run.arrays(picture) == {} and run.arrays("predictions")["logits"].shape == (2, 10)
