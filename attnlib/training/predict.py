@@ -1,8 +1,8 @@
-"""Evaluation: a model's predictions on a split, and its accuracy with an interval."""
+"""Evaluation: a model's predictions on a split, and their scores with intervals."""
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,7 +19,10 @@ from attnlib.data.loading import make_source
 from attnlib.data.readers import ImageFiles
 from attnlib.data.storage import Indices
 from attnlib.models.modes import evaluating
-from attnlib.stats.intervals import Proportion, wilson_interval
+from attnlib.stats.calibration import brier_score, calibration_error, top_accuracy
+from attnlib.stats.intervals import Estimate, Proportion, wilson_interval
+
+TOP = 5  # of top-5 accuracy; needs more classes than that
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,28 @@ class Predictions:
         return wilson_interval(int(self.correct.sum()), len(self.labels))
 
     @property
+    def top5(self) -> Proportion | None:
+        """Share of images whose label is among the five highest logits; None for K <= 5."""
+        return top_accuracy(self.logits, self.labels, TOP) if self.logits.shape[1] > TOP else None
+
+    @property
+    def calibration_error(self) -> Estimate:
+        """Expected calibration error over bins of equally many images."""
+        return calibration_error(self.logits, self.labels)
+
+    @property
+    def brier_score(self) -> Estimate:
+        """Mean squared distance of the probabilities from the label's, from 0 to 2."""
+        return brier_score(self.logits, self.labels)
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """Confusion matrix (K, K): rows the true class, columns the decision."""
+        classes = self.logits.shape[1]
+        places = self.labels * classes + self.decisions
+        return np.bincount(places, minlength=classes**2).reshape(classes, classes)
+
+    @property
     def loss(self) -> float:
         """Mean cross-entropy, nats per image; in float64, since logits may be huge."""
         logits, labels = torch.from_numpy(self.logits).double(), torch.from_numpy(self.labels)
@@ -74,6 +99,7 @@ def predict(
     batch_size: int = 128,
     device: str | None = None,
     amp: torch.dtype | None = None,
+    on_images: Callable[[int], object] | None = None,
 ) -> Predictions:
     """Evaluate ``model`` on ``split``: evaluation mode, no gradients, mode restored after.
 
@@ -84,6 +110,7 @@ def predict(
         batch_size: Images per forward pass.
         device: Where to compute; if None, where the model is.
         amp: Dtype of autocast; None computes in the model's own.
+        on_images: Called after each batch with the number of its images, for progress bars.
 
     Returns:
         Predictions in the order of ``split``.
@@ -98,6 +125,8 @@ def predict(
         for images in batches:  # made in full precision
             with mixed:
                 logits.append(model(images).float().cpu())
+            if on_images is not None:
+                on_images(len(images))
     return Predictions(torch.cat(logits).numpy(), np.asarray(split.labels, dtype=np.int64))
 
 
