@@ -15,10 +15,11 @@ import numpy.typing as npt
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Split
 from attnlib.parameters import parameter, parse_params, suggest
-from attnlib.records.answers import Answers, find_images, read_answers
+from attnlib.records.answers import find_images, read_answers
 from attnlib.records.find import find_folders, load_run
 from attnlib.records.run import Run
 from attnlib.stats.intervals import Estimate, Proportion, mean_interval, wilson_interval
+from attnlib.training.predict import Predictions
 
 Ints = npt.NDArray[np.int64]
 DEFAULTS = {f.name: f.default for f in fields(TrainConfig)}  # for older records
@@ -168,7 +169,7 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
     """
     left_out: dict[str, str] = {}
     runs: dict[str, Run] = {}
-    answers: dict[str, Answers] = {}
+    answers: dict[str, Predictions] = {}
     for name, folder in folders.items():
         try:
             run = load_run(folder)
@@ -250,7 +251,7 @@ def load_images(comparison: Comparison, data_path: str | None = None) -> tuple[S
     return find_images(next(iter(comparison.runs.values())), data_path)
 
 
-def _difference(run: Run, own: Answers, first: Run, theirs: Answers) -> str:
+def _difference(run: Run, own: Predictions, first: Run, theirs: Predictions) -> str:
     """How the data of ``run`` differ from those of ``first``; empty if they don't."""
     mine, its = run.record.dataset, first.record.dataset
     if mine.classes != its.classes:

@@ -25,9 +25,10 @@ from attnlib.human.bootstrap import (
     kappa_rows,
     make_interval,
 )
-from attnlib.records.answers import Answers, is_cifar10_cached, read_answers
+from attnlib.records.answers import is_cifar10_cached, read_answers
 from attnlib.records.run import Run
 from attnlib.records.thumbnails import read_thumbnails
+from attnlib.training.predict import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,7 +223,7 @@ class VotesStudy:
 
 def fitting_runs(
     runs: Sequence[Run],
-) -> tuple[list[tuple[Run, Answers]], list[str]]:
+) -> tuple[list[tuple[Run, Predictions]], list[str]]:
     """Runs on the official test images with their predictions, and notes on the others."""
     fitting, lines = [], []
     for run in runs:

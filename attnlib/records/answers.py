@@ -1,38 +1,22 @@
 """A run's predictions on its test images, and finding those images."""
 
-from typing import NamedTuple
+import csv
+import io
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from attnlib.data.datasets import Split, load_dataset
 from attnlib.data.downloads import cache_dir
 from attnlib.data.readers import CIFAR10_ARCHIVE, CIFAR10_CLASSES
 from attnlib.records.run import Run
 from attnlib.records.thumbnails import read_thumbnails
+from attnlib.training.predict import Predictions
 
 FETCH = " To fetch CIFAR-10, run: papermill notebooks/data.ipynb OUT.ipynb -p dataset cifar10"
 
 
-class Answers(NamedTuple):
-    """Logits (n, K) and labels (n,) of a run's test images."""
-
-    logits: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-
-    @property
-    def decisions(self) -> npt.NDArray[np.int64]:
-        """The predicted class of each image (n,)."""
-        return self.logits.argmax(axis=1)
-
-    @property
-    def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether each image is classified correctly (n,)."""
-        right: npt.NDArray[np.bool_] = self.decisions == self.labels
-        return right
-
-
-def read_answers(run: Run) -> Answers:
+def read_answers(run: Run) -> Predictions:
     """The predictions of a run, from its ``predictions.npz``.
 
     Raises:
@@ -45,7 +29,23 @@ def read_answers(run: Run) -> Answers:
     expected = len(arrays["labels"]), len(run.record.dataset.classes)
     if arrays["logits"].shape != expected:
         raise ValueError(f"its logits have the shape {arrays['logits'].shape}, not {expected}")
-    return Answers(arrays["logits"].astype(np.float32), arrays["labels"].astype(np.int64))
+    return Predictions(arrays["logits"].astype(np.float32), arrays["labels"].astype(np.int64))
+
+
+def confusion_csv(predictions: Predictions, class_names: Sequence[str]) -> str:
+    """The confusion matrix as CSV: a row for each true class, a column for each decision.
+
+    Raises:
+        ValueError: If there is not one name for each class.
+    """
+    counts = predictions.confusion
+    if len(class_names) != len(counts):
+        raise ValueError(f"class_names: expected {len(counts)}; got {len(class_names)}")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true class", *class_names])
+    writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
+    return text.getvalue()
 
 
 def is_cifar10_cached() -> bool:
