@@ -100,6 +100,7 @@ def result(config: TrainConfig) -> dict[str, object]:
     history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
     return {
         "weights": (path / "model.safetensors").read_bytes(),
+        "average": (path / "average.safetensors").read_bytes() if config.ema else b"",
         "state": {name: tensor.numpy().tobytes() for name, tensor in state.tensors.items()},
         "values": values,
         "history": [{k: v for k, v in line.items() if k not in TIMINGS} for line in history],

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Dataset
@@ -28,17 +29,19 @@ from attnlib.records.record import (
     RecordedCost,
     RecordedDataset,
     RecordedDevice,
+    Score,
     Seeds,
     Sizes,
     hash_files,
     write_record,
 )
-from attnlib.records.run import Run, pack_arrays, read_history
+from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, pack_arrays, read_history
 from attnlib.records.samples import sample_attention, sample_explorer, sample_features
+from attnlib.stats.calibration import BINS
 from attnlib.stats.consistency import confusion_matrix
 from attnlib.training.checkpoint import write_atomically
 from attnlib.training.distributed import Group
-from attnlib.training.predict import images_at_once, predict
+from attnlib.training.predict import Predictions, images_at_once, predict
 from attnlib.training.state import Training, amp_dtype, precision_name
 
 SPLIT_SEED = 0  # one split for all runs, for comparisons and for distillation
@@ -94,10 +97,14 @@ def finish(
             ClassAccuracy(name, Accuracy.of(share) if share else None)
             for name, share in zip(data.class_names, tested.per_class(), strict=True)
         ),
+        **averaged_metrics(training, data, config),
         **variants(training, data, config),
+        **scores(tested),
     )
-    weights = save({key: value.contiguous() for key, value in training.best_weights.items()})
-    write_atomically(path / "model.safetensors", weights)
+    weights = pack_weights(training.best_weights)
+    write_atomically(path / WEIGHTS, weights)
+    if training.average is not None:
+        write_atomically(path / AVERAGED_WEIGHTS, pack_weights(training.averaged_weights()))
     if show_confusion is not None:
         classes = range(len(data.class_names))
         counts = confusion_matrix(tested.labels, tested.decisions, [*classes])
@@ -173,15 +180,43 @@ def evaluation_options(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Accuracy]:
-    """Test accuracy of variants of the same run, by their names in ``Metrics``."""
-    options, model = evaluation_options(config), training.model
-    found = {}
-    if hasattr(model, "average"):  # the heads averaged after the softmax
-        usual = model.average
-        model.average = "softmax"  # type: ignore[assignment]
-        found["test_accuracy_softmax"] = predict(model, data.test, **options)
-        model.average = usual
-    if training.average is not None:
-        found["test_accuracy_ema"] = predict(training.average, data.test, **options)
-    return {name: Accuracy.of(predictions.interval) for name, predictions in found.items()}
+def pack_weights(weights: dict[str, Tensor]) -> bytes:
+    """The bytes of a file of weights."""
+    return save({key: value.contiguous() for key, value in weights.items()})
+
+
+def scores(tested: Predictions) -> dict[str, Any]:
+    """Top-5 accuracy, calibration error and Brier score, by their names in ``Metrics``."""
+    top5, error, brier = tested.top5, tested.calibration_error, tested.brier_score
+    return {
+        "test_accuracy_top5": Accuracy.of(top5) if top5 else None,
+        "test_calibration_error": Score(
+            **error._asdict(), method=f"{BINS} bins of equal mass, redrawn, 95%"
+        ),
+        "test_brier_score": Score(**brier._asdict(), method="t, 95%"),
+    }
+
+
+def averaged_metrics(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Any]:
+    """Results of the averaged weights at their own best epoch, by their names in ``Metrics``."""
+    average, options = training.average, evaluation_options(config)
+    if average is None:
+        return {}
+    average.load_state_dict(training.averaged_weights())
+    return {
+        "test_accuracy_ema": Accuracy.of(predict(average, data.test, **options).interval),
+        "val_accuracy_ema": Accuracy.of(predict(average, data.val, **options).interval),
+        "best_epoch_ema": training.progress.best_averaged_epoch or config.epochs,
+    }
+
+
+def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Any]:
+    """Test accuracy of variants of the same weights, by their names in ``Metrics``."""
+    model = training.model
+    if not hasattr(model, "average"):
+        return {}
+    usual = model.average
+    model.average = "softmax"  # type: ignore[assignment]  # of the heads
+    answers = predict(model, data.test, **evaluation_options(config))
+    model.average = usual
+    return {"test_accuracy_softmax": Accuracy.of(answers.interval)}

@@ -44,6 +44,26 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Score:
+    """A score of ``n`` images that is no share, such as the Brier score, with its interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.value <= self.high:
+            raise ValueError(
+                f"expected 0 <= low <= value <= high; got low {self.low}, value {self.value}, "
+                f"high {self.high}"
+            )
+        if self.n < 1:
+            raise ValueError(f"expected n of at least 1; got {self.n}")
+
+
+@dataclass(frozen=True)
 class ClassAccuracy:
     """Accuracy within one class; None if the test set has no image of it."""
 
@@ -82,6 +102,11 @@ class Metrics:
     per_class: tuple[ClassAccuracy, ...]
     test_accuracy_softmax: Accuracy | None = None  # heads averaged after the softmax
     test_accuracy_ema: Accuracy | None = None  # averaged weights
+    val_accuracy_ema: Accuracy | None = None
+    best_epoch_ema: int | None = None  # chosen on validation images, as the other weights are
+    test_accuracy_top5: Accuracy | None = None  # of more than five classes
+    test_calibration_error: Score | None = None
+    test_brier_score: Score | None = None  # from 0 to 2
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from attnlib.records.record import Record, read_checked
 from attnlib.training.checkpoint import write_atomically
 
 REPOSITORY = "https://github.com/attnlib/attnlib"  # of kept weights, which no wheel holds
+WEIGHTS, AVERAGED_WEIGHTS = "model.safetensors", "average.safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Run:
     def has_weights(self) -> bool:
         """Whether it has weights, here or to be fetched; most committed records have none."""
         kept = self.record.kept_weights is not None
-        return kept or (self.path / "model.safetensors").exists()
+        return kept or (self.path / WEIGHTS).exists()
 
     @property
     def weights_path(self) -> Path:
@@ -58,7 +59,7 @@ class Run:
             ValueError: If the run has none.
             DownloadError: If they are kept, but neither cached nor downloadable.
         """
-        path = self.path / "model.safetensors"
+        path = self.path / WEIGHTS
         if path.exists():
             return path
         if self.record.kept_weights is None:
@@ -87,14 +88,18 @@ class Run:
         except Exception as fault:  # zipfile, zlib and numpy each raise their own
             raise ValueError(f"{path} can't be read: {fault}") from None
 
-    def load_model(self) -> nn.Module:
+    def load_model(self, *, average: bool = False) -> nn.Module:
         """The trained model, in evaluation mode.
 
+        Args:
+            average: Whether to load the moving average of the weights, which a run with ``ema``
+                keeps beside the others; each is that of its own best epoch.
+
         Raises:
-            ValueError: If the weights are missing or damaged.
+            ValueError: If the weights are missing or damaged, or the run kept no average.
             DownloadError: If they have to be fetched and can't be.
         """
-        weights = self.read_weights()
+        weights = self.read_average() if average else self.read_weights()
         model = build_model(self.config, num_classes=len(self.record.dataset.classes))
         model.load_state_dict(weights)
         return model.eval()
@@ -111,6 +116,27 @@ class Run:
         content = self.read(path.name) if is_here else path.read_bytes()
         try:
             return load(content)
+        except SafetensorError as fault:
+            raise ValueError(f"{path} can't be read: {fault}") from None
+
+    def read_average(self) -> dict[str, Tensor]:
+        """The averaged weights by name, checked against the record.
+
+        Raises:
+            ValueError: If the run kept none, or they are missing or damaged.
+        """
+        if self.record.metrics.best_epoch_ema is None:
+            ema = self.config.get("ema")
+            told = f"had ema {ema:g}: set ema above 0" if not ema else "is older than their keeping"
+            raise ValueError(f"{self.name} kept no averaged weights; it {told}")
+        path = self.path / AVERAGED_WEIGHTS
+        if not path.exists():
+            raise ValueError(
+                f"{self.path} has no averaged weights (committed records have none); make them "
+                f"with: {self.record.command}"
+            )
+        try:
+            return load(self.read(path.name))
         except SafetensorError as fault:
             raise ValueError(f"{path} can't be read: {fault}") from None
 

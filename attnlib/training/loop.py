@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from attnlib.config import TrainConfig
@@ -60,6 +61,7 @@ class Epoch:
     seconds: float  # training and validation
     skipped: int = 0  # steps skipped because loss or gradients were not finite
     precision: str = ""  # precision used; a resumed run may use another
+    val_accuracy_ema: float | None = None  # of the averaged weights
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds
@@ -75,6 +77,7 @@ class Epoch:
         return {
             key: float(f"{value:.7g}") if isinstance(value, float) else value
             for key, value in asdict(self).items()
+            if value is not None
         }
 
 
@@ -142,8 +145,11 @@ class Trainer:
             with self.memory_faults():
                 self.train_epoch(after_step)
                 started = time.perf_counter()
-                validated = self.evaluate()
-            yield self.end_epoch(validated, time.perf_counter() - started)
+                validated = self.evaluate(self.training.model)
+                averaged = None
+                if self.training.average is not None:
+                    averaged = self.evaluate(self.training.average).accuracy
+            yield self.end_epoch(validated, time.perf_counter() - started, averaged)
 
     def train_epoch(self, after_step: Callable[[Step], object] = lambda step: None) -> None:
         """The rest of one pass over the training set, from the current step on."""
@@ -231,22 +237,30 @@ class Trainer:
             torch.manual_seed(derive_seed(seed, *keys))
             yield
 
-    def evaluate(self) -> Predictions:
+    def evaluate(self, model: nn.Module) -> Predictions:
         """Predictions on the validation set; each process computes a part and receives all."""
         options: dict[str, Any] = {
             "img_size": self.config.img_size,
             "batch_size": images_at_once(self.config, self.group.size),
             "amp": amp_dtype(self.config),
         }
-        model, split, group = self.training.model, self.data.val, self.group
+        split, group = self.data.val, self.group
         if group.size == 1:
             return predict(model, split, **options)
         own = split.subset(part_of_split(len(split), group.rank, group.size))
         answers = predict(model, own, **options)
         return Predictions(group.gather(answers.logits), group.gather(answers.labels))
 
-    def end_epoch(self, validated: Predictions, seconds: float) -> Epoch:
-        """Keep the weights if they are the best so far, and start the next epoch."""
+    def end_epoch(
+        self, validated: Predictions, seconds: float, averaged: float | None = None
+    ) -> Epoch:
+        """Keep the weights if they are the best so far, and start the next epoch.
+
+        Args:
+            validated: Predictions of the weights.
+            seconds: Time spent on validation.
+            averaged: Validation accuracy of the averaged weights, if there are any.
+        """
         training, progress = self.training, self.training.progress
         faults, overflows = int(training.faults), int(training.overflows)
         epoch = Epoch(
@@ -260,13 +274,9 @@ class Trainer:
             progress.seconds + seconds,
             faults + overflows,
             precision_name(self.config),
+            averaged,
         )
-        if validated.accuracy > progress.best_accuracy:
-            progress.best_accuracy, progress.best_epoch = validated.accuracy, epoch.epoch
-            training.best_weights = {
-                key: value.detach().cpu().clone()
-                for key, value in training.model.state_dict().items()
-            }
+        training.keep_best(epoch.epoch, validated.accuracy, averaged)
         progress.epoch += 1
         training.begin_epoch()
         return epoch

@@ -23,6 +23,8 @@ class Progress:
     seconds: float = 0.0  # training time spent on the current epoch
     best_epoch: int = 0
     best_accuracy: float = -1.0  # on the validation set, the only one used for selection
+    best_averaged_epoch: int = 0
+    best_averaged_accuracy: float = -1.0  # of the averaged weights
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Training:
     grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
     progress: Progress = field(default_factory=Progress)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_average: dict[str, Tensor] = field(default_factory=dict)
     initial_checkpoint: dict[str, str] | None = None  # name and SHA-256 of its initial weights
 
     @classmethod
@@ -67,6 +70,32 @@ class Training:
             initial_checkpoint=initial_checkpoint,
         )
 
+    def keep_best(self, epoch: int, accuracy: float, averaged: float | None = None) -> None:
+        """Keep the weights if they are the best so far on validation images; so with the average.
+
+        Args:
+            epoch: The epoch that has just ended, counted from 1.
+            accuracy: Of the weights.
+            averaged: Of the averaged weights, if there are any.
+        """
+        progress = self.progress
+        if accuracy > progress.best_accuracy:
+            progress.best_accuracy, progress.best_epoch = accuracy, epoch
+            self.best_weights = copy_weights(self.model)
+        if self.average is None or averaged is None:
+            return
+        if averaged > progress.best_averaged_accuracy:
+            progress.best_averaged_accuracy, progress.best_averaged_epoch = averaged, epoch
+            self.best_average = copy_weights(self.average)
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """The averaged weights of their best epoch; the last ones if none was validated.
+
+        A run that an earlier version trained to its end has validated none.
+        """
+        assert self.average is not None
+        return self.best_average or copy_weights(self.average)
+
     def begin_epoch(self) -> None:
         """Reset the sums of the previous epoch."""
         self.progress.step, self.progress.seconds = 0, 0.0
@@ -79,6 +108,7 @@ class Training:
         tensors |= {f"best.{key}": value for key, value in self.best_weights.items()}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+            tensors |= {f"best_average.{k}": v for k, v in self.best_average.items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
         tensors |= {f"epoch.{name}": getattr(self, name) for name in SUMS}
@@ -103,7 +133,7 @@ class Training:
             }
 
         self.model.load_state_dict(part("model."))
-        self.best_weights = part("best.")
+        self.best_weights, self.best_average = part("best."), part("best_average.")
         if self.average is not None:
             self.average.load_state_dict(part("average."))
         self._restore_optimizer(part("optimizer."))
@@ -113,7 +143,8 @@ class Training:
         if values["scaler"]:  # empty if the run was saved in a precision without a scaler
             self.scaler.load_state_dict(values["scaler"])
         self.initial_checkpoint = values.get("initial_checkpoint")
-        self.progress = Progress(**{name: values[name] for name in vars(self.progress)})
+        known = {name: values[name] for name in vars(self.progress) if name in values}
+        self.progress = Progress(**known)  # states of earlier versions lack some
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -129,6 +160,11 @@ class Training:
 
 
 SUMS = ("total", "faults", "first_fault", "overflows")
+
+
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The model's weights and buffers, copied to the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
 
 
 def is_convolutional(model: nn.Module) -> bool:
@@ -193,6 +229,6 @@ def autocast(config: TrainConfig) -> torch.autocast:
 
 
 def state_bytes(model: nn.Module, has_average: bool) -> int:
-    """Approximate size of a saved state: weights, two moments, the best weights, the average."""
+    """Approximate size of a saved state: weights, two moments, the best weights, two averages."""
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    return weights * (5 if has_average else 4)
+    return weights * (6 if has_average else 4)
