@@ -130,3 +130,29 @@ def test_accuracy_by_class_looks_for_the_decisions_once_for_all_classes(monkeypa
         own = logits[labels == label].argmax(axis=1) == label
         assert found[label] == wilson_interval(int(own.sum()), len(own))
     assert found[7] is None, "a class without images has no accuracy"
+
+
+def test_confusion_counts_each_image_once_and_is_written_as_csv():
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2, 0]]
+    answers = Predictions(logits, np.array([0, 0, 1, 2, 2]))
+    assert answers.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
+    text = al.confusion_csv(answers, ["a", "b, c", "d"])
+    assert text.splitlines() == ['true class,a,"b, c",d', "a,1,1,0", '"b, c",0,1,0', "d,1,0,1"]
+    with pytest.raises(ValueError, match="expected 3; got 2"):
+        al.confusion_csv(answers, ["a", "b"])
+
+
+def test_scores_are_those_of_the_functions_and_five_classes_have_no_top_5():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((50, 8)).astype(np.float32), rng.integers(0, 8, 50)
+    answers = Predictions(logits, labels)
+    assert answers.top5 == al.top_accuracy(logits, labels, 5)
+    assert answers.brier_score == al.brier_score(logits, labels)
+    assert answers.calibration_error == al.calibration_error(logits, labels)
+    assert Predictions(logits[:, :5], labels % 5).top5 is None
+
+
+def test_batches_are_reported_as_they_are_done():
+    done = []
+    al.predict(Brightness(), DATA.val, img_size=32, batch_size=100, on_images=done.append)
+    assert done == [100, 44]
