@@ -1,0 +1,156 @@
+"""A trained network and its classes, from a run or from a file of weights."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from attnlib.catalogue import CATALOGUE, TRANSFORMERS
+from attnlib.models.pretrained import IMAGENET_CLASSES, StateDict, read_checkpoint, start_from
+from attnlib.models.zoo import VARIANTS, create_model
+from attnlib.records.find import load_run
+from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, build_model
+
+USUAL_SIZE = 224  # pixels of a side, where neither weights nor timm say more
+HEADS = ("head.weight", "fc.weight", "classifier.weight", "head.fc.weight")
+METADATA = "attnlib"  # key of what an exported file says of itself
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+
+
+class Network(NamedTuple):
+    """A trained network in evaluation mode: images in [0, 1] go in, logits come out."""
+
+    model: nn.Module
+    class_names: tuple[str, ...]
+    img_size: int
+    title: str
+    run: Run | None = None  # None: from a file
+    config: dict[str, Any] | None = None  # a run's, or what an exported file says
+
+
+def load_network(
+    source: str | Path,
+    *,
+    runs_dir: str | Path = "runs",
+    average: bool = False,
+    model: str | None = None,
+    img_size: int | None = None,
+) -> Network:
+    """Load a run, by name or folder, or a file: attnlib's, timm's, torchvision's or DeiT's.
+
+    Args:
+        source: A run, or a ``.safetensors`` or ``.pth`` file.
+        runs_dir: Where runs are, besides ``results``.
+        average: Whether to take a run's averaged weights.
+        model: The network of a file, one of ``list_models()`` or ``timm/NAME``; None: by the
+            name of the file, such as ``deit_tiny_patch16_224-a1311bcf.pth``.
+        img_size: Pixels of a side, for a file; None: those that its positions are made for.
+
+    Raises:
+        ValueError: If it is not found, can't be read, or does not fit the model.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        if path.suffix in ENDINGS:
+            raise ValueError(f"there is no file {path}")
+        return _from_run(load_run(source, runs_dir), average)
+    if path.name in (WEIGHTS, AVERAGED_WEIGHTS) and (path.parent / "record.json").exists():
+        return _from_run(load_run(path.parent), average or path.name == AVERAGED_WEIGHTS)
+    if average:
+        raise ValueError(f"average: {path} is a file and has one set of weights; leave average out")
+    try:
+        return _from_file(path, model, img_size)
+    except ValueError as fault:
+        raise ValueError(str(fault).removeprefix("initial_checkpoint: ")) from None
+
+
+def _from_run(run: Run, average: bool) -> Network:
+    classes = run.record.dataset.classes
+    title = f"{run.title}, averaged weights" if average else run.title
+    size = int(run.config["img_size"])
+    return Network(run.load_model(average=average), classes, size, title, run, run.config)
+
+
+def _from_file(path: Path, name: str | None, img_size: int | None) -> Network:
+    state = read_checkpoint(path)
+    if about := _read_metadata(path):
+        model = build_model(about["config"], len(about["classes"]))
+        model.load_state_dict(state)
+        size = int(about["config"]["img_size"])
+        classes = tuple(about["classes"])
+        return Network(model.eval(), classes, size, about["title"], None, about["config"])
+    name = name or guess_model(path)
+    size = img_size or _own_size(name, state)
+    head = next((state[key] for key in HEADS if key in state), None)
+    classes = class_names_of(IMAGENET_CLASSES if head is None else len(head))
+    patches = state.get("patch_embed.proj.weight") if name in TRANSFORMERS else None
+    model = create_model(
+        name,
+        len(classes),
+        size,
+        patch_size=None if patches is None else patches.shape[-1],
+        distilled="dist_token" in state,
+    )
+    if left := start_from(model, state).fresh:
+        raise ValueError(f"{path} has no weights for {', '.join(left[:4])} of {name}")
+    title = CATALOGUE[name].title if name in CATALOGUE else name
+    return Network(model.eval(), classes, size, f"{title} from {path.name}")
+
+
+def _read_metadata(path: Path) -> dict[str, Any] | None:
+    """What a file that attnlib exported says of itself; None for others."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA)
+        return json.loads(text) if text else None
+    except (SafetensorError, ValueError) as fault:
+        raise ValueError(f"{path} can't be read: {fault}") from None
+
+
+def guess_model(path: Path) -> str:
+    """The model that a file of weights is named after, as timm's and the official DeiT's are.
+
+    Raises:
+        ValueError: If the name is not that of a model.
+    """
+    import timm
+
+    stem = path.name.lower().partition(".")[0].partition("-")[0]
+    for name, variant in VARIANTS.items():
+        titles = (variant.title.partition(".")[0], name)
+        if stem in (*titles, *(title.replace("_distilled", "") for title in titles)):
+            return name
+    if timm.is_model(stem):
+        return f"timm/{stem}"
+    raise ValueError(
+        f"model: {path.name} is not named after a model; say which it is, one of "
+        f"{', '.join(VARIANTS)}, or timm/NAME"
+    )
+
+
+def _own_size(name: str, state: StateDict) -> int:
+    """Pixels of a side that a file's weights are made for."""
+    patches, positions = state.get("patch_embed.proj.weight"), state.get("pos_embed")
+    if name in TRANSFORMERS and patches is not None and positions is not None:
+        prefix = ("cls_token" in state) + ("dist_token" in state)
+        return math.isqrt(positions.shape[1] - prefix) * patches.shape[-1]
+    if not name.startswith("timm/"):
+        return USUAL_SIZE
+    import timm
+
+    config = timm.get_pretrained_cfg(name.removeprefix("timm/"))
+    return int(config.input_size[-1]) if config else USUAL_SIZE
+
+
+def class_names_of(count: int) -> tuple[str, ...]:
+    """Names of the classes of a file of weights: ImageNet's WordNet ids, or else their numbers."""
+    if count != IMAGENET_CLASSES:
+        return tuple(map(str, range(count)))
+    from timm.data.imagenet_info import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_names())
