@@ -16,8 +16,12 @@ from attnlib.models.hooks import attention_rollout, record_attention, record_fea
 from attnlib.models.zoo import create_model, list_models
 from attnlib.parameters import notebook_parameters, parse_params
 from attnlib.progress import LiveCurves
+from attnlib.records.answers import confusion_csv
+from attnlib.records.export import export_network
 from attnlib.records.find import list_runs, load_run
+from attnlib.records.network import Network, load_network
 from attnlib.records.run import Run
+from attnlib.stats.calibration import brier_score, calibration_error, top_accuracy
 from attnlib.stats.consistency import (
     classwise_errors,
     confusion_matrix,
@@ -37,23 +41,29 @@ from attnlib.stats.intervals import (
     wilson_interval,
 )
 from attnlib.training.predict import Predictions, predict
+from attnlib.training.predict_files import predict_files
 
 __version__ = "0.1.0"
 __all__ = [
     "Dataset",
     "LiveCurves",
+    "Network",
     "Predictions",
     "Run",
     "Split",
     "TrainConfig",
     "attention_rollout",
+    "brier_score",
+    "calibration_error",
     "checkpoint_size",
     "classwise_errors",
+    "confusion_csv",
     "confusion_matrix",
     "count_shared",
     "create_model",
     "error_consistency",
     "expected_agreement",
+    "export_network",
     "hard_distillation_loss",
     "holm",
     "interclass_errors",
@@ -61,6 +71,7 @@ __all__ = [
     "list_models",
     "list_runs",
     "load_dataset",
+    "load_network",
     "load_run",
     "mcnemar",
     "mean_interval",
@@ -72,11 +83,13 @@ __all__ = [
     "paired_difference",
     "parse_params",
     "predict",
+    "predict_files",
     "record_attention",
     "record_features",
     "run_experiment",
     "shape_bias",
     "soft_distillation_loss",
     "soft_target_cross_entropy",
+    "top_accuracy",
     "wilson_interval",
 ]
