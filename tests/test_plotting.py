@@ -234,3 +234,15 @@ def test_dollars_stay_where_they_are_when_a_line_is_broken():
     lines = plotting.wrapped_text("$" * 11, 4).splitlines()
     assert [line.replace(r"\$", "$") for line in lines] == ["$$$$", "$$$$", "$$$"]
     assert all(line.count("$") == line.count(r"\$") for line in lines)
+
+
+def test_a_notebook_gets_a_drawing_as_svg_with_its_finding():
+    with plotting.style():
+        figure, axes = plotting.subplots(figsize=(2, 1))
+        axes.set_xlabel("words")
+    figure.finding = "Nothing is drawn."
+    svg, metadata = figure._repr_svg_()
+    assert "<svg" in svg and ">words</text>" in svg
+    assert metadata == {"finding": "Nothing is drawn."}
+    figure.finding = ""
+    assert figure._repr_svg_()[1] == {}

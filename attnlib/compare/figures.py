@@ -1,5 +1,6 @@
 """Figures of errors: confusion matrices, differences by class, images with predictions."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,16 +18,28 @@ from attnlib.compare.error_overlap import Overlap, Reply
 from attnlib.compare.paired_tests import PairedTest, count_confusions, image_titles
 from attnlib.compare.reference_runs import Answer, ReferenceRow
 from attnlib.data.datasets import Split
-from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style, wrapped_text
+from attnlib.plotting import (
+    COLOURS,
+    INK,
+    PAPER,
+    TICK_LETTERS,
+    WIDTH,
+    figure_text,
+    style,
+    subplots,
+    wrapped_text,
+)
 from attnlib.stats.crossed import CrossedMean
 from attnlib.stats.intervals import ALPHA, OPEN
 
-RIGHT = "#cfe0f1"  # one tint for the diagonal, so that correct answers don't dominate the errors
-WRONG = LinearSegmentedColormap.from_list("errors", ["#fdeee4", "#e08a52"])  # behind numbers
+# Tints let the page through, light or dark, so that its text keeps its contrast on them.
+RIGHT = to_rgba(COLOURS[0], 0.2)  # of the diagonal, so that right answers don't drown the errors
+WRONG = LinearSegmentedColormap.from_list(
+    "errors", [to_rgba(COLOURS[1], 0.05), to_rgba(COLOURS[1], 0.45)]
+)  # behind numbers
 FADING = LinearSegmentedColormap.from_list(
     "fading", [to_rgba(COLOURS[1], 0.15), to_rgba(COLOURS[1], 1)]
-)  # fading into a light or dark page, for cells without numbers
-CELL_INK = "#1a1a1a"  # text on the tints, which are pale in both themes
+)  # of cells without numbers
 NUMBERED, LABELLED = 16, 40  # up to this many classes, cells show counts and all classes are named
 SHOWN = 24  # maximum classes in the figure of differences
 
@@ -47,7 +60,7 @@ def confusions(comparison: Comparison, *names: str) -> Figure:
     colours = WRONG if classes <= NUMBERED else FADING
     with style():
         size = (WIDTH, 0.8 + 4.3 * len(names))  # not side by side: three digits need a cell's width
-        figure, grid = plt.subplots(len(names), figsize=size, squeeze=False, layout="constrained")
+        figure, grid = subplots(len(names), figsize=size, squeeze=False, layout="constrained")
         for axes, name, matrix, count in zip(grid[:, 0], names, shares, counts, strict=True):
             axes.imshow(_tints(colours(matrix / top), matrix, block == 1), interpolation="nearest")
             axes.set_title(wrapped_text(name, 48), fontsize=10)
@@ -67,6 +80,7 @@ def confusions(comparison: Comparison, *names: str) -> Figure:
         bar.ax.xaxis.set_major_formatter(PercentFormatter(1))
         unit = "true class" if block == 1 else f"{block} true classes of a cell"
         bar.set_label(f"wrong decisions, share of the {unit}", fontsize=10)
+        figure.finding = " ".join(_confusion_words(comparison, name) for name in names)
         plt.close(figure)
     return figure
 
@@ -82,11 +96,11 @@ def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> F
     values = np.array([t.difference.value for t in kept])
     ends = np.array([[t.difference.low for t in kept], [t.difference.high for t in kept]])
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.4 + 0.27 * len(kept)), layout="constrained")
+        figure, axes = subplots(figsize=(WIDTH, 1.4 + 0.27 * len(kept)), layout="constrained")
         axes.axvline(0, color=INK, lw=1)
         axes.hlines(range(len(kept)), 100 * ends[0], 100 * ends[1], color=COLOURS[0], lw=1.6)
         for place, test in enumerate(kept):
-            face = COLOURS[0] if test.p_holm < ALPHA else "white"
+            face = COLOURS[0] if test.p_holm < ALPHA else PAPER
             point = 100 * values[place]
             axes.plot(point, place, "o", mfc=face, mec=COLOURS[0], mew=1.4, ms=6)
         axes.set_yticks(
@@ -98,6 +112,7 @@ def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> F
             wrapped_text(f"{k}: {v}", 60) for k, v in (("first", first), ("second", second))
         )
         axes.set_title(title + some, fontsize=9, loc="left")
+        figure.finding = _class_words(tests, first, second)
         plt.close(figure)
     return figure
 
@@ -108,10 +123,13 @@ def answered_images(
     places: npt.ArrayLike,
     *names: str,
     columns: int = 4,
+    finding: str = "",
 ) -> Figure:
     """Test images with, from the top, their true class and each run's prediction.
 
     Images that ``split`` does not hold, or all if it is None, are shown by their positions.
+
+    The figure takes its ``finding`` from its caller, who knows how many images there are in all.
     """
     chosen = np.asarray(places, dtype=np.int64)
     classes = tuple(figure_text(name, 24) for name in comparison.class_names)
@@ -119,9 +137,7 @@ def answered_images(
     rows = max(1, -(-len(chosen) // columns))
     with style():
         size = (WIDTH, (WIDTH / columns + 0.17 * (1 + len(names))) * rows)
-        figure, grid = plt.subplots(
-            rows, columns, figsize=size, squeeze=False, layout="constrained"
-        )
+        figure, grid = subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
         for axes in grid.flat:
             axes.axis("off")
         for axes, place, title in zip(grid.flat, chosen, titles, strict=False):
@@ -133,8 +149,34 @@ def answered_images(
                 axes.imshow(picture, interpolation="nearest")
         if not len(chosen):
             grid[0, 0].text(0, 0.5, "There is no such image.", fontsize=10)
+        figure.finding = finding
         plt.close(figure)
     return figure
+
+
+def _confusion_words(comparison: Comparison, name: str) -> str:
+    """How many answers of a run are wrong, and its most frequent confusion."""
+    counts = count_confusions(comparison, name)
+    off = counts - np.diag(counts.diagonal())
+    truth, answer = np.unravel_index(off.argmax(), off.shape)
+    names = comparison.class_names
+    return (
+        f"{name}: {off.sum():,} of {counts.sum():,} answers are wrong, most often {names[truth]} "
+        f"taken for {names[answer]} ({off.max():,} of {counts[truth].sum():,})."
+    )
+
+
+def _class_words(tests: Sequence[PairedTest], first: str, second: str) -> str:
+    """In how many classes the corrected test tells two runs apart, and where they differ most."""
+    better = [sum(t.verdict == f"{one} is better" for t in tests) for one in ("first", "second")]
+    most = max(tests, key=lambda t: abs(t.difference.value))
+    value, low, high = (f"{100 * share:+.1f}" for share in most.difference[:3])
+    words = (
+        f"In {better[0]} of {len(tests)} classes {first} is better by the corrected test, in "
+        f"{better[1]} {second}; the largest difference, in {most.name}, is {value} points "
+        f"[{low}, {high}]."
+    )
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", words)
 
 
 def _error_shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -161,7 +203,7 @@ def _tints(
     colours[shares == 0] = 0
     if mark_diagonal:
         places = np.arange(len(shares))
-        colours[places, places] = to_rgba(RIGHT)
+        colours[places, places] = RIGHT
     return colours
 
 
@@ -170,10 +212,7 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             text = str(count) if count < 1000 else f"{count / 1000:.1f}k"
-            axes.text(
-                column, row, text, ha="center", va="center", fontsize=font,
-                color=CELL_INK,
-            )  # fmt: skip
+            axes.text(column, row, text, ha="center", va="center", fontsize=font)
 
 
 def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
@@ -181,7 +220,7 @@ def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
     made = [row for row in rows.values() if row.runs]
     made.sort(key=lambda row: row.accuracy.value)
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")
+        figure, axes = subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")
         for place, row in enumerate(made):
             share = row.accuracy
             axes.plot([share.low, share.high], [place, place], color=COLOURS[0], lw=1.6)
@@ -193,6 +232,12 @@ def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
         axes.set_ylim(-0.6, len(made) - 0.3)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xlabel("test accuracy, 95% interval")
+        if made:
+            last, best = made[0], made[-1]
+            figure.finding = (
+                f"{best.title} recognises most test images, {best.accuracy.value:.1%}, and "
+                f"{last.title} fewest, {last.accuracy.value:.1%}."
+            )
         plt.close(figure)
     return figure
 
@@ -216,7 +261,7 @@ def overlaps(measured: Sequence[Overlap]) -> Figure:
     """
     made = [one for one in measured if one.kappa and one.even][::-1]
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.6 + 0.55 * len(made)), layout="constrained")
+        figure, axes = subplots(figsize=(WIDTH, 1.6 + 0.55 * len(made)), layout="constrained")
         for place, one in enumerate(made):
             assert one.kappa is not None and one.even is not None
             axes.barh(place, one.limit, height=0.7, color=INK, alpha=0.15)
@@ -232,22 +277,35 @@ def overlaps(measured: Sequence[Overlap]) -> Figure:
             "bar: up to the largest possible kappa\nsquare: Yule's Y",
             fontsize=9,
         )
+        if made:
+            least, most = (choose(made, key=_kappa) for choose in (min, max))
+            figure.finding = (
+                f"Kappa is least for {least.text} ({_kappa(least):.2f}), "
+                f"largest for {most.text} ({_kappa(most):.2f})."
+            )
         plt.close(figure)
     return figure
+
+
+def _kappa(one: Overlap) -> float:
+    assert one.kappa is not None
+    return one.kappa.value
 
 
 def _dots(made: Sequence[tuple[str, CrossedMean, str]], scale: float, label: str) -> Figure:
     """Named differences with intervals, the first at the top; a dot is filled if decided."""
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.6 * len(made)), layout="constrained")
+        figure, axes = subplots(figsize=(WIDTH, 1.0 + 0.6 * len(made)), layout="constrained")
         axes.axvline(0, color=INK, lw=1)
         for place, (_, gap, verdict) in enumerate(made[::-1]):
-            face = "none" if verdict == OPEN else COLOURS[1]
+            face = PAPER if verdict == OPEN else COLOURS[1]
             axes.plot([scale * gap.low, scale * gap.high], [place] * 2, color=COLOURS[1], lw=1.6)
             axes.plot(scale * gap.value, place, "o", mfc=face, mec=COLOURS[1], ms=6)
         axes.set_yticks(range(len(made)), [_broken(text) for text, *_ in made[::-1]], fontsize=9)
         axes.set_ylim(-0.6, len(made) - 0.4)
         axes.set_xlabel(label)
+        decided = sum(verdict != OPEN for *_, verdict in made)
+        figure.finding = f"The runs decide {decided} of {len(made)} questions."
         plt.close(figure)
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from attnlib.cost.benchmark import title
 from attnlib.cost.scaling import FIT_FROM, LAYER_TITLES
-from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
+from attnlib.plotting import COLOURS, INK, PAPER, WIDTH, figure_text, style, subplots
 from attnlib.records.measurements import Row, select
 from attnlib.stats.intervals import Estimate
 
@@ -23,14 +23,14 @@ def speeds(rows: Sequence[Row]) -> Figure:
     measured = [row for row in select(rows, quantity="images_per_second") if row["value"]]
     names = list(dict.fromkeys(title(row) for row in measured))
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.2 + 0.17 * len(names)), layout="constrained")
+        figure, axes = subplots(figsize=(WIDTH, 3.2 + 0.17 * len(names)), layout="constrained")
         for place, name in enumerate(names):
             own = sorted((r for r in measured if title(r) == name), key=lambda r: r["batch_size"])
             colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
             sizes, values = [r["batch_size"] for r in own], [r["value"] for r in own]
             axes.plot(sizes, values, color=colour, lw=1.5, zorder=1)
             for row in own:
-                face = colour if row["stable"] else "white"
+                face = colour if row["stable"] else PAPER
                 x = row["batch_size"]
                 axes.plot([x, x], [row["low"], row["high"]], color=colour, lw=1.2)
                 axes.plot(x, row["value"], marker, mfc=face, mec=colour, ms=5.5, mew=1.3)
@@ -39,6 +39,7 @@ def speeds(rows: Sequence[Row]) -> Figure:
         axes.set_xlabel("images a batch")
         axes.set_ylabel("images a second")
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+        figure.finding = _speed_words(measured)
         plt.close(figure)
     return figure
 
@@ -57,7 +58,7 @@ def memory(rows: Sequence[Row], attention: str = "explicit") -> Figure:
             for quantity in panels
         }
         height = 1.4 + 0.62 * max(len(own) for own in kept.values())
-        figure, grid = plt.subplots(2, 1, figsize=(WIDTH, height), layout="constrained")
+        figure, grid = subplots(2, 1, figsize=(WIDTH, height), layout="constrained")
         for axes, (quantity, words), colour in zip(grid, panels.items(), COLOURS, strict=False):
             own = kept[quantity]
             values = [row["value"] / GIGA for row in own]
@@ -77,6 +78,12 @@ def memory(rows: Sequence[Row], attention: str = "explicit") -> Figure:
             axes.margins(x=0.14)
             axes.set_title(words, loc="left")
         grid[-1].set_xlabel("peak memory at batch 128, GB (1e9 bytes)")
+        figure.finding = " ".join(
+            _memory_words(words, kept[quantity])
+            for quantity, words in zip(
+                panels, ("Without gradients", "With autograd on"), strict=True
+            )
+        ).strip()
         plt.close(figure)
     return figure
 
@@ -85,7 +92,7 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
     """Time and memory against the number of tokens, with the fitted power laws dashed."""
     panels = {"seconds": ("seconds a pass", 1.0), "peak_bytes": ("peak memory, MB", 1e-6)}
     with style():
-        figure, grid = plt.subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, layout="constrained")
+        figure, grid = subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, layout="constrained")
         for axes, (quantity, (words, unit)) in zip(grid, panels.items(), strict=True):
             for place, layer in enumerate(LAYER_TITLES):
                 own = select(rows, layer=layer, quantity=quantity)
@@ -106,8 +113,42 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
             axes.legend(fontsize=9, loc="upper left")
             axes.set_ylim(top=axes.get_ylim()[1] * 40)  # space for the legend
         grid[-1].set_xlabel("tokens N")
+        figure.finding = _exponent_words(fits)
         plt.close(figure)
     return figure
+
+
+def _speed_words(rows: Sequence[Row]) -> str:
+    """Which model is fastest in the smallest and in the largest batch, of the stable speeds."""
+    stable = [row for row in rows if row["stable"]]
+    sizes = sorted({row["batch_size"] for row in stable})
+    words = []
+    for size in dict.fromkeys(sizes[:1] + sizes[-1:]):
+        best = max(select(stable, batch_size=size), key=lambda row: row["value"])
+        images = "one image at a time" if size == 1 else f"{size} images a batch"
+        words.append(f"With {images}, {title(best)} is fastest: {best['value']:.3g} images/s.")
+    return " ".join(words)
+
+
+def _memory_words(words: str, rows: Sequence[Row]) -> str:
+    """The most and the least memory among the models; empty if there are not two."""
+    if len(rows) < 2:
+        return ""
+    ordered = sorted(rows, key=lambda row: row["value"])
+    least, most = (f"{title(r)} ({r['value'] / GIGA:.2f} GB)" for r in (ordered[0], ordered[-1]))
+    return f"{words}, {least} needs least memory and {most} most."
+
+
+def _exponent_words(fits: dict[tuple[str, str], Estimate]) -> str:
+    """The exponents of explicit and fused attention, in time and memory."""
+    if ("fused", "peak_bytes") not in fits:
+        return ""
+    power = {key: f"{fit.value:.2f}" for key, fit in fits.items()}
+    return (
+        f"Time grows with the power {power['explicit', 'seconds']} of the number of tokens where "
+        f"weights are written down and {power['fused', 'seconds']} where they are not; memory with "
+        f"the power {power['explicit', 'peak_bytes']} and {power['fused', 'peak_bytes']}."
+    )
 
 
 def _logarithmic(axes: Any, ticks: Sequence[int]) -> None:

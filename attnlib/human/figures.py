@@ -19,9 +19,19 @@ from attnlib.data.open_image import read_image
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.human.bootstrap import PEOPLE, Interval
 from attnlib.human.cifar10h import VotesComparison, VotesStudy
+from attnlib.human.claims import BOTH
 from attnlib.human.decisions import CATEGORIES, read_cues
 from attnlib.human.study import NAMES, Measured, Study
-from attnlib.plotting import COLOURS, INK, TICK_LETTERS, WIDTH, figure_text, style
+from attnlib.plotting import (
+    COLOURS,
+    INK,
+    TICK_LETTERS,
+    WIDTH,
+    Drawing,
+    figure_text,
+    style,
+    subplots,
+)
 
 STIMULI_FOLDER = Path(__file__).with_name("pictures")  # of the cue-conflict images
 DISPUTED = 4  # images shown of each kind
@@ -40,7 +50,7 @@ def agreement_with_people(study: Study, systems: Sequence[Measured]) -> Figure:
         return _say("No people decided on these images.")
     with style():
         height = 0.75 + 0.36 * len(systems)
-        figure, panels = plt.subplots(
+        figure, panels = subplots(
             len(NEARER), 1, figsize=(WIDTH, height * len(NEARER)), layout="constrained"
         )
         for panel, (measure, direction) in zip(panels, NEARER.items(), strict=True):
@@ -56,6 +66,7 @@ def agreement_with_people(study: Study, systems: Sequence[Measured]) -> Figure:
             panel.set_xlabel(direction, loc="right" if direction.endswith("→") else "left")
             if measure == "kappa":
                 panel.set_xlim(left=min(0, panel.get_xlim()[0]))
+        figure.finding = _agreement_words(people[0], systems)
         plt.close(figure)
     return figure
 
@@ -65,7 +76,7 @@ def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
     shown = [*study.find(PEOPLE), *systems]
     with style():
         step = 0.8 / len(shown)
-        figure, axes = plt.subplots(
+        figure, axes = subplots(
             figsize=(WIDTH, 1.2 + 0.09 * len(shown) * len(CATEGORIES)), layout="constrained"
         )
         for place, one in enumerate(shown):
@@ -86,6 +97,8 @@ def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xlabel("← texture      decided by      shape →")
         figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
+        shares = [f"{one.title} {one.measures['shape_bias'].value:.0%}" for one in shown]
+        figure.finding = f"Decided by shape over all images: {', '.join(shares)}."
         plt.close(figure)
     return figure
 
@@ -97,7 +110,7 @@ def protocol_beside_gaps(study: Study) -> Figure:
     if not rows:
         return _say("No network was asked by several protocols on these images.")
     with style():
-        figure, panels = plt.subplots(
+        figure, panels = subplots(
             len(measures),
             1,
             figsize=(WIDTH, (0.7 + 0.2 * len(rows)) * len(measures) + 0.4),
@@ -118,6 +131,7 @@ def protocol_beside_gaps(study: Study) -> Figure:
             panel.set_yticks(range(len(labels)), labels, fontsize=9)
             panel.set_ylim(len(labels) - 0.5, -0.5)
             panel.set_title(f"{NAMES[measure]}: difference", loc="left")
+        figure.finding = _protocol_words(study)
         for place, text in enumerate(
             ("between networks", figure_text(f"{study.network}, protocol alone"))
         ):
@@ -133,7 +147,7 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
         return _say("People's votes are not at hand.")
     with style():
         height = 3.2 + 0.2 * len(study.compared)
-        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+        figure, axes = subplots(figsize=(WIDTH, height), layout="constrained")
         names = [crowd.name for crowd in study.people]
         shares = [crowd.agreement for crowd in study.people]
         axes.plot(shares, "o:", color=INK, label="people: share of the most frequent answer")
@@ -147,6 +161,7 @@ def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
         axes.set_xticks(range(len(names)), [tick.replace(" ", "\n") for tick in ticks])
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylabel("right answers of the model")
+        figure.finding = _doubt_words(study)
         figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
         plt.close(figure)
     return figure
@@ -188,7 +203,9 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
             title = f"{figure_text(run, 60)}:\n{words}, {len(images):,} images"
             rows.append((title, images[:DISPUTED], side))
     with style():
-        figure = plt.figure(figsize=(WIDTH, 1.6 * len(rows)), layout="constrained")
+        figure = plt.figure(
+            FigureClass=Drawing, figsize=(WIDTH, 1.6 * len(rows)), layout="constrained"
+        )
         for part, (title, images, side) in zip(
             figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True
         ):
@@ -208,6 +225,42 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
     return figure
 
 
+def _agreement_words(people: Measured, systems: Sequence[Measured]) -> str:
+    """Whose kappa to people is the highest, beside that of people among themselves."""
+    if not systems:
+        return ""
+    best = max(systems, key=lambda one: np.nan_to_num(one.measures["kappa"].value, nan=-1))
+    return (
+        f"The highest kappa to people is {best.measures['kappa']} ({best.title}); people reach "
+        f"{people.measures['kappa']} with each other."
+    )
+
+
+def _protocol_words(study: Study) -> str:
+    """What the protocol alone does to the inter-class distance, beside the first gap."""
+    moved = {(one.measure, one.text): one.difference for one in study.shifts}
+    both, gaps = moved.get(("inter_js", BOTH)), [g for g in study.gaps if g.measure == "inter_js"]
+    if not (both and gaps and gaps[0].difference):
+        return ""
+    return (
+        f"Protocol alone moves the inter-class distance of {study.network} by {both:+}; "
+        f"{gaps[0].text.replace(' - ', ' and ')} differ by {gaps[0].difference:+}."
+    )
+
+
+def _doubt_words(study: VotesStudy) -> str:
+    """The accuracy of the best run where people agree, and where they are most divided."""
+    if not study.compared:
+        return ""
+    titled = zip(study.compared, _titles(study), strict=True)
+    best, title = max(titled, key=lambda pair: pair[0].accuracy.value)
+    first, last = best.groups[0], best.groups[-1]
+    return (
+        f"{title} recognises {first.model.value:.1%} of the images that are {first.name} among "
+        f"people and {last.model.value:.1%} of those that are {last.name}."
+    )
+
+
 def _titles(study: VotesStudy) -> list[str]:
     """Titles of the runs, without the data set if all have the same."""
     data = {one.title.rpartition(", ")[2] for one in study.compared}
@@ -218,7 +271,7 @@ def _titles(study: VotesStudy) -> list[str]:
 def _say(words: str) -> Figure:
     """Show a sentence in a figure without data."""
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.6))  # Jupyter draws no figure without axes
+        figure, axes = subplots(figsize=(WIDTH, 0.6))  # Jupyter draws no figure without axes
         axes.axis("off")
         axes.text(0.5, 0.5, figure_text(words, 80), ha="center", va="center")
         plt.close(figure)
