@@ -14,7 +14,7 @@ from attnlib import escaping
 from attnlib.compare.comparison import Comparison, Ints
 from attnlib.compare.paired_tests import count_confusions, error_sets
 from attnlib.data.datasets import Split
-from attnlib.stats.intervals import mcnemar
+from attnlib.stats.intervals import mcnemar, p_words
 
 CLASSES = 20  # classes up to which a table is legible
 LONG = 3  # letters; longer column names are vertical
@@ -43,7 +43,7 @@ def linked_confusion(
         f"<p>Only {escaping.html(first)} is right about {len(sets.only_a):,} images, only "
         f"{escaping.html(second)} about {len(sets.only_b):,}; both are wrong about "
         f"{len(sets.both_wrong):,} and right about {len(sets.both_right):,}. McNemar's exact test "
-        f"of the first two counts: p {'&lt; 0.001' if p < 0.001 else f'= {p:.3f}'}. "
+        f"of the first two counts, p-value: {escaping.html(p_words(p))}. "
         f"{escaping.html(note)}</p>"
     )
     if len(names) > CLASSES:

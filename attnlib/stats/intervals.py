@@ -109,8 +109,8 @@ def paired_difference(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> Est
 
 
 def p_words(p: float) -> str:
-    """A p-value as text: two digits, or "< 1e-300" where a float is too coarse."""
-    return f"{p:.2g}" if p >= 1e-300 else "< 1e-300"
+    """A p-value as people write it: "< 0.001", three decimals below 0.1, and two above."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -70,7 +70,7 @@ def test_the_correction_counts_the_classes():
     turned = paired_tests.class_tests(compare(labels, classes, a=worse, b=labels), "a", "b")
     assert turned[0].verdict == "second is better"
     table = paired_tests.class_table(tests)
-    assert table.index[0] == "class 0" and table.loc["class 0", "p (Holm)"] == "0.02"
+    assert table.index[0] == "class 0" and table.loc["class 0", "p (Holm)"] == "0.020"
     assert table.loc["class 0", "difference, points [95%]"].startswith("+25.0 [")
 
 
