@@ -18,7 +18,7 @@ from attnlib.compare.reference_runs import ReferenceRow, pair_runs, seed_of, ver
 from attnlib.human.bootstrap import kappa_rows
 from attnlib.records.answers import read_answers
 from attnlib.seeding import make_rng
-from attnlib.stats.consistency import largest_consistency
+from attnlib.stats.consistency import kappa_limit
 from attnlib.stats.crossed import CrossedMean, crossed_interval
 from attnlib.stats.intervals import HOLDS, NOT_RUN, OPEN, OPPOSITE, holm, p_words
 
@@ -220,7 +220,7 @@ Measure = Callable[[Flags, Flags, Floats], Floats]
 def _limit(a: Flags, b: Flags, counts: Floats) -> Floats:
     """The largest kappa in each row of ``counts``."""
     trials = counts.sum(axis=1)
-    return largest_consistency(counts @ a / trials, counts @ b / trials)
+    return kappa_limit(counts @ a / trials, counts @ b / trials)
 
 
 def _even(a: Flags, b: Flags, counts: Floats) -> Floats:

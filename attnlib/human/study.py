@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attnlib.human.bootstrap import MEASURES, PEOPLE, Agreement, Interval
-from attnlib.human.claims import BOTH, Finding, judge_claims, measure_gaps, measure_shifts
+from attnlib.human.claims import (
+    BOTH,
+    RESNET,
+    RESNET_FT,
+    Finding,
+    judge_claims,
+    measure_gaps,
+    measure_shifts,
+)
 from attnlib.human.decisions import CATEGORIES
 from attnlib.human.sources import ORIGINS, Origin
+from attnlib.stats.consistency import kappa_limit
+from attnlib.stats.intervals import HOLDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +31,9 @@ NAMES = {  # titles of the measures
     "inter_js": "inter-class JS distance",
     "shape_bias": "shape bias",
 }
+LIMIT = "kappa that accuracy allows"
+CONFOUNDED = "not decided: protocol alone does as much"
+TWO_NETWORKS = "of two different networks"
 
 
 @dataclass(frozen=True)
@@ -122,10 +135,22 @@ def systems_table(study: Study) -> "pd.DataFrame":
             "system": one.title,
             "asked": one.protocol,
             **{NAMES[measure]: str(one.measures[measure]) for measure in MEASURES},
+            LIMIT: limit_words(study, one),
         }
         for one in study.systems
     ]
     return pd.DataFrame(rows).set_index("system")
+
+
+def limit_words(study: Study, one: Measured) -> str:
+    """The highest kappa to people that a system's accuracy allows, and the share it reaches."""
+    people = next(iter(study.find(PEOPLE)), None)
+    if people is None or one is people:
+        return ""
+    accuracies = (measured.measures["accuracy"].value for measured in (people, one))
+    limit = kappa_limit(*accuracies)
+    share = f", of which {one.measures['kappa'].value / limit:.0%}" if limit > 0 else ""
+    return f"{limit:.3f}{share}"
 
 
 def published_table(study: Study) -> "pd.DataFrame":
@@ -144,6 +169,7 @@ def published_table(study: Study) -> "pd.DataFrame":
             margin = one.margins[measure]
             told = "" if math.isnan(margin) or one.system == PEOPLE else f" ± {margin:.4f}"
             row[NAMES[measure]] = f"{one.measures[measure].value:.4f}{told}"
+        row[LIMIT] = limit_words(study, one)
         row["shape bias"] = f"{one.measures['shape_bias'].value:.4f}"
         row["shape / texture"] = " / ".join(str(hits) for hits in one.hits)
         rows[one.title] = row
@@ -172,11 +198,26 @@ def claims_table(study: Study) -> "pd.DataFrame":
                 "the thesis says": one.text,
                 "measure": NAMES[one.measure],
                 "difference": "-" if one.difference is None else f"{one.difference:+}",
-                "verdict": one.verdict,
+                "verdict": claim_words(one, shift),
                 "protocol alone": "-" if shift is None else f"{shift:+}",
             }
         )
     return pd.DataFrame(rows).set_index("the thesis says")
+
+
+def claim_words(claim: Finding, shift: Interval | None) -> str:
+    """The verdict on a claim, with what the files behind it leave open.
+
+    A difference that a change of protocol alone makes too, in one network, decides nothing. And
+    the augmented ResNet-50 is another network than the plain one, with other training data.
+    """
+    gap = claim.difference
+    verdict = claim.verdict
+    if verdict == HOLDS and gap and shift and shift.value / gap.value >= 1:
+        verdict = CONFOUNDED
+    if gap and {claim.first, claim.second} == {RESNET, RESNET_FT}:
+        verdict = f"{verdict} ({TWO_NETWORKS})"
+    return verdict
 
 
 def protocol_table(study: Study) -> "pd.DataFrame":

@@ -55,7 +55,7 @@ def error_consistency(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> flo
     return (observed - expected) / (1 - expected)
 
 
-def largest_consistency(accuracy_a: npt.ArrayLike, accuracy_b: npt.ArrayLike) -> Floats:
+def kappa_limit(accuracy_a: npt.ArrayLike, accuracy_b: npt.ArrayLike) -> Floats:
     """The largest kappa that two accuracies allow: that of nested errors.
 
     Were every error of the more accurate system an error of the other too, they would still

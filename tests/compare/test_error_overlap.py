@@ -19,7 +19,7 @@ from attnlib.compare.error_overlap import (
     reply_table,
 )
 from attnlib.compare.reference_runs import ReferenceRow, read_table
-from attnlib.stats.consistency import error_consistency, largest_consistency, yules_y
+from attnlib.stats.consistency import error_consistency, kappa_limit, yules_y
 
 NAMES = [name for name in read_table() if name.startswith(("deit_t", "resnet18"))]
 TOWARDS = Question("towards", Pairing("deit_t_hard", "resnet18", "same"),
@@ -69,7 +69,7 @@ def test_measures_are_those_of_the_plain_functions_for_every_pair():
     assert overlap.pairs == pytest.approx([error_consistency(a, b) for a, b in pairs])
     assert overlap.kappa.value == pytest.approx(np.mean(overlap.pairs))
     assert overlap.even.value == pytest.approx(np.mean([yules_y(a, b) for a, b in pairs]))
-    limits = [largest_consistency(a.mean(), b.mean()) for a, b in pairs]
+    limits = [kappa_limit(a.mean(), b.mean()) for a, b in pairs]
     assert overlap.limit == pytest.approx(np.mean(limits))
     assert overlap.kappa.low < overlap.kappa.value < overlap.kappa.high
 

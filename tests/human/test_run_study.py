@@ -15,14 +15,23 @@ from torch import Tensor, nn
 from attnlib.data.downloads import DownloadError
 from attnlib.human import figures, sources
 from attnlib.human import run_study as study_module
-from attnlib.human.bootstrap import MEASURES
-from attnlib.human.claims import CLAIMS, PROTOCOLS
+from attnlib.human.bootstrap import MEASURES, Interval
+from attnlib.human.claims import CLAIMS, PROTOCOLS, RESNET, RESNET_FT, VIT, Finding
 from attnlib.human.decisions import CATEGORIES, make_decisions, read_decisions, write_decisions
 from attnlib.human.network_observer import class_indices
 from attnlib.human.records import read_study
 from attnlib.human.run_study import NETWORK, StudyParams, ask, figure_systems, run_study
 from attnlib.human.sources import CUE_CONFLICT_FOLDER
-from attnlib.human.study import claims_table, protocol_table, published_table, systems_table
+from attnlib.human.study import (
+    CONFOUNDED,
+    TWO_NETWORKS,
+    claim_words,
+    claims_table,
+    protocol_table,
+    published_table,
+    systems_table,
+)
+from attnlib.stats.intervals import HOLDS
 
 KEPT = Path(__file__).parents[2] / "results" / "measurements"
 IMAGES = [
@@ -281,3 +290,20 @@ def test_models_may_be_several_or_timm_s():
     params = StudyParams.from_params(models="deit_b, timm/vit_tiny_patch16_224,deit_b,")
     assert params.networks == ["deit_b", "timm/vit_tiny_patch16_224"]
     assert StudyParams.from_params(protocol="bgr-sum-jpeg").protocol == "bgr-sum-jpeg"
+
+
+def finding(gap: float, verdict: str = HOLDS, first: str = VIT, second: str = RESNET) -> Finding:
+    return Finding("", "inter_js", first, second, Interval(gap, gap - 0.01, gap + 0.01), verdict)
+
+
+def test_a_claim_that_protocol_alone_would_make_too_is_not_decided():
+    larger, smaller, opposite = (Interval(x, x, x) for x in (0.06, 0.02, -0.06))
+    assert claim_words(finding(0.05), larger) == CONFOUNDED
+    assert claim_words(finding(0.05), smaller) == HOLDS
+    assert claim_words(finding(0.05), opposite) == HOLDS
+    assert claim_words(finding(0.05), None) == HOLDS
+
+
+def test_a_claim_about_augmentation_of_resnet_says_that_the_networks_are_two():
+    words = claim_words(finding(0.05, first=RESNET_FT, second=RESNET), None)
+    assert words.startswith(HOLDS) and TWO_NETWORKS in words

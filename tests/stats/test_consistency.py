@@ -15,7 +15,7 @@ from attnlib.stats.consistency import (
     expected_agreement,
     interclass_errors,
     js_distance,
-    largest_consistency,
+    kappa_limit,
     observed_agreement,
     shape_bias,
     yules_y,
@@ -96,19 +96,19 @@ def test_outcomes_may_be_booleans_or_zeros_and_ones_of_any_kind(kind):
 
 def test_largest_kappa_is_that_of_nested_errors_and_no_kappa_is_above_it():
     a, b = np.arange(10) < 8, np.arange(10) < 7  # every error of a is one of b
-    assert largest_consistency(0.8, 0.7) == pytest.approx(error_consistency(a, b))
+    assert kappa_limit(0.8, 0.7) == pytest.approx(error_consistency(a, b))
     for rng in draws():
         a, b = outcomes(rng)
-        assert error_consistency(a, b) <= largest_consistency(a.mean(), b.mean()) + 1e-12
+        assert error_consistency(a, b) <= kappa_limit(a.mean(), b.mean()) + 1e-12
     shares = np.array([0.0, 0.3, 1.0])
-    np.testing.assert_allclose(largest_consistency(shares, shares), 1)
-    assert largest_consistency(1.0, 0.6) == largest_consistency(0.0, 0.6) == 0
+    np.testing.assert_allclose(kappa_limit(shares, shares), 1)
+    assert kappa_limit(1.0, 0.6) == kappa_limit(0.0, 0.6) == 0
 
 
 @pytest.mark.parametrize("accuracies", [(-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.5)])
 def test_largest_kappa_needs_accuracies(accuracies):
     with pytest.raises(ValueError, match=r"accuracy_[ab]: expected shares in \[0, 1\]"):
-        largest_consistency(*accuracies)
+        kappa_limit(*accuracies)
 
 
 def test_yules_y_is_the_kappa_of_the_table_with_the_same_odds_ratio_and_even_margins():
@@ -363,3 +363,20 @@ def test_shape_bias_and_its_complement_swap_with_shape_and_texture():
 def test_answers_without_a_shape_or_texture_hit_are_refused(shape, texture, decision, message):
     with pytest.raises(ValueError, match=message):
         shape_bias(shape, texture, decision)
+
+
+def test_accuracy_caps_kappa():
+    people, vit, resnet = 0.77554688, 0.296875, 0.18203125  # of the published decisions
+    assert kappa_limit(people, vit) == pytest.approx(0.218, abs=5e-4)
+    assert kappa_limit(people, resnet) == pytest.approx(0.121, abs=5e-4)
+    assert kappa_limit(0.8, 0.8) == kappa_limit(1, 1) == 1
+
+
+def test_the_limit_of_kappa_is_reached_where_one_systems_errors_hold_the_others():
+    better, worse = [1] * 8 + [0] * 2, [1] * 7 + [0] * 3
+    assert error_consistency(better, worse) == pytest.approx(kappa_limit(0.8, 0.7))
+
+
+def test_an_accuracy_outside_0_to_1_has_no_limit():
+    with pytest.raises(ValueError, match=r"accuracies in \[0, 1\]; got 0.5 and 97"):
+        kappa_limit(0.5, 97)
