@@ -17,7 +17,7 @@ KINDS = {
     "claim": "what it claims",
     "counted": "what can be counted",
     "cited": "numbers of others",
-    "setting": "settings and sizes of data",
+    "setting": "settings, which we copy",
 }
 
 
@@ -135,6 +135,19 @@ def read_thesis() -> Thesis:
         content["recipe"],
         content["document"],
     )
+
+
+def table_cells(name: str) -> list[str]:
+    """The ids of the numbers in a table of the thesis, row by row.
+
+    Raises:
+        ValueError: If there is no such table, naming those that there are.
+    """
+    tables = {table["name"]: table for table in _read("thesis.toml")["table"]}
+    if name not in tables:
+        raise ValueError(f"no table {name!r}; there is: {', '.join(tables)}.")
+    table = tables[name]
+    return [f"{quantity}_{row}" for row in table["rows"] for quantity in table["quantities"]]
 
 
 def read_errata() -> Errata:

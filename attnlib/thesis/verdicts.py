@@ -231,7 +231,7 @@ class Judge:
         """Verdict on memory in Table 8.2, compared with passes with and without autograd."""
         given = subject_given(self.values.thesis, statement.subject)
         without, recorded = count("peak_bytes", **given), count("graph_bytes", **given)
-        how = "counted"
+        how = "replayed from shapes, not yet measured on a graphics processor,"
         real = {"basis": "allocated", "attention": "explicit"}  # as timm did in 2021
         quiet = self.cost_rows(statement, "memory_no_grad_bytes", **real)
         loud = self.cost_rows(statement, "memory_autograd_bytes", **real)
