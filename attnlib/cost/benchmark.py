@@ -210,7 +210,7 @@ def count_table(rows: Sequence[Row]) -> Any:
     columns = {
         "parameters": ("parameters", 1, ",.0f"),
         "gmac": ("GMAC an image", 1, ".3f"),
-        "weights_bytes": ("weights, MB", MB, ",.2f"),
+        "weights_bytes": ("weights, MB", MB, ",.1f"),
         "checkpoint_bytes": ("training checkpoint, MB", MB, ",.2f"),
     }
     cells: dict[str, dict[str, str]] = {}
@@ -219,6 +219,11 @@ def count_table(rows: Sequence[Row]) -> Any:
             name, unit, form = columns[row["quantity"]]
             cells.setdefault(title(row), {})[name] = format(row["value"] / unit, form)
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("model")
+
+
+def captioned(table: Any, words: str) -> Any:
+    """A table with a caption, where several are shown by one cell."""
+    return table.style.set_caption(words).set_table_attributes('class="dataframe"')
 
 
 def memory_table(rows: Sequence[Row], attention: str = "explicit") -> Any:

@@ -172,11 +172,21 @@
     return around;
   }
 
+  /** On a phone each row is a card, where every value says what it is. */
+  function asCards(table, heads) {
+    table.classList.add("cards");
+    const titles = heads.map(text);
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, column) => { if (text(cell)) cell.dataset.label = titles[column]; });
+    }
+  }
+
   function equip(table) {
     if (!table.tHead || table.tBodies.length !== 1 || table.querySelector("table")) return;
     const label = name(table), around = box(table, label), heads = headings(table);
     const plain = [...table.tBodies[0].rows].every(row => row.cells.length === heads?.length);
     if (table.tBodies[0].rows.length < 2 || !plain || table.querySelector("[rowspan], [colspan]")) return;
+    if (heads.length > 3 && table.matches(".notebook-table, .thesis-table")) asCards(table, heads);
     heads.forEach((head, column) => {
       const title = text(head) || "name of the row";
       const button = element("button", {type: "button", className: "table-sort"});
