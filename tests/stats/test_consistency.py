@@ -370,13 +370,3 @@ def test_accuracy_caps_kappa():
     assert kappa_limit(people, vit) == pytest.approx(0.218, abs=5e-4)
     assert kappa_limit(people, resnet) == pytest.approx(0.121, abs=5e-4)
     assert kappa_limit(0.8, 0.8) == kappa_limit(1, 1) == 1
-
-
-def test_the_limit_of_kappa_is_reached_where_one_systems_errors_hold_the_others():
-    better, worse = [1] * 8 + [0] * 2, [1] * 7 + [0] * 3
-    assert error_consistency(better, worse) == pytest.approx(kappa_limit(0.8, 0.7))
-
-
-def test_an_accuracy_outside_0_to_1_has_no_limit():
-    with pytest.raises(ValueError, match=r"accuracies in \[0, 1\]; got 0.5 and 97"):
-        kappa_limit(0.5, 97)

@@ -7,11 +7,6 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
-# Search fetches each hit to quote from it, which a browser refuses on file://.
-LOCAL_SEARCH = (
-    "if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;"
-)
-
 
 class RemoteImages(SphinxTransform):
     """Replace images from other servers by their alternative text.
@@ -32,7 +27,6 @@ class RemoteImages(SphinxTransform):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the transform and the one line of script."""
+    """Register the transform."""
     app.add_transform(RemoteImages)
-    app.add_js_file(None, body=LOCAL_SEARCH, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
