@@ -19,6 +19,7 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 from sphinx.writers.html5 import HTML5Translator
@@ -39,6 +40,16 @@ class cited(nodes.inline):  # noqa: N801
     """A number from the literature."""
 
 
+def number_node(env: BuildEnvironment, finding: Finding, rawtext: str = "") -> number:
+    """A number on the page that is being read, with a box of its own."""
+    node = number(rawtext, f"{finding.text} {finding.interval}".strip(), finding=finding)
+    if finding.mark:
+        node += nodes.superscript("", finding.mark[0].upper())
+    page = env.docname.replace("/", "-")
+    node["box"] = f"number-{page}-{env.new_serialno('number')}"
+    return node
+
+
 class NumberRole(SphinxRole):
     """A role for the number that ``find`` returns for a key."""
 
@@ -54,12 +65,7 @@ class NumberRole(SphinxRole):
             place = self.get_location()
             logger.warning("%s: %s: %s", self.name, key, fault, location=place, type="numbers")
             return [nodes.literal(key, key)], []
-        shown = f"{finding.text} {finding.interval}".strip()
-        node = number(self.rawtext, shown, finding=finding)
-        if finding.mark:
-            node += nodes.superscript("", finding.mark[0].upper())
-        page = self.env.docname.replace("/", "-")
-        node["box"] = f"number-{page}-{self.env.new_serialno('number')}"
+        node = number_node(self.env, finding, self.rawtext)
         self.set_source_info(node)
         return [node], []
 
