@@ -66,7 +66,7 @@ class Diagram:
     parts: list[str] = field(default_factory=list)
 
     def box(self, x: float, y: float, width: float, height: float, text: str = "",
-            kind: str = "plain", *, dashed: bool = False) -> Node:  # fmt: skip
+            kind: str = "plain", *, dashed: bool = False, faint: bool = False) -> Node:  # fmt: skip
         """A rounded box with its centre at (x, y); text of several lines has newlines.
 
         Raises:
@@ -84,7 +84,7 @@ class Diagram:
             f'stroke-width="1.3"{dash}/>'
         )
         if text:
-            self.text(x, y, text)
+            self.text(x, y, text, faint=faint)
         return Node(x, y, width, height)
 
     def text(self, x: float, y: float, text: str, anchor: str = "middle", *, size: float = 0,
@@ -150,6 +150,15 @@ class Diagram:
         self.parts.append(
             f'<path d="M{path}" fill="none" stroke="{COLOURS[kind]}" '
             f'stroke-width="{width:g}"{dash}/>'
+        )
+
+    def cell(self, x: float, y: float, width: float, height: float, darkness: float,
+             kind: str = "") -> None:  # fmt: skip
+        """A filled rectangle by its upper left corner, from 0 (the paper) to 1 (the ink)."""
+        colour = COLOURS[kind] if kind else INK
+        self.parts.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{colour}" '
+            f'fill-opacity="{darkness:.3g}"/>'
         )
 
     def frame(self, x: float, y: float, width: float, height: float) -> None:

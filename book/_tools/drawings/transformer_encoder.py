@@ -5,7 +5,7 @@ from diagram import Diagram
 
 def draw() -> Diagram:
     """Draw it from top to bottom."""
-    d = Diagram(330, 478)
+    d = Diagram(330, 556)
     x = 190
     tokens = d.box(x, 20, 210, 28, "token embeddings, N by C")
     position = d.plus(x, 66)
@@ -22,6 +22,9 @@ def draw() -> Diagram:
     d.down(tokens, position, attention)
     d.arrow(places.right, position.left)
     d.down(attention, sum1, norm1, mlp, sum2, norm2, out)
+    decoder = d.box(x, 522, 250, 42, "decoder: writes another sentence\n(not needed for images)",
+                    dashed=True, faint=True)  # fmt: skip
+    d.arrow(out.bottom, decoder.top, dashed=True)
     d.around((x, 128), sum1, 70)
     d.around((x, 276), sum2, 70)
     return d
