@@ -152,8 +152,6 @@ def make_pdf(config: Mapping[str, Any]) -> Path:
     """Build the book as one page and print it."""
     build(ROOT / "_config.yml", ["--builder", "singlehtml"])
     page = ROOT / "_build" / "singlehtml" / "index.html"
-    if not (page.stat().st_size > 5000):  # the chapters are under the name of the first one
-        page = page.with_name("intro.html")
     out = ROOT / "_build" / "pdf" / "attnlib.pdf"
     print_page(page, out, config)
     return out

@@ -107,8 +107,6 @@ def looks(offline: Any, html: Path) -> dict[str, Look]:
     for path in built_pages(html):
         for theme in THEMES:
             in_theme(offline, path, theme)
-            if path.name == "index.html" and path.parent == html:
-                wait(lambda: "intro.html" in offline.current_url)
             time.sleep(0.2)  # what fades in
             broken = offline.execute_script(BROKEN)
             offline.execute_script(axe)
@@ -168,12 +166,12 @@ def test_first_page_weighs_less_than_500_kb(browser: Any, html: Path):
     resize(browser, WIDE)
     browser.get("about:blank")
     requested(browser)
-    browser.get((html / "intro.html").as_uri())
+    browser.get((html / "index.html").as_uri())
     time.sleep(0.5)
     urls = {url.partition("?")[0].partition("#")[0] for url in requested(browser)}
     files = [Path(unquote(urlsplit(url).path)) for url in urls if url.startswith("file:")]
     sizes = {path.name: path.stat().st_size for path in files}
-    assert {"intro.html", "custom.css"} <= set(sizes)
+    assert {"index.html", "custom.css"} <= set(sizes)
     assert sum(sizes.values()) < 500_000, sorted(sizes.items(), key=lambda item: -item[1])
 
 
@@ -182,8 +180,6 @@ def test_headings_make_an_outline(html: Path):
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         article = soup.select_one("article") or soup
         levels = [int(tag.name[1]) for tag in article.find_all(re.compile(r"^h[1-6]$"))]
-        if path == html / "index.html":  # leads to the first chapter at once
-            continue
         assert levels and levels[0] == 1 and levels.count(1) == 1, (path.name, levels)
         steps = itertools.pairwise(levels)
         assert all(after <= before + 1 for before, after in steps), (path.name, levels)
@@ -207,8 +203,6 @@ def test_printed_pages_hold_the_text_and_whole_figures_alone(offline: Any, html:
     offline.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     figures, wrong = 0, {}
     for path in built_pages(html):
-        if path == html / "index.html":
-            continue
         in_theme(offline, path, "dark")
         seen = offline.execute_script(ON_PAPER)
         figures += seen["figures"]
