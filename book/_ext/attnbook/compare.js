@@ -108,10 +108,14 @@
   if (byId('compare-first')) {
     for (const id of ['compare-first', 'compare-second'])
       byId(id).append(...runs.map((run, i) => make('option', { value: i }, run.label)));
-    // To begin with, two models of the reference runs where there are two, else of any data.
+    // To begin with, a student and its teacher, of the reference runs if there are such; else any two
+    // models on the same data.
+    const isKept = (run) => /reference$/.test(run.config.profile);
     const couple = (wanted) => runs.flatMap((a, i) => runs.map((b, j) => [i, j, a, b]))
-      .find(([i, j, a, b]) => i < j && wanted(a) && a.sha256 === b.sha256 && a.title !== b.title);
-    const [first, second] = couple((run) => /reference$/.test(run.config.profile)) ?? couple(() => true) ?? [0, 1];
+      .find(([i, j, a, b]) => i !== j && a.sha256 === b.sha256 && wanted(a, b));
+    const teaches = (a, b) => a.teacher === b.name;
+    const [first, second] = couple((a, b) => teaches(a, b) && isKept(a)) ?? couple(teaches)
+      ?? couple((a, b) => isKept(a) && a.title !== b.title) ?? couple((a, b) => a.title !== b.title) ?? [0, 1];
     byId('compare-first').value = first;
     byId('compare-second').value = second;
     for (const id of ['compare-first', 'compare-second', 'compare-curve']) byId(id).addEventListener('change', compare);
