@@ -264,6 +264,21 @@ def test_measured_reads_one_row_of_a_file():
             measured(wrong)
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("cost-cpu(model=deit_t, quantity=memory_no_grad_bytes, attention=explicit).value",
+         "memory without gradients: DeiT-T, explicit attention"),
+        ("human(part=gaps, measure=inter_js, first=ViT-B_32, second=resnet50).value",
+         "inter-class JS distance: ViT-B/32, less ResNet-50"),
+        ("cost-cpu(model=deit_t, quantity=images_per_second, batch_size=1).value",
+         "images per second: DeiT-T, batches of 1"),
+    ],
+)  # fmt: skip
+def test_a_box_speaks_words_and_not_the_keys_of_files(key: str, words: str):
+    assert dict(findings.find_measured(ROOT, key).facts)["what"] == words
+
+
 def test_thesis_number_is_as_printed_and_marked():
     found = findings.find_thesis(ROOT, "accuracy_deit_t_dp")
     assert (found.text, found.mark) == ("97.10%", "thesis")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbook.runs import shown_runs
+from attnlib.catalogue import TITLES
 from attnlib.compare.error_overlap import STUDENTS, Pairing, between, measure_overlaps, reply
 from attnlib.compare.reference_runs import (
     ReferenceRow,
@@ -21,6 +22,8 @@ from attnlib.compare.reference_runs import (
     pair_runs,
     read_table,
 )
+from attnlib.human.sources import ORIGINS
+from attnlib.human.study import NAMES as MEASURES
 from attnlib.records.measurements import Measurements, read_measurements, select
 from attnlib.records.provenance import commit_words, threads_of
 from attnlib.records.record import to_json
@@ -411,6 +414,31 @@ def find_measured(root: Path, key: str) -> Finding:
     return measured_finding(measured, rows[0], column, given)
 
 
+# Of the keys of measurement files, in words; those that say nothing to a reader are left out.
+WORDS = {
+    "batch_size": "batches of {}", "attention": "{} attention", "tokens": "{} tokens",
+    "layer": "{}", "first": "{}", "second": "less {}", "system": "{}", "model": "{}",
+}  # fmt: skip
+UNSAID = ("quantity", "measure", "part", "text")
+
+
+def spoken(name: str) -> str:
+    """A column's name in words: memory_no_grad_bytes -> memory without gradients."""
+    words = {"no_grad": "without gradients", "autograd": "with autograd on", "js": "distance"}
+    for key, said in words.items():
+        name = re.sub(rf"(?<![a-z]){key}(?![a-z])", said, name)
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
+def in_words(name: str, value: Any) -> str:
+    """A key of a measurement file with its value; empty if it says nothing."""
+    if name in UNSAID:
+        return ""
+    system = ORIGINS.get(str(value))
+    told = system.title if system else TITLES.get(str(value), spoken(str(value)))
+    return WORDS.get(name, f"{spoken(name)} {{}}").format(told)
+
+
 # The input of measurements without a data set.
 DATA = {"cost": "none: random images", "scaling": "none: random tokens"}
 
@@ -420,10 +448,13 @@ def measured_finding(
 ) -> Finding:
     """The number in one cell of a measurement file."""
     value, git, device = row[column], measured.git, measured.device
-    about = ", ".join(f"{name} {value}" for name, value in given.items())
+    about = ", ".join(filter(None, (in_words(name, value) for name, value in given.items())))
     quantity = str(row.get("quantity", "")) if column == "value" else column
+    what = MEASURES.get(str(row.get("measure"))) or spoken(
+        quantity.removesuffix("_value") or column
+    )
     facts = (
-        ("what", f"{quantity.replace('_', ' ') or column}{f': {about}' if about else ''}"),
+        ("what", f"{what}{f': {about}' if about else ''}"),
         ("file", f"results/measurements/{measured.path.name}"),
         ("commit", commit_words(**git, digits=SHORT_COMMIT)),
         ("command", measured.command),
