@@ -77,7 +77,8 @@ class Drawing(Figure):
         """The figure for a notebook, and the finding as the output's metadata."""
         written = StringIO()
         with plt.rc_context(cast(Any, SVG_STYLE)):
-            self.savefig(written, format="svg", bbox_inches="tight", metadata={"Date": None})
+            whole = {"bbox_inches": "tight", "pad_inches": 0.02}
+            self.savefig(written, format="svg", metadata={"Date": None}, **whole)
         return written.getvalue(), {"finding": self.finding} if self.finding else {}
 
 
@@ -206,17 +207,24 @@ def per_class_accuracy(run: "Run") -> Figure:
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set(xlabel="test accuracy (dotted: all classes)")
         figure.finding = (
-            f"Of all test images {mean:.1%} are recognised: most of {rows[-1][0]}, "
-            f"{values[-1]:.1%}, fewest of {rows[0][0]}, {values[0]:.1%}."
+            f"Of all test images {mean:.1%} are recognised: {values[-1]:.1%} in the best class, "
+            f"{rows[-1][0]}, and {values[0]:.1%} in the worst, {rows[0][0]}."
         )
         plt.close(figure)
     return figure
 
 
 def image_grid(
-    images: Sequence[npt.NDArray[Any]], titles: Sequence[str] | None = None, *, columns: int = 5
+    images: Sequence[npt.NDArray[Any]],
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 5,
+    finding: str = "",
 ) -> Figure:
-    """Images (H, W, 3), bytes or floats in [0, 1], in rows of ``columns``, each with its title."""
+    """Images (H, W, 3), bytes or floats in [0, 1], in rows of ``columns``, each with its title.
+
+    The figure takes its ``finding`` from its caller, who knows what the images are.
+    """
     rows = -(-len(images) // columns)
     with style():
         side = min(1.5, WIDTH / columns)
@@ -228,6 +236,7 @@ def image_grid(
                 axes.imshow(images[place], interpolation="nearest")
                 if titles:
                     axes.set_title(figure_text(titles[place]), fontsize=9, pad=2)
+        figure.finding = finding
         figure.tight_layout(pad=0.25)
         plt.close(figure)
     return figure
@@ -254,6 +263,11 @@ def class_examples(images: Any, labels: Any, class_names: Sequence[str], count: 
             row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         if rows < len(class_names):
             figure.suptitle(f"The first {rows} of {len(class_names):,} classes", fontsize=10)
+        counts = np.bincount(labels, minlength=len(class_names))
+        figure.finding = (
+            f"{len(labels):,} training images of {len(class_names):,} classes, between "
+            f"{counts.min():,} and {counts.max():,} of each."
+        )
         figure.tight_layout(pad=0.25)
         plt.close(figure)
     return figure

@@ -137,7 +137,7 @@ def test_figure_of_a_run_names_the_command_that_makes_the_run_first(executed: Pa
 def test_built_page_has_the_mark_and_a_box_under_each_figure(tmp_path: Path):
     html = book_sample.sample_book(tmp_path)
     page = (html / "runs" / "train.html").read_text(encoding="utf-8")
-    assert re.search(r"<h1>Training a model.*?</h1>\s*<details class=\"freshness fresh\">", page)
+    assert re.search(r"Training a model.*?</h1>\s*<details class=\"freshness fresh\">", page)
     assert re.search(r"</figure>\s*<details class=\"reproduce-this\">", page)
     assert page.count("<figure") == page.count('class="reproduce-this"')
     links = set(re.findall(r'href="(https://colab[^"]+)"', page))

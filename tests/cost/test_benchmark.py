@@ -115,6 +115,6 @@ def test_tables_show_the_thesis_beside_both_readings_of_its_words():
     assert table.loc["DeiT-T", ("disk", "training checkpoint")] == "88.6"
     assert table.loc["DeiT-T", ("memory", "no_grad")] == "256.7"
     counts = benchmark.count_table(rows)
-    assert counts.loc["DeiT-T"].tolist() == ["5,528,660", "1.261", "22.16", "88.63"]
+    assert counts.loc["DeiT-T"].tolist() == ["5,528,660", "1.261", "22.2", "88.63"]
     memory = benchmark.memory_table(rows)
     assert memory.loc["DeiT-T"].tolist() == ["257", "4,523", "4,504"]
