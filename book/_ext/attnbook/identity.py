@@ -74,9 +74,10 @@ def introduce(
     title = nodes.unescape(str(context.get("title", ""))) or name
     tags = tags_of(page, title, describe(doctree, name), address)
     if page == LOST:  # served at any depth
+        place = urlsplit(address)
         tags += (
-            f"<script>if (location.href.startsWith('{address}')) document.head.prepend("
-            f"Object.assign(document.createElement('base'), {{href: '{address}'}}))</script>\n"
+            f"<script>if (location.hostname === '{place.hostname}') document.head.prepend("
+            f"Object.assign(document.createElement('base'), {{href: '{place.path}'}}))</script>\n"
         )
     context["metatags"] = f"{context.get('metatags', '')}\n{tags}"
 

@@ -1,7 +1,7 @@
 // What the interactive figures share: elements, sliders, and a sentence that says what changed.
 window.Play = (() => {
   "use strict";
-  const SVG = "http://www.w3.org/2000/svg";
+  const SVG = Object.assign(document.createElement("div"), { innerHTML: "<svg></svg>" }).firstChild.namespaceURI;
 
   function make(name, properties = {}, ...children) {
     const made = Object.assign(document.createElement(name), properties);
