@@ -1,11 +1,10 @@
-"""Networks packed small for the book's page: 8-bit weights, BatchNorm folded, layers in order."""
+"""Networks packed small for the book's page: rounded weights, BatchNorm folded, layers in order."""
 
 import operator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -16,6 +15,9 @@ from attnlib.models.layers import NORM_EPS, Normalize
 from attnlib.models.vit import ViT
 
 LEVELS = 127  # of an 8-bit weight on each side of zero
+# Numbers in a weight that stays float16: they are few, and an EfficientNet-Lite0 with 8 bits in its
+# narrow layers too agrees with itself on 78% of 200 images in place of 96%.
+SMALL_WEIGHT = 2**16
 SPARE = 1_500_000  # numbers of memory beside those that are counted here
 
 
@@ -29,7 +31,7 @@ class Packed:
 
     Attributes:
         header: What the script needs to know beside the numbers; JSON.
-        content: The numbers, float32 first and then 8-bit weights; little-endian.
+        content: The numbers, float32, float16 and 8 bits; little-endian.
     """
 
     header: dict[str, Any]
@@ -70,12 +72,12 @@ def quantise(model: nn.Module) -> nn.Module:
         copy: nn.Module = deepcopy(model)
         for name, parameter in copy.named_parameters():
             if _is_quantised(name, parameter):
-                parameter.data = _rounded(parameter.data)
+                parameter.data = rounded(parameter.data)
         return copy
     copy = fold_norms(model)
     for layer in copy.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.weight.data = _rounded(layer.weight.data)
+            layer.weight.data = rounded(layer.weight.data)
     return copy
 
 
@@ -93,14 +95,16 @@ def fold_norms(model: nn.Module) -> nn.Module:
             continue
         before = node.args[0]
         conv = modules.get(before.target) if before.op == "call_module" else None
-        if not isinstance(conv, nn.Conv2d) or len(before.users) > 1:
+        mean, variance = layer.running_mean, layer.running_var
+        if not isinstance(conv, nn.Conv2d) or len(before.users) > 1 or mean is None:
             raise UnknownLayerError(f"{node.target}: expected a convolution alone before it")
+        assert variance is not None  # it comes with the mean
         conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, layer.running_mean, layer.running_var, layer.eps,
+            conv.weight, conv.bias, mean, variance, layer.eps,
             layer.weight, layer.bias,
         )  # fmt: skip
-        layer.running_mean.zero_()
-        layer.running_var.fill_(1)
+        mean.zero_()
+        variance.fill_(1)
         layer.eps = 0.0
         nn.init.ones_(layer.weight)
         nn.init.zeros_(layer.bias)
@@ -271,26 +275,29 @@ def _padded(weight: Tensor) -> int:
 
 
 def _pack(header: dict[str, Any], weights: dict[str, Tensor], plain: dict[str, Tensor]) -> Packed:
-    """Lay out the numbers: those that stay float32, the scales, and the 8-bit weights."""
+    """Lay out the numbers: float32, the scales among them, then float16, then 8-bit weights."""
     tensors: dict[str, dict[str, Any]] = {}
-    floats: list[bytes] = []
-    levels: list[bytes] = []
-    size = 0
+    parts: list[tuple[dict[str, Any], str, Tensor, str]] = []  # whose, under which key, what
     for name, value in plain.items():
-        values = _numbers(value).squeeze(0) if value.ndim > 1 else _numbers(value)
-        tensors[name] = {"shape": list(values.shape), "at": size}
-        floats.append(values.numpy().astype("<f4").tobytes())
-        size += len(floats[-1])
-    quantised = {name: quantise_rows(_channels_last(value)) for name, value in weights.items()}
-    for name, (_, scale) in quantised.items():
-        tensors[name] = {"shape": list(_channels_last(weights[name]).shape), "scales": size}
-        floats.append(scale.numpy().astype("<f4").tobytes())
-        size += len(floats[-1])
-    for name, (level, _) in quantised.items():
-        tensors[name]["at"] = size
-        levels.append(level.numpy().astype(np.int8).tobytes())
-        size += len(levels[-1])
-    return Packed(header | {"tensors": tensors}, b"".join(floats + levels))
+        values = value.squeeze(0)
+        tensors[name] = {"shape": list(values.shape), "type": "float32"}
+        parts.append((tensors[name], "at", values, "<f4"))
+    for name, value in weights.items():
+        weight = value.permute(0, 2, 3, 1) if value.ndim == 4 else value  # channels last
+        small = weight.numel() <= SMALL_WEIGHT
+        tensors[name] = {"shape": list(weight.shape), "type": "float16" if small else "int8"}
+        if small:
+            parts.append((tensors[name], "at", weight, "<f2"))
+            continue
+        levels, scales = quantise_rows(weight)
+        parts += [(tensors[name], "scales", scales, "<f4"), (tensors[name], "at", levels, "<i1")]
+    content = b""
+    for entry, key, values, kind in sorted(
+        parts, key=lambda part: ("<f4", "<f2", "<i1").index(part[3])
+    ):
+        entry[key] = len(content)
+        content += values.detach().cpu().contiguous().numpy().astype(kind).tobytes()
+    return Packed(header | {"tensors": tensors}, content)
 
 
 def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -298,19 +305,18 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
     The largest weight of a row becomes 127.
     """
-    values = _numbers(weight)
-    scale = values.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / LEVELS
-    return (values / scale.view(-1, *[1] * (values.ndim - 1))).round(), scale
+    values = weight.detach().float()
+    scales = values.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / LEVELS
+    return (values / _beside(scales, values)).round(), scales
 
 
-def _rounded(weight: Tensor) -> Tensor:
-    level, scale = quantise_rows(weight)
-    return (level * scale.view(-1, *[1] * (level.ndim - 1))).to(weight.dtype)
+def rounded(weight: Tensor) -> Tensor:
+    """A weight as the page has it, in float32."""
+    if weight.numel() <= SMALL_WEIGHT:
+        return weight.half().float()
+    levels, scales = quantise_rows(weight)
+    return levels * _beside(scales, levels)
 
 
-def _channels_last(weight: Tensor) -> Tensor:
-    return weight.permute(0, 2, 3, 1) if weight.ndim == 4 else weight
-
-
-def _numbers(values: Tensor) -> Tensor:
-    return values.detach().float().cpu().contiguous()
+def _beside(scales: Tensor, values: Tensor) -> Tensor:
+    return scales.view(-1, *[1] * (values.ndim - 1))

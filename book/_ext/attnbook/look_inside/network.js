@@ -22,19 +22,33 @@ function createModel(header, bytes, plain = false) {
 /** Weights by name: a linear layer's packed for `Heap.multiply`, all others as plain numbers. */
 function unpack(header, bytes, heap) {
   const weights = {};
-  for (const [name, {shape, scales, at}] of Object.entries(header.tensors)) {
-    const count = shape.reduce((a, b) => a * b, 1);
-    if (scales === undefined) {
-      weights[name] = new Float32Array(bytes, at, count);
-      continue;
-    }
-    const scale = new Float32Array(bytes, scales, shape[0]), level = new Int8Array(bytes, at, count);
-    const inputs = count / shape[0];
-    weights[name] = header.depthwise.includes(name)
-      ? Float32Array.from(level, (value, i) => value * scale[Math.floor(i / inputs)])
-      : heap.pack(inputs, shape[0], (k, n) => level[n * inputs + k] * scale[n]);
+  for (const [name, entry] of Object.entries(header.tensors)) {
+    const numbers = toFloats(entry, bytes), inputs = numbers.length / entry.shape[0];
+    const isFactor = name.endsWith(".weight") && entry.shape.length > 1 && !header.depthwise.includes(name);
+    weights[name] = isFactor ? heap.pack(inputs, entry.shape[0], (k, n) => numbers[n * inputs + k]) : numbers;
   }
   return weights;
+}
+
+/** A tensor's numbers: float32 as they are, float16, or 8-bit levels with a scale a row. */
+function toFloats({type, shape, at, scales}, bytes) {
+  const count = shape.reduce((a, b) => a * b, 1), row = count / shape[0];
+  if (type === "float32") return new Float32Array(bytes, at, count);
+  const numbers = new Float32Array(count);
+  if (type === "float16") {
+    const halves = new Uint16Array(bytes, at, count);
+    for (let i = 0; i < count; i++) numbers[i] = halfToFloat(halves[i]);
+  } else {
+    const levels = new Int8Array(bytes, at, count), scale = new Float32Array(bytes, scales, shape[0]);
+    for (let i = 0; i < count; i++) numbers[i] = levels[i] * scale[Math.floor(i / row)];
+  }
+  return numbers;
+}
+
+/** The number that 16 bits stand for: a sign, five bits of exponent, ten of fraction. */
+function halfToFloat(bits) {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1024 + fraction) * 2 ** (exponent - 25);
 }
 
 // Layers of both kinds of network -----------------------------------------------------------
