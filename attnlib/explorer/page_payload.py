@@ -1,181 +1,270 @@
-"""Data of the book's attention explorer: a transformer's attention and a network's Grad-CAM."""
+"""What the page "Look inside" is given: two packed networks, pictures, and one recorded answer."""
 
 import base64
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from torch import Tensor
 
-from attnlib.augmentation.pil_transforms import eval_transform
-from attnlib.compare.reference_runs import COUNTED_PROFILES
+from attnlib.augmentation.pil_transforms import eval_transform, evaluation_resize
+from attnlib.catalogue import TITLES
 from attnlib.data.datasets import Split
-from attnlib.records.answers import find_images, read_answers
-from attnlib.records.run import Run
+from attnlib.data.open_image import PHOTOGRAPHS, open_image, read_image
+from attnlib.explain.logit_lens import logit_lens
+from attnlib.explorer.packing import Packed, pack_network, quantise
+from attnlib.explorer.rounding import find_rounding
+from attnlib.models.hooks import attention_rollout, record_attention
+from attnlib.models.vit import ViT
+from attnlib.records.answers import find_images
+from attnlib.records.find import Showcase
+from attnlib.records.measurements import Row
 
 Bytes = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
-EXACT_BYTES = 700_000  # of attention at 256 levels; above it, weights have 16 levels
+SIDE = 160  # pixels of a photograph's shorter side in the page
+TEST_IMAGES = 8  # that the page offers beside the photographs
+RECORDED_BYTES = 700_000  # of attention; a larger answer is left to the reader's own machine
 TINT = (255, 140, 0)  # colour where a map is strong
+CREDIT = "photograph: {}, CC BY 2.0, from scikit-learn"
+BY = {"china": "danielbuechele", "flower": "vultilion"}
 
 
-class Exploration(NamedTuple):
-    """A transformer and, if available, a convolutional network, on the same test images."""
+class Picture(NamedTuple):
+    """A picture that the page offers."""
 
-    transformer: Run
-    network: Run | None
-    attention: dict[str, npt.NDArray[Any]]  # arrays of the transformer's ``explorer.npz``
-    grad_cam: Bytes | None  # the network's maps (S, R, C)
-    images: Bytes | None  # (S, H, W, 3) at the models' input size
-    note: str  # where the images come from, or why they are missing
+    name: str  # in the page's address
+    title: str
+    credit: str
+    image: Image.Image
+    content: bytes  # the same as a file
+    kind: str  # of this file: png or jpeg
 
 
-def find_exploration(runs: Iterable[Run]) -> Exploration | None:
-    """Choose the runs to explore; None if no record has attention among all tokens.
+class Recording(NamedTuple):
+    """What the page's networks answer to one picture, computed here."""
 
-    Runs whose images are available come first; then reference runs, on a GPU before on a CPU;
-    then those with a ResNet-18, best their teacher; then distilled ones; then the newest.
+    pixels: Tensor  # (3, H, W), as the networks see it
+    attention: Tensor  # (L, h, N, N)
+    lens: Tensor  # (L + 1, heads, K)
+    logits: Tensor  # (K,)
+    teacher: Tensor  # (K,)
+
+
+class Exhibit(NamedTuple):
+    """All that the page shows."""
+
+    showcase: Showcase
+    student: ViT  # with the page's weights
+    packed: dict[str, Packed]  # "student" and "teacher"
+    pictures: list[Picture]
+    recording: Recording  # of the first picture
+    rounding: list[Row]  # what the page's weights do to accuracy; empty if it is not known
+
+
+def open_exhibit(showcase: Showcase, photographs: Path) -> Exhibit:
+    """Pack the showcase's networks, collect pictures, and answer to the first one.
+
+    Args:
+        showcase: Two runs with weights.
+        photographs: A folder with ``photographs.json``, if there is one.
+
+    Raises:
+        ValueError: If a network is of a kind that the page's script can't run.
     """
-    recorded = {}
-    for run in runs:
-        if (run.path / "explorer.npz").exists():
-            recorded[run.path] = run, run.arrays("explorer")
-    pictures: dict[str, tuple[Split | None, str]] = {}  # cached by data set, which may be large
-    found = []
-    for run, arrays in recorded.values():
-        if "attention" not in arrays:
-            continue
-        data, indices = run.record.dataset.sha256, arrays["indices"]
-        if data not in pictures:
-            pictures[data] = find_images(run)
-        split, note = pictures[data]
-        images = None if split is None else _seen(split, indices, run.config["img_size"])
-        network, cam = _network_beside(run, indices, list(recorded.values())) or (None, None)
-        found.append(Exploration(run, network, arrays, cam, images, note))
-    return max(found, key=_rank, default=None)
+    student, teacher = showcase.student.load_model(), showcase.teacher.load_model()
+    if not isinstance(student, ViT):
+        raise ValueError(f"expected a ViT or a DeiT to look into; got {showcase.student.name}")
+    packed = {}
+    for role, run, model in (
+        ("student", showcase.student, student),
+        ("teacher", showcase.teacher, teacher),
+    ):
+        packed[role] = pack_network(model, run.record.dataset.classes, run.config["img_size"])
+    pictures = find_pictures(showcase, photographs)
+    rounded = quantise(student)
+    assert isinstance(rounded, ViT)
+    place = eval_transform(showcase.student.config["img_size"])
+    recording = record(rounded, quantise(teacher), place(pictures[0].image))
+    return Exhibit(showcase, rounded, packed, pictures, recording, find_rounding(showcase))
 
 
-def _rank(found: Exploration) -> tuple[object, ...]:
-    config = found.transformer.config
-    profiles = (*COUNTED_PROFILES, config["profile"])
-    return (
-        found.images is not None,
-        -profiles.index(config["profile"]),
-        found.network is not None,
-        found.network is not None and found.network.name == found.transformer.record.teacher,
-        config["distillation"] == "hard",
-        found.transformer.record.finished,
-    )
+def find_pictures(showcase: Showcase, photographs: Path) -> list[Picture]:
+    """Test images that are at hand, and openly licensed photographs.
 
-
-def _network_beside(
-    run: Run,
-    indices: npt.NDArray[Any],
-    recorded: Sequence[tuple[Run, dict[str, npt.NDArray[Any]]]],
-) -> tuple[Run, Bytes] | None:
-    """The transformer's teacher, or else the newest ResNet-18 of the same profile and data.
-
-    Returned with its Grad-CAM maps of the same images.
+    Photographs come first where the networks know photographs, and last where they know digits.
     """
-    count = len(indices)
-    fitting = [
-        (other, arrays["grad_cam"][:count])
-        for other, arrays in recorded
-        if other.config["model"] == "resnet18"
-        and other.config["profile"] == run.config["profile"]
-        and other.record.dataset.sha256 == run.record.dataset.sha256
-        and "grad_cam" in arrays
-        and np.array_equal(arrays["indices"][:count], indices)
+    split, _ = find_images(showcase.student)
+    dataset = showcase.student.record.dataset
+    tests = [] if split is None else _test_pictures(split, dataset.classes)
+    taken = read_photographs(photographs) + [
+        _photograph(name, open_image(name), CREDIT.format(BY[name])) for name in PHOTOGRAPHS
     ]
-    teacher = run.record.teacher
-    return max(
-        fitting,
-        key=lambda pair: (pair[0].name == teacher, pair[0].record.finished),
-        default=None,
-    )
+    return tests + taken if dataset.name == "digits" else taken + tests
 
 
-def _seen(split: Split, indices: npt.NDArray[Any], img_size: int) -> Bytes:
-    """Images by position in the source, at the models' input size: (S, H, W, 3)."""
-    places = [int(np.flatnonzero(split.indices == index)[0]) for index in indices]
-    pictures = split.subset(places).images
-    place = eval_transform(img_size)
-    tensors = [place(Image.fromarray(np.asarray(picture))) for picture in pictures]
-    return np.stack([(255 * t).round().byte().permute(1, 2, 0).numpy() for t in tensors])
+def read_photographs(folder: Path) -> list[Picture]:
+    """The photographs that ``photographs.json`` of a folder lists; none without that file.
+
+    Each entry has ``file``, ``title`` and ``credit``, the photographer with licence and source.
+    """
+    table = folder / "photographs.json"
+    if not table.is_file():
+        return []
+    return [
+        _photograph(entry["title"], read_image(folder / entry["file"]), entry["credit"])
+        for entry in json.loads(table.read_text(encoding="utf-8"))
+    ]
 
 
-def to_payload(found: Exploration) -> dict[str, Any]:
-    """All data for the page's script, as JSON; arrays are base64 of their bytes, in C order."""
-    arrays, cam = found.attention, found.grad_cam
-    attention = arrays["attention"]
-    small = attention.nbytes <= EXACT_BYTES
+def _photograph(title: str, image: Image.Image, credit: str) -> Picture:
+    image = image.convert("RGB")
+    image.thumbnail((10_000, SIDE) if image.width > image.height else (SIDE, 10_000))
+    stream = BytesIO()
+    image.save(stream, "JPEG", quality=88)
+    shown = Image.open(BytesIO(stream.getvalue())).convert("RGB")
+    return Picture(title.replace(" ", "-"), title, credit, shown, stream.getvalue(), "jpeg")
+
+
+def _test_pictures(split: Split, classes: Sequence[str]) -> list[Picture]:
+    """The first test image of each class, at most ``TEST_IMAGES``."""
+    firsts = [np.flatnonzero(split.labels == label)[:1] for label in range(len(classes))]
+    places = np.sort(np.concatenate(firsts))[:TEST_IMAGES]
+    chosen = split.subset(places)
+    found = []
+    for pixels, label, index in zip(chosen.images, chosen.labels, chosen.indices, strict=True):
+        image = Image.fromarray(np.asarray(pixels)).convert("RGB")
+        stream = BytesIO()
+        image.save(stream, "PNG", optimize=True)
+        title = f"{classes[label]}, test image {index}"
+        found.append(Picture(f"test-{index}", title, "", image, stream.getvalue(), "png"))
+    return found
+
+
+def record(student: ViT, teacher: torch.nn.Module, pixels: Tensor) -> Recording:
+    """Both networks' answers to one picture (3, H, W) in [0, 1]."""
+    with torch.inference_mode(), record_attention(student) as maps:
+        logits = student(pixels[None])[0]
+    with torch.inference_mode():
+        judged = teacher(pixels[None])[0]
+    attention = torch.stack([layer[0] for layer in maps])
+    lens = logit_lens(student, pixels[None])[0]
+    return Recording(pixels, attention, lens, logits, judged)
+
+
+def to_payload(exhibit: Exhibit) -> dict[str, Any]:
+    """All data of the page but the networks' weights, as JSON; arrays are base64, in C order."""
+    student = exhibit.packed["student"].header
     payload = {
-        "transformer": found.transformer.title,
-        "images": found.images is not None and list(found.images.shape[1:3]),
-        "pixels": found.images is not None and _base64(found.images),
-        "names": image_names(found),
-        "shape": attention.shape,  # images, layers, heads, tokens, tokens
-        "grid": arrays["grid"].tolist(),
-        "bits": 8 if small else 4,
-        "attention": _base64(attention if small else _in_halves(attention)),
-        "peak": _base64(arrays["peak"].astype("<f4")),
-        "rollout": _base64(arrays["rollout"]),
-        "rollout_peak": _base64(arrays["rollout_peak"].astype("<f4")),
+        "classes": student["classes"],
+        "size": student["img_size"],
+        "resized": evaluation_resize(student["img_size"][0]),
+        "vit": student["vit"],
+        "digits": exhibit.showcase.student.record.dataset.name == "digits",
+        "networks": {
+            role: {
+                "title": _short_title(exhibit.showcase, role),
+                "bytes": len(packed.content),
+                "header": packed.header,
+            }
+            for role, packed in exhibit.packed.items()
+        },
+        "pictures": [
+            {
+                "name": each.name,
+                "title": each.title,
+                "credit": each.credit,
+                "file": f"data:image/{each.kind};base64,{base64.b64encode(each.content).decode()}",
+            }
+            for each in exhibit.pictures
+        ],
     }
-    if found.network is not None and cam is not None:
-        payload |= {"network": found.network.title, "cam": _base64(cam), "cam_grid": cam.shape[1:]}
+    if exhibit.recording.attention.numel() <= RECORDED_BYTES:
+        payload["recording"] = _recording_payload(exhibit.recording)
     return payload
 
 
-def image_names(found: Exploration) -> list[str]:
-    """Each image in words: its number, its class, and the decisions of the two models."""
-    classes = found.transformer.record.dataset.classes
-    runs = [run for run in (found.transformer, found.network) if run is not None]
-    answers = [read_answers(run) for run in runs]
-    names = []
-    for place, index in enumerate(found.attention["indices"]):  # the first test images
-        says = [
-            f"{run.title.split(',')[0]} says {classes[own.decisions[place]]}"
-            for run, own in zip(runs, answers, strict=True)
-        ]
-        truth = classes[answers[0].labels[place]]
-        names.append(f"test image {index}, class {truth}: {', '.join(says)}")
-    return names
-
-
-def static_maps(found: Exploration, place: int) -> dict[str, Planes]:
-    """The maps of one image in the static figure, each (rows, columns) with maximum 1."""
-    arrays, cam = found.attention, found.grad_cam
-    rows, columns = map(int, arrays["grid"])
-    prefix = arrays["attention"].shape[-1] - rows * columns
-    weights = (
-        arrays["attention"][place, -1].astype(np.float32) * arrays["peak"][place, -1][..., None]
-    )
-    asked = 0 if prefix else slice(None)
-    last = weights.mean(axis=0)[asked].reshape(-1, prefix + rows * columns).mean(axis=0)
-    rolled = arrays["rollout"][place].astype(np.float32)[asked]
-    rolled = rolled.reshape(-1, prefix + rows * columns).mean(axis=0)
-    maps = {
-        "last layer": last[prefix:].reshape(rows, columns),
-        "rollout": rolled[prefix:].reshape(rows, columns),
+def _recording_payload(recording: Recording) -> dict[str, Any]:
+    """A recording with its attention in bytes, each row divided by its largest weight."""
+    peak = recording.attention.amax(dim=-1)
+    shares = (255 * recording.attention / peak[..., None]).round().byte()
+    pixels = (255 * recording.pixels).round().byte().permute(1, 2, 0)
+    floats = {"peak": peak, "lens": recording.lens, "logits": recording.logits,
+              "teacher": recording.teacher}  # fmt: skip
+    return {
+        "pixels": _base64(pixels.numpy()),
+        "attention": _base64(shares.numpy()),
+        **{name: _base64(value.numpy().astype("<f4")) for name, value in floats.items()},
     }
-    if cam is not None:
-        maps["Grad-CAM"] = cam[place].astype(np.float32)
-    return {name: plane / max(float(plane.max()), 1e-12) for name, plane in maps.items()}
 
 
-def overlay_png(image: Bytes | None, plane: Planes | None, side: int = 64) -> bytes:
-    """A grey image overlaid with a map in one colour, as PNG; either may be missing."""
+def _short_title(showcase: Showcase, role: str) -> str:
+    run = showcase.student if role == "student" else showcase.teacher
+    return TITLES.get(run.config["model"], run.config["model"])
+
+
+def static_maps(exhibit: Exhibit) -> dict[str, Planes]:
+    """Maps of the recorded picture for the static figure, (rows, columns), each with maximum 1."""
+    attention, (rows, columns) = exhibit.recording.attention, exhibit.student.grid_size
+    prefix = exhibit.student.num_prefix_tokens
+    depth = len(attention)
+    chosen = {
+        "layer 1": attention[0].mean(dim=0)[0],
+        f"layer {depth}": attention[-1].mean(dim=0)[0],
+        "rollout": attention_rollout(list(attention[:, None]))[0, 0],
+    }
+    planes = {name: row[prefix:].reshape(rows, columns).numpy() for name, row in chosen.items()}
+    return {
+        name: (plane / max(float(plane.max()), 1e-12)).astype(np.float32)
+        for name, plane in planes.items()
+    }
+
+
+def describe_recording(exhibit: Exhibit) -> str:
+    """The static figure's finding, in words."""
+    recording, classes = exhibit.recording, exhibit.showcase.student.record.dataset.classes
+    says = []
+    for role, logits in (("student", recording.logits), ("teacher", recording.teacher)):
+        share, label = logits.softmax(dim=0).max(dim=0)
+        says.append(f"{_short_title(exhibit.showcase, role)} says {classes[label]} ({share:.0%})")
+    prefix, tokens = exhibit.student.num_prefix_tokens, recording.attention.shape[-1]
+    first, last = (
+        float(recording.attention[layer].mean(dim=0)[0, prefix:].max()) * tokens
+        for layer in (0, -1)
+    )
+    return (
+        f"Of this picture {' and '.join(says)}. The patch that the class token attends to most "
+        f"gets {first:.1f} times an equal share in layer 1 and {last:.1f} times in layer "
+        f"{len(recording.attention)}."
+    )
+
+
+def describe_rounding(exhibit: Exhibit) -> str:
+    """What the page's rounded weights cost, in words; empty if it is not known."""
+    told = [
+        f"{_short_title(exhibit.showcase, role)} gets {row['rounded']:.1%} of {row['images']:,} "
+        f"test images right with the page's weights and {row['accuracy']:.1%} with its own"
+        for role, run in zip(("student", "teacher"), exhibit.showcase, strict=True)
+        for row in exhibit.rounding
+        if row["run"] == run.name
+    ]
+    return f"{'; '.join(told)}." if told else ""
+
+
+def overlay_png(pixels: Bytes, plane: Planes | None, side: int = 64) -> bytes:
+    """A grey picture under a map in one colour, as PNG; in its own colours without a map."""
     rows, columns = plane.shape if plane is not None else (1, 1)
     height, width = (n * -(-side // n) for n in (rows, columns))
-    base = np.full((height, width, 3), 96, np.float32)
-    if image is not None:
-        shown = image.astype(np.float32)
-        if plane is not None:  # only the map has colour
-            shown = np.repeat(0.75 * (shown @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
-        base = _nearest(shown, height, width)
+    shown = pixels.astype(np.float32)
+    if plane is not None:  # only the map has colour
+        shown = np.repeat(0.75 * (shown @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+    base = _nearest(shown, height, width)
     if plane is not None:
         share = 0.85 * _nearest(plane, height, width)[..., None]
         base = (1 - share) * base + share * np.asarray(TINT, np.float32)
@@ -188,14 +277,6 @@ def _nearest(array: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[An
     rows = np.arange(height) * array.shape[0] // height
     columns = np.arange(width) * array.shape[1] // width
     return array[rows][:, columns]
-
-
-def _in_halves(array: Bytes) -> Bytes:
-    """Reduce bytes to 16 levels, two per byte, the first in the upper half."""
-    levels = ((array.reshape(-1).astype(np.uint16) * 15 + 127) // 255).astype(np.uint8)
-    levels = np.pad(levels, (0, len(levels) % 2))
-    halves: Bytes = (levels[::2] << 4 | levels[1::2]).astype(np.uint8)
-    return halves
 
 
 def _base64(array: npt.NDArray[Any]) -> str:

@@ -27,6 +27,7 @@ TITLES = {
     "search_lr": "Search for a learning rate",
     "step": "Speed of a training step",
     "scale": "Growth with images, classes and runs",
+    "rounding": "Rounded weights of the page Look inside",
 }
 # Results come after what they are results of.
 LAST = ("value", "low", "high", "unit", "repeats", "stable", "basis", "reason")

@@ -27,7 +27,7 @@ PARTS = (
     "fresh",
     "reproduce_this",
     "compare_runs",
-    "explorer",
+    "look_inside",
     # what a page must hold to
     "alt",
     "typed_numbers",

@@ -1,0 +1,299 @@
+"use strict";
+// The page: its state, which the address holds, and what happens when something is touched.
+
+const recorded = recordedAnswer();
+const FIRST = {image: data.pictures[0].name, token: 0, layer: LAYERS, map: "mean", head: 1, step: 1,
+  mode: "ask", key: null, stretched: true, plain: false, erased: new Set()};
+const state = {...FIRST, ...readAddress()};
+let whole = recorded, answer = recorded; // before and after patches were erased
+let picture = null, offset = 0.5; // the chosen picture in its own size, and where it is cropped
+const ready = {}; // promises of the networks, once they are asked for
+
+// The address ---------------------------------------------------------------------------------
+
+/** State from `#image=cat&layer=3&token=dist&map=mean&erased=3.4.5`; what makes no sense is left out. */
+function readAddress() {
+  const found = {}, given = new URLSearchParams(location.hash.slice(1));
+  const number = (key, low, high) => { const value = Number(given.get(key)); return given.has(key) && Number.isInteger(value) && value >= low && value <= high ? value : null; };
+  if (data.pictures.some(each => each.name === given.get("image"))) found.image = given.get("image");
+  const token = {class: 0, distillation: PREFIX > 1 ? 1 : 0}[given.get("token")] ?? number("token", 1, PATCHES);
+  if (token !== null) found.token = given.get("token") in {class: 0, distillation: 1} ? token : PREFIX + token - 1;
+  if (number("layer", 1, LAYERS)) found.layer = number("layer", 1, LAYERS);
+  if (number("step", 0, STEPS.length) !== null) found.step = number("step", 0, STEPS.length);
+  else if ([...given.keys()].some(key => key in FIRST)) found.step = 0; // a linked view is shown as it is
+  if (MAPS.some(([map]) => map === given.get("map"))) found.map = given.get("map");
+  if (Number(found.map)) found.head = Number(found.map);
+  const erased = (given.get("erased") ?? "").split(".").map(Number).filter(patch => patch >= 1 && patch <= PATCHES);
+  if (erased.length) found.erased = new Set(erased.map(patch => patch - 1));
+  return found;
+}
+
+function writeAddress() {
+  const {image, token, layer, map, step, erased} = state;
+  const name = token < PREFIX ? HEAD_NAMES[token] : token - PREFIX + 1;
+  const parts = {image, layer, token: name, map, ...(step ? {step} : {}), ...(erased.size ? {erased: [...erased].map(patch => patch + 1).join(".")} : {})};
+  history.replaceState(null, "", `#${Object.entries(parts).map(([key, value]) => `${key}=${value}`).join("&")}`);
+}
+
+// Answering -----------------------------------------------------------------------------------
+
+const bar = element("progress", {max: 1, value: 0, "aria-label": "Loading the networks"}), loaded = element("span", {role: "status"});
+const start = element("button", {type: "button", click: () => load()}, `Run the networks here (${MEGABYTES.toFixed(0)} MB)`);
+const loading = element("div", {class: "look-loading"}, start, bar, loaded);
+bar.hidden = true;
+
+/** Load both networks, the transformer first; the same promise each time. */
+function load() {
+  if (ready.both) return ready.both;
+  start.hidden = true;
+  bar.hidden = false;
+  let come = 0;
+  const total = data.networks.student.bytes + data.networks.teacher.bytes;
+  const progress = bytes => { come += bytes; bar.value = come / total; tell(loaded, `${(come * 4 / 3e6).toFixed(0)} of ${MEGABYTES.toFixed(0)} MB`); };
+  startWorker();
+  ready.student = loadNetwork("student", progress);
+  ready.both = ready.student.then(() => loadNetwork("teacher", progress)).then(() => {
+    bar.hidden = true;
+    tell(loaded, "Both networks run in this page; nothing leaves your machine.");
+  });
+  ready.both.catch(fault => { bar.hidden = true; tell(loaded, `The networks could not be loaded: ${fault.message}.`); });
+  ready.student.then(() => compute());
+  return ready.both;
+}
+
+/** Ask both networks about the picture, with and without what is erased, and show what comes. */
+const compute = latest(async () => {
+  await load0();
+  if (!picture) await openGallery(state.image);
+  const pixels = placePicture(picture, offset).pixels;
+  if (!whole?.q || whole.pixels.some((value, i) => value !== pixels[i])) {
+    const fresh = {...await ask("student", pixels), pixels, teacher: null};
+    whole = fresh;
+    if (!state.erased.size) { answer = whole; show(); }
+    if (await settled(ready.both)) whole.teacher = (await ask("teacher", pixels, true)).logits;
+    else ready.both.then(() => compute());
+  } else if (!whole.teacher && await settled(ready.both)) {
+    whole.teacher = (await ask("teacher", pixels, true)).logits;
+  }
+  if (state.erased.size) {
+    const less = erase(pixels, state.erased);
+    const fresh = {...await ask("student", less), pixels: less, teacher: null};
+    if (whole.teacher) fresh.teacher = (await ask("teacher", less, true)).logits;
+    answer = fresh;
+  } else {
+    answer = whole;
+  }
+  show();
+});
+
+const load0 = () => { load(); return ready.student; };
+const settled = promise => Promise.race([promise.then(() => true), new Promise(resolve => setTimeout(resolve, 0, false))]);
+
+// What is done --------------------------------------------------------------------------------
+
+/** Change the state and show it; only what changes the pixels is computed anew. */
+function act(change) {
+  const before = state.erased;
+  if ("erase" in change) {
+    const erased = new Set(state.erased);
+    if (change.on) erased.add(change.erase);
+    else erased.delete(change.erase);
+    state.erased = erased;
+  } else if ("pair" in change) {
+    state.key = change.pair;
+  } else {
+    Object.assign(state, change);
+    if (Number(change.map)) state.head = Number(change.map);
+    if ("token" in change || "layer" in change || "map" in change) state.key = null;
+  }
+  load();
+  show();
+  writeAddress();
+  if (state.erased !== before) compute();
+}
+
+function go(step) {
+  Object.assign(state, {step, erased: new Set(), key: null}, step ? STEPS[step - 1].set : {plain: false});
+  show();
+  writeAddress();
+  if (ready.both) compute();
+}
+
+function show() {
+  if (!answer || !whole) return;
+  const key = state.key ?? PREFIX + largest(mapRow(answer, {...state, map: state.map === "rollout" ? "mean" : state.map}).subarray(PREFIX));
+  const view = {answer, whole, state: {...state, key}};
+  for (const each of views) each.show(view);
+  chooser.check(state.image);
+}
+
+// Pictures ------------------------------------------------------------------------------------
+
+const fault = element("p", {role: "alert", class: "look-fault"}), cropped = element("div", {class: "look-crop"});
+
+async function openGallery(name) {
+  const found = data.pictures.find(each => each.name === name) ?? data.pictures[0];
+  picture = await readPicture(found.file);
+  showCrop();
+  tell(credit, found.credit ? `${found.title}; ${found.credit}` : found.title);
+}
+
+/** Show another picture; `read` is a promise of it. */
+async function take(name, read, title) {
+  tell(fault, "");
+  try {
+    picture = await read;
+  } catch (problem) {
+    tell(fault, problem.message);
+    return;
+  }
+  offset = 0.5;
+  tell(credit, title);
+  Object.assign(state, {image: name, erased: new Set(), key: null});
+  showCrop();
+  writeAddress();
+  compute();
+}
+
+const takeFile = file => take("own", readPicture(file), "your own picture, which stays on your machine");
+
+/** The whole picture with a frame around what the networks see, and a slider if there is a choice. */
+function showCrop() {
+  const {width, height} = picture, scale = 72 / Math.max(width, height);
+  const canvas = element("canvas", {width: Math.round(width * scale), height: Math.round(height * scale), "aria-hidden": "true"});
+  const context = canvas.getContext("2d");
+  const small = resize(picture, canvas.width, canvas.height), shown = context.createImageData(canvas.width, canvas.height);
+  for (let i = 0; i < canvas.width * canvas.height; i++) shown.data.set([...small.data.subarray(3 * i, 3 * i + 3), 255], 4 * i);
+  const frame = () => {
+    const {frame: f} = placePicture(picture, offset);
+    context.putImageData(shown, 0, 0);
+    for (const [colour, line] of [["#000", 3], ["#fff", 1]]) {
+      Object.assign(context, {strokeStyle: colour, lineWidth: line});
+      context.strokeRect(f.left * canvas.width + 1.5, f.top * canvas.height + 1.5, f.width * canvas.width - 3, f.height * canvas.height - 3);
+    }
+  };
+  frame();
+  const slider = element("input", {type: "range", min: 0, max: 100, value: 100 * offset, "aria-label": "Where the picture is cropped",
+    input: () => { offset = slider.value / 100; frame(); compute(); }});
+  cropped.replaceChildren(canvas, ...(Math.abs(width - height) > 1 ? [slider] : []));
+}
+
+const file = element("input", {type: "file", accept: "image/*", class: "look-hidden", tabindex: -1, "aria-hidden": "true",
+  change: () => { if (file.files[0]) takeFile(file.files[0]); file.value = ""; }});
+const button = (words, click) => element("button", {type: "button", click}, words);
+const credit = element("p", {class: "look-note"}, data.pictures[0].credit ? `${data.pictures[0].title}; ${data.pictures[0].credit}` : data.pictures[0].title);
+const chooser = choice("Picture", data.pictures.map(({name, title, file: source}) => [name, title, element("img", {src: source, alt: ""})]),
+  name => { const found = data.pictures.find(each => each.name === name); take(name, readPicture(found.file), found.credit ? `${found.title}; ${found.credit}` : found.title); }, {class: "look-pictures"});
+const canPhotograph = Boolean(navigator.mediaDevices?.getUserMedia);
+const chooserNode = element("div", {class: "look-chooser"}, chooser.set,
+  element("div", {}, element("div", {class: "look-buttons"}, button("Choose a file", () => file.click()), button("Paste", paste), button("Draw", openDrawing),
+    ...(canPhotograph ? [button("Camera", openCamera)] : []), file), credit), cropped, fault);
+
+figure.addEventListener("dragover", event => event.preventDefault());
+figure.addEventListener("drop", event => {
+  event.preventDefault();
+  const [dropped] = event.dataTransfer.files;
+  if (dropped) takeFile(dropped);
+  else tell(fault, "Nothing was dropped that is a file.");
+});
+document.addEventListener("paste", event => {
+  const pasted = [...event.clipboardData.files][0];
+  if (pasted) takeFile(pasted);
+});
+
+async function paste() {
+  try {
+    for (const item of await navigator.clipboard.read()) {
+      const type = item.types.find(each => each.startsWith("image/"));
+      if (type) { takeFile(await item.getType(type)); return; }
+    }
+    tell(fault, "There is no picture to paste; copy one first.");
+  } catch {
+    tell(fault, "The browser keeps the clipboard from this button; press Ctrl+V (or Cmd+V) in the page.");
+  }
+}
+
+/** A dialogue that goes when it is closed. */
+function openDialog(title, ...content) {
+  const dialog = element("dialog", {class: "look-dialog", "aria-label": title, close: () => dialog.remove()}, element("h3", {}, title), ...content);
+  figure.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+/** Draw with mouse, finger or keys: white on black for digits, else black on white. */
+function openDrawing() {
+  const side = 280, canvas = element("canvas", {width: side, height: side, tabindex: 0, role: "img", class: "look-sheet",
+    "aria-label": "Sheet to draw on. Arrow keys move the pen, the space bar sets it down or lifts it."});
+  const context = canvas.getContext("2d"), [paper, ink] = data.digits ? ["#000", "#fff"] : ["#fff", "#000"];
+  const colour = element("input", {type: "color", value: data.digits ? "#ffffff" : "#000000", "aria-label": "Colour of the pen"});
+  const clear = () => { context.fillStyle = paper; context.fillRect(0, 0, side, side); };
+  let pen = null, down = false;
+  const line = (x, y) => {
+    Object.assign(context, {strokeStyle: colour.value ?? ink, lineWidth: data.digits ? 30 : 12, lineCap: "round", lineJoin: "round"});
+    context.beginPath();
+    context.moveTo(...(pen ?? [x, y]));
+    context.lineTo(x, y);
+    context.stroke();
+    pen = [x, y];
+  };
+  const place = event => { const box = canvas.getBoundingClientRect(); return [(event.clientX - box.left) * side / box.width, (event.clientY - box.top) * side / box.height]; };
+  canvas.addEventListener("pointerdown", event => { canvas.setPointerCapture(event.pointerId); pen = null; down = true; line(...place(event)); });
+  canvas.addEventListener("pointermove", event => { if (down && event.buttons) line(...place(event)); });
+  canvas.addEventListener("pointerup", () => { down = false; pen = null; });
+  const where = element("p", {role: "status"});
+  canvas.addEventListener("keydown", event => {
+    const step = {ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10]}[event.key];
+    if (!step && event.key !== " ") return;
+    event.preventDefault();
+    pen ??= [side / 2, side / 2];
+    if (step) {
+      const to = pen.map((value, i) => Math.min(side - 10, Math.max(10, value + step[i])));
+      if (down) line(...to);
+      else pen = to;
+    } else {
+      down = !down;
+      if (down) line(...pen);
+    }
+    tell(where, `Pen ${down ? "down" : "up"}, ${Math.round(pen[0])} from the left, ${Math.round(pen[1])} from the top.`);
+  });
+  clear();
+  const dialog = openDialog("Draw a picture", canvas, where, element("div", {class: "look-buttons"}, element("label", {}, "Pen ", colour), button("Clear", clear),
+    button("Use it", () => { take("own", Promise.resolve(fromDrawable(canvas, side, side)), "your own drawing"); dialog.close(); }), button("Cancel", () => dialog.close())));
+}
+
+async function openCamera() {
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
+  } catch {
+    tell(fault, "The browser gives this page no camera.");
+    return;
+  }
+  const video = element("video", {autoplay: "", playsinline: "", muted: "", class: "look-sheet"});
+  video.srcObject = stream;
+  const dialog = openDialog("Take a picture", video, element("div", {class: "look-buttons"},
+    button("Take it", () => { take("own", Promise.resolve(fromDrawable(video, video.videoWidth, video.videoHeight)), "your own picture, which stays on your machine"); dialog.close(); }),
+    button("Cancel", () => dialog.close())));
+  dialog.addEventListener("close", () => stream.getTracks().forEach(track => track.stop()));
+}
+
+// The page ------------------------------------------------------------------------------------
+
+const guide = guideBar(go);
+const views = [picturePanel(act), mapsPanel(act), barsPanel(), lensPanel(act), weightPanel(), experimentPanel(act, load), guide];
+const live = element("div", {class: "look-live"}, guide.node, chooserNode, loading, element("div", {class: "look-views"}, ...views.slice(0, -1).map(({node}) => node)));
+figure.querySelector(".look-static").before(live);
+figure.classList.add("is-live");
+if (state.step && !location.hash.includes("=")) Object.assign(state, STEPS[state.step - 1].set);
+show();
+if (!recorded || state.image !== FIRST.image || state.erased.size) compute();
+if (location.hash.includes("=")) figure.scrollIntoView();
+addEventListener("hashchange", () => {
+  if (!location.hash.includes("=")) return;
+  const image = state.image;
+  Object.assign(state, FIRST, readAddress());
+  if (state.image !== image) picture = null;
+  show();
+  compute();
+});
