@@ -1,7 +1,7 @@
 "use strict";
 // Test a map: erase the patches it calls strongest, weakest, or any, and watch both networks.
 
-const ORDERS = [["brightest", "the brightest first"], ["darkest", "the darkest first"], ["random", "in random order"]];
+const ORDERS = [["brightest", "the brightest"], ["darkest", "the darkest"], ["random", "any, at random"]];
 const DASHES = {brightest: "", darkest: "7 4", random: "2 4"};
 const POINTS = 16; // of a curve, besides its start
 
@@ -27,11 +27,11 @@ function experimentPanel(act, ready) {
   const counted = element("output", {}), run = element("button", {type: "button", click: () => grow()}, "Draw the whole curve");
   const back = element("button", {type: "button", click: () => act({erased: new Set()})}, "Put all back");
   let order = "brightest", direction = "deletion", current = null, stop = false, curves = [];
-  const orders = choice("Erase", ORDERS, value => { order = value; eraseFirst(Number(count.value)); });
+  const orders = choice("Patches", ORDERS, value => { order = value; eraseFirst(Number(count.value)); });
   orders.check(order);
-  const directions = choice("Direction", [["deletion", "take away"], ["insertion", "put into nothing"]], value => { direction = value; eraseFirst(Number(count.value)); });
+  const directions = choice("What happens", [["deletion", "erase"], ["insertion", "put into an empty picture"]], value => { direction = value; eraseFirst(Number(count.value)); });
   directions.check(direction);
-  const said = element("p", {role: "status", class: "look-said"}), note = element("p", {class: "look-note"}), legend = element("ul", {class: "look-legend"});
+  const said = element("p", {role: "status"}), note = element("p", {class: "look-note"}), legend = element("ul", {class: "look-legend"});
   const plot = drawn("svg", {viewBox: "0 0 400 160", role: "img", class: "look-plot"});
 
   const chosenOrder = () => erasingOrder(order, mapRow(current.whole, current.state).subarray(PREFIX));
@@ -65,7 +65,7 @@ function experimentPanel(act, ready) {
     tell(run, "Draw the whole curve");
     const areas = [1, 2].map(which => area(made.points, which));
     if (made.points.length > POINTS) {
-      tell(said, `${made.map}, ${direction === "deletion" ? "erased" : "put back"} ${ORDERS.find(([name]) => name === order)[1]}: mean probability over the curve ${short(areas[0])} for ${STUDENT}, ${short(areas[1])} for ${TEACHER}.`);
+      tell(said, `${made.map}, ${ORDERS.find(([name]) => name === made.order)[1]} ${made.direction === "deletion" ? "erased" : "put back"} first: mean probability over the curve ${short(areas[0])} for ${STUDENT}, ${short(areas[1])} for ${TEACHER}.`);
     }
   }
 

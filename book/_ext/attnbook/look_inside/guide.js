@@ -19,7 +19,7 @@ const STEPS = [
 
 /** The bar above the views; `go(step)` sets the page, 0 is free. */
 function guideBar(go) {
-  const title = element("h3", {class: "look-title", id: "look-guide"}), see = element("p", {});
+  const title = element("h2", {class: "look-title", id: "look-guide"}), see = element("p", {});
   const back = element("button", {type: "button", click: () => go(step - 1)}, "Back");
   const next = element("button", {type: "button", click: () => go(step === STEPS.length ? 0 : step + 1)});
   const free = element("button", {type: "button", click: () => go(step ? 0 : 1)});

@@ -215,7 +215,7 @@ async function paste() {
 
 /** A dialogue that goes when it is closed. */
 function openDialog(title, ...content) {
-  const dialog = element("dialog", {class: "look-dialog", "aria-label": title, close: () => dialog.remove()}, element("h3", {}, title), ...content);
+  const dialog = element("dialog", {class: "look-dialog", "aria-label": title, close: () => dialog.remove()}, element("h2", {class: "look-title"}, title), ...content);
   figure.append(dialog);
   dialog.showModal();
   return dialog;

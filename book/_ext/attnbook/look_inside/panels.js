@@ -4,7 +4,7 @@
 
 const panel = (name, title, ...content) =>
   element("section", {class: "look-panel", "data-panel": name, "aria-labelledby": `look-${name}`},
-    element("h3", {id: `look-${name}`, class: "look-title"}, title), ...content);
+    element("h2", {id: `look-${name}`, class: "look-title"}, title), ...content);
 
 // Attention ----------------------------------------------------------------------------------
 
@@ -58,8 +58,8 @@ function picturePanel(act) {
   const cells = Array.from({length: PATCHES}, () => element("div", {role: "gridcell", tabindex: -1}));
   cells[0].tabIndex = 0;
   for (let row = 0; row < ROWS; row++) grid.append(element("div", {role: "row"}, ...cells.slice(row * COLUMNS, (row + 1) * COLUMNS)));
-  const modes = choice("A click on a patch", [["ask", "asks it"], ["pair", "pairs it"], ["erase", "erases it"]], mode => act({mode}));
-  const tokens = choice("Who attends", [...HEAD_NAMES.map((name, token) => [token, `${name} token`]), [PREFIX, "a patch"]],
+  const modes = choice("A click", [["ask", "asks"], ["pair", "pairs"], ["erase", "erases"]], mode => act({mode}));
+  const tokens = choice("Who asks", [...HEAD_NAMES.map((name, token) => [token, name]), [PREFIX, "a patch"]],
     token => act({token: Number(token) === PREFIX ? PREFIX + Math.floor(PATCHES / 2) : Number(token)}));
   const said = element("p", {role: "status", class: "look-said"});
 
@@ -160,7 +160,7 @@ function mapsPanel(act) {
 function barsPanel() {
   const body = element("tbody", {}), told = element("p", {role: "status", class: "look-told"});
   const columns = [...HEAD_NAMES.map(name => `${name} token`), "teacher"];
-  const table = element("table", {class: "look-bars"}, element("caption", {class: "look-hidden"}, `Probabilities by ${STUDENT} and by its teacher, ${TEACHER}`),
+  const table = element("table", {class: "look-bars plain"}, element("caption", {class: "look-hidden"}, `Probabilities by ${STUDENT} and by its teacher, ${TEACHER}`),
     element("thead", {}, element("tr", {}, element("th", {scope: "col"}, "class"), ...columns.map(name => element("th", {scope: "col"}, name)))), body);
   const said = logits => { const shares = probabilities(logits), best = largest(shares); return `${CLASSES[best]}, ${percent(shares[best])}`; };
   return {
@@ -191,7 +191,7 @@ function lensPanel(act) {
   heading.append(element("th", {scope: "col"}, "input"), ...buttons.map(button => element("th", {scope: "col"}, button)));
   const rows = HEAD_NAMES.map(name => element("tr", {}, element("th", {scope: "row"}, `${name} token`)));
   const strip = element("div", {class: "look-scroll", tabindex: 0, role: "region", "aria-label": "Logit lens, from the first layer to the last"},
-    element("table", {class: "look-lens"}, element("thead", {}, heading), element("tbody", {}, ...rows)));
+    element("table", {class: "look-lens plain"}, element("thead", {}, heading), element("tbody", {}, ...rows)));
   return {
     node: panel("lens", "What it would answer after each layer", strip),
     show({answer, state}) {
