@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 FIGURES = """
 const seen = [...document.querySelectorAll('article img, article figure svg')]
     // not what gave way to a live figure, nor drawings whose words stand beside them
-    .filter(seen => !seen.closest('.is-live > :is(.explorer-static, .play-still), [aria-hidden]'));
+    .filter(seen => !seen.closest('.is-live > :is(.look-static, .play-still), [aria-hidden]'));
 return seen.map(image => ({
     width: image.naturalWidth ?? image.getBoundingClientRect().width,
     height: image.naturalHeight ?? image.getBoundingClientRect().height,

@@ -1,100 +1,125 @@
-"""What the attention explorer is given: the record's own numbers, small, in a fixed order."""
+"""What the page "Look inside" is given: the networks' own answers, pictures, and plain words."""
 
 import base64
+import io
 import json
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import attnlib as al
 from attnlib.explorer.page_payload import (
-    Exploration,
-    find_exploration,
-    image_names,
+    Exhibit,
+    describe_recording,
+    describe_rounding,
+    open_exhibit,
     overlay_png,
+    read_photographs,
     static_maps,
     to_payload,
 )
+from attnlib.explorer.rounding import measure_rounding
+from attnlib.models.hooks import record_attention
+from attnlib.records.find import Showcase
+from attnlib.records.run import Run
+
+
+def showcase_of(run: Run) -> Showcase:
+    """A run as its own student, with a convolutional network of fresh weights as its teacher."""
+    torch.manual_seed(0)
+    teacher = al.create_model("efficientnet_lite0", 10, 32).eval()
+    config = run.config | {"model": "efficientnet_lite0"}
+    taught = SimpleNamespace(
+        name="teacher", title="EfficientNet", record=run.record, config=config, path=run.path,
+        load_model=lambda: teacher,
+    )  # fmt: skip
+    return Showcase(run, cast(Run, taught))
 
 
 @pytest.fixture(scope="module")
-def found(tiny_run: al.Run) -> Exploration:
-    """The tiny DeiT alone."""
-    exploration = find_exploration([tiny_run])
-    assert exploration is not None
-    return exploration
+def exhibit(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exhibit:
+    return open_exhibit(showcase_of(tiny_run), tmp_path_factory.mktemp("photographs"))
 
 
-def decoded(payload: dict, key: str, kind: str = "u1") -> np.ndarray:
+def decoded(payload: dict[str, Any], key: str, kind: str = "u1") -> np.ndarray:
     return np.frombuffer(base64.b64decode(payload[key]), kind)
 
 
-def test_payload_holds_the_records_own_weights_in_its_order(found: Exploration) -> None:
-    payload = json.loads(json.dumps(to_payload(found)))
-    arrays = found.transformer.arrays("explorer")
-    images, layers, heads, tokens, _ = payload["shape"]
-    shares = decoded(payload, "attention").reshape(payload["shape"]) / 255
-    weights = shares * decoded(payload, "peak", "<f4").reshape(images, layers, heads, tokens, 1)
-    assert np.allclose(weights.sum(axis=-1), 1, atol=0.02)
-    assert decoded(payload, "attention").tobytes() == arrays["attention"].tobytes()
-    assert payload["grid"] == [2, 2] and tokens == 5
-    assert len(payload["names"]) == images and payload["names"][0].startswith("test image 0, class")
+def test_recorded_answer_is_the_networks_own(exhibit: Exhibit) -> None:
+    payload = json.loads(json.dumps(to_payload(exhibit)))["recording"]
+    image = exhibit.recording.pixels[None]
+    with torch.inference_mode(), record_attention(exhibit.student) as maps:
+        logits = exhibit.student(image)[0]
+    whole = torch.stack([layer[0] for layer in maps]).numpy()
+    shares = decoded(payload, "attention").reshape(whole.shape) / 255
+    peak = decoded(payload, "peak", "<f4").reshape(whole.shape[:-1])
+    assert np.abs(shares * peak[..., None] - whole).max() < 0.003
+    assert np.allclose(decoded(payload, "logits", "<f4"), logits.numpy(), atol=1e-5)
+    lens = decoded(payload, "lens", "<f4").reshape(len(whole) + 1, -1, 10)
+    assert np.allclose(lens[-1].mean(axis=0), logits.numpy(), atol=1e-5)
 
 
-def test_images_are_those_that_the_model_saw(found: Exploration) -> None:
-    assert found.images is not None and found.images.shape[1:] == (32, 32, 3)
-    assert len(decoded(to_payload(found), "pixels")) == found.images.size
-    digits = al.load_dataset("digits").test.images[:1]
-    assert abs(float(found.images[0].mean()) - float(digits.mean())) < 2
-
-
-def test_without_images_the_maps_remain_and_the_note_says_so(found: Exploration) -> None:
-    blind = found._replace(images=None, note="The images are not shown.")
-    assert to_payload(blind)["pixels"] is False
-    assert overlay_png(None, static_maps(blind, 0)["rollout"]).startswith(b"\x89PNG")
-
-
-def test_large_attention_is_sent_in_sixteen_levels(
-    found: Exploration, monkeypatch: pytest.MonkeyPatch
+def test_first_picture_is_a_test_image_of_digits_and_photographs_have_their_credit(
+    exhibit: Exhibit,
 ) -> None:
-    whole = decoded(to_payload(found), "attention").astype(int)
-    monkeypatch.setattr("attnlib.explorer.page_payload.EXACT_BYTES", 10)
-    payload = to_payload(found)
-    packed = decoded(payload, "attention")
-    halves = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[: whole.size]
-    assert payload["bits"] == 4
-    assert np.abs(halves * 17 - whole).max() <= 9
+    payload = to_payload(exhibit)
+    assert payload["digits"] and payload["pictures"][0]["name"].startswith("test-")
+    assert all(each["credit"] for each in payload["pictures"] if "test image" not in each["title"])
+    first = payload["pictures"][0]["file"].partition(",")[2]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(first))).convert("RGB"))
+    digits = al.load_dataset("digits").test
+    index = int(payload["pictures"][0]["name"].removeprefix("test-"))
+    assert np.array_equal(image, digits.images[int(np.flatnonzero(digits.indices == index)[0])])
 
 
-def test_static_maps_reach_one_and_are_the_class_tokens(found: Exploration) -> None:
-    maps = static_maps(found, 0)
-    assert list(maps) == ["last layer", "rollout"]
+def test_photographs_of_a_folder_are_those_that_its_table_lists(tmp_path: Path) -> None:
+    assert read_photographs(tmp_path) == []
+    Image.new("RGB", (400, 300), (0, 120, 0)).save(tmp_path / "lawn.png")
+    entry = {"file": "lawn.png", "title": "a lawn", "credit": "Ada, CC0"}
+    (tmp_path / "photographs.json").write_text(json.dumps([entry]))
+    (found,) = read_photographs(tmp_path)
+    assert (found.name, found.credit, found.image.height) == ("a-lawn", "Ada, CC0", 160)
+
+
+def test_static_figure_shows_the_class_tokens_maps_and_says_what_was_found(
+    exhibit: Exhibit,
+) -> None:
+    maps = static_maps(exhibit)
+    assert list(maps) == ["layer 1", "layer 12", "rollout"]
     assert all(plane.shape == (2, 2) and plane.max() == 1 for plane in maps.values())
-    arrays = found.transformer.arrays("explorer")
-    row = (arrays["attention"][0, -1, :, 0] * arrays["peak"][0, -1, :, :1].astype(float)).mean(0)
-    assert np.allclose(maps["last layer"].reshape(-1), row[1:] / row[1:].max(), atol=1e-3)
+    row = exhibit.recording.attention[-1].mean(dim=0)[0, exhibit.student.num_prefix_tokens :]
+    assert np.allclose(maps["layer 12"].reshape(-1), row / row.max(), atol=1e-5)
+    share = exhibit.recording.logits.softmax(dim=0).max()
+    assert f"({share:.0%})" in describe_recording(exhibit)
+    strongest = float(row.max()) * exhibit.recording.attention.shape[-1]
+    assert f"and {strongest:.1f} times in layer 12" in describe_recording(exhibit)
+
+
+def test_rounding_costs_less_than_half_a_point_and_the_page_says_so(
+    exhibit: Exhibit, tiny_run: Run
+) -> None:
+    row = measure_rounding(tiny_run, al.load_dataset("digits").test)
+    assert abs(row["rounded"] - row["accuracy"]) <= 0.005 and row["agreement"] > 0.97
+    assert row["accuracy"] == pytest.approx(tiny_run.record.metrics.test_accuracy.value, abs=0.2)
+    assert exhibit.rounding[0] == row
+    assert f"gets {row['rounded']:.1%} of {row['images']} test images" in describe_rounding(exhibit)
+    assert describe_rounding(exhibit._replace(rounding=[])) == ""
 
 
 def test_strong_places_are_orange_and_weak_ones_grey() -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
     image = np.full((4, 4, 3), 200, np.uint8)
     png = overlay_png(image, np.array([[1, 0], [0, 0]], np.float32), side=4)
-    shown = np.asarray(Image.open(BytesIO(png))).astype(int)
+    shown = np.asarray(Image.open(io.BytesIO(png))).astype(int)
     assert shown[0, 0, 0] - shown[0, 0, 2] > 150
     assert np.ptp(shown[3, 3]) == 0
 
 
-def test_records_without_attention_are_passed_over(tiny_run: al.Run, tmp_path: Path) -> None:
-    assert find_exploration([]) is None
-    assert find_exploration([replace(tiny_run, path=tmp_path)]) is None
-
-
-def test_names_say_what_the_models_take_the_image_for(found: Exploration) -> None:
-    arrays = found.transformer.arrays("predictions")
-    said = arrays["logits"][1].argmax()
-    assert image_names(found)[1] == f"test image 1, class {arrays['labels'][1]}: DeiT-T says {said}"
+def test_only_a_transformer_can_be_looked_into(tiny_run: Run, tmp_path: Path) -> None:
+    showcase = showcase_of(tiny_run)
+    with pytest.raises(ValueError, match="a ViT or a DeiT to look into"):
+        open_exhibit(Showcase(showcase.teacher, showcase.teacher), tmp_path)

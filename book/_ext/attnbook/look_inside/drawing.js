@@ -92,7 +92,7 @@ function choice(title, options, change, attributes = {}) {
   for (const [value, label, picture] of options) {
     const radio = element("input", {type: "radio", name, value, change: () => change(value)});
     radios.set(String(value), radio);
-    set.append(element("label", {title: picture ? label : null}, radio, picture ?? "", element("span", {class: picture ? "look-name" : null}, label)));
+    set.append(element("label", {title: picture ? label : null}, radio, ...(picture?.alt ? [picture] : [picture ?? "", element("span", {}, label)])));
   }
   return {set, check: value => { const radio = radios.get(String(value)); if (radio) radio.checked = true; }, radios};
 }

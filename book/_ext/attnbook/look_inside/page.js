@@ -182,7 +182,7 @@ const file = element("input", {type: "file", accept: "image/*", class: "look-hid
   change: () => { if (file.files[0]) takeFile(file.files[0]); file.value = ""; }});
 const button = (words, click) => element("button", {type: "button", click}, words);
 const credit = element("p", {class: "look-note"}, data.pictures[0].credit ? `${data.pictures[0].title}; ${data.pictures[0].credit}` : data.pictures[0].title);
-const chooser = choice("Picture", data.pictures.map(({name, title, file: source}) => [name, title, element("img", {src: source, alt: ""})]),
+const chooser = choice("Picture", data.pictures.map(({name, title, file: source}) => [name, title, element("img", {src: source, alt: `The picture ${title}`})]),
   name => { const found = data.pictures.find(each => each.name === name); take(name, readPicture(found.file), found.credit ? `${found.title}; ${found.credit}` : found.title); }, {class: "look-pictures"});
 const canPhotograph = Boolean(navigator.mediaDevices?.getUserMedia);
 const chooserNode = element("div", {class: "look-chooser"}, chooser.set,

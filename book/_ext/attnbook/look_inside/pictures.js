@@ -45,13 +45,19 @@ function placePicture(picture, offset = 0.5) {
   const shorter = Math.min(picture.width, picture.height);
   const [width, height] = [picture.width, picture.height].map(side => Math.floor(data.resized * side / shorter));
   const resized = resize(picture, width, height), pixels = new Float32Array(HEIGHT * WIDTH * 3);
-  const left = Math.round((width - WIDTH) * (width > height ? offset : 0.5));
-  const top = Math.round((height - HEIGHT) * (height > width ? offset : 0.5));
+  const left = roundEven((width - WIDTH) * (width > height ? offset : 0.5));
+  const top = roundEven((height - HEIGHT) * (height > width ? offset : 0.5));
   for (let y = 0; y < HEIGHT; y++) {
     for (let i = 0; i < 3 * WIDTH; i++) pixels[3 * y * WIDTH + i] = resized.data[3 * ((top + y) * width + left) + i] / 255;
   }
   const frame = {left: left / width, top: top / height, width: WIDTH / width, height: HEIGHT / height};
   return {pixels, frame};
+}
+
+/** To the nearest whole number and from the middle to the even one, as in Python's `round`. */
+function roundEven(value) {
+  const below = Math.floor(value), rest = value - below;
+  return rest > 0.5 || (rest === 0.5 && below % 2) ? below + 1 : below;
 }
 
 /** Bicubic with the kernel widened where it shrinks, first across and then down, as Pillow does. */

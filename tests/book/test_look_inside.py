@@ -1,0 +1,412 @@
+"""The page "Look inside" in a browser: what it says is what PyTorch computes, for everyone."""
+
+import io
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pytest
+import torch
+from browsing import NARROW, console_faults, outside_requests, requested, resize, wait
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from torch import nn
+
+import attnlib as al
+from attnbook import look_inside
+from attnlib.augmentation.pil_transforms import eval_transform
+from attnlib.explain.logit_lens import logit_lens
+from attnlib.explorer.packing import quantise
+from attnlib.explorer.page_payload import Exhibit, open_exhibit, to_payload
+from attnlib.models.hooks import attention_rollout, record_attention
+from attnlib.models.vit import ViT
+from attnlib.records.find import Showcase
+from attnlib.records.run import Run
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+SIZE, PATCH = 64, 16
+SIDE, PREFIX = SIZE // PATCH, 2
+PATCHES, TOKENS = SIDE**2, SIDE**2 + PREFIX
+pytestmark = pytest.mark.slow
+
+
+class Opened(NamedTuple):
+    """A page, and the networks in it as PyTorch has them."""
+
+    path: Path
+    exhibit: Exhibit
+    student: ViT
+    teacher: nn.Module
+
+
+def fake_run(run: Run, model: nn.Module, name: str) -> Run:
+    """A run with another network."""
+    config = run.config | {"model": name, "img_size": SIZE}
+    fields = {"config": config, "record": run.record, "path": run.path, "name": name}
+    return cast(Run, SimpleNamespace(**fields, title=name, load_model=lambda: model))
+
+
+@pytest.fixture(scope="module")
+def opened(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """A page with the figure alone, and uneven fresh networks in it."""
+    torch.manual_seed(0)
+    student = al.create_model("deit_t", 10, SIZE, patch_size=PATCH).eval()
+    teacher = al.create_model("efficientnet_lite0", 10, SIZE).eval()
+    for name, parameter in student.named_parameters():
+        if parameter.ndim == 2 and name.endswith("weight"):
+            parameter.data *= 10 if "head" in name else 4
+    cast(Any, teacher).classifier.weight.data *= 1e3
+    runs = Showcase(
+        fake_run(tiny_run, student, "deit_t"), fake_run(tiny_run, teacher, "efficientnet_lite0")
+    )
+    folder = tmp_path_factory.mktemp("look")
+    exhibit = open_exhibit(runs, folder)._replace(rounding=[])
+    weights = {role: packed.content for role, packed in exhibit.packed.items()}
+    counts = look_inside.write_weights(folder / "weights", weights)
+    payload = to_payload(exhibit) | {"place": "weights/", "chunks": counts}
+    style = (BOOK / "_static" / "look_inside.css").read_text(encoding="utf-8")
+    path = folder / "page.html"
+    path.write_text(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>t</title>"
+        '<meta name="viewport" content="width=device-width">'
+        f"<style>:root {{ --pst-color-accent: #a0a; --attn-series-1: #06c }} {style}</style>"
+        "<h1>Look</h1><figure class=look-inside style='margin: 0'><div class=look-static>"
+        f"{look_inside.static_figure(exhibit)}{look_inside.STILL}</div>"
+        f"{look_inside.live_part(payload)}</figure></html>",
+        encoding="utf-8",
+    )
+    network = quantise(teacher).eval()
+    return Opened(path, exhibit, exhibit.student, network)
+
+
+@pytest.fixture
+def page(browser: Any, opened: Opened) -> Any:
+    """The page as it is first painted."""
+    resize(browser, (1400, 1000))
+    browser.get("about:blank")
+    browser.get(opened.path.as_uri())
+    return browser
+
+
+@pytest.fixture
+def live(page: Any) -> Any:
+    """The page with its networks at work, free of the guided steps."""
+    click(page, "Run the networks")
+    assert wait(lambda: "Both networks run" in page.find_element(By.TAG_NAME, "body").text, 120)
+    click(page, "Explore freely")
+    return page
+
+
+def click(browser: Any, words: str) -> None:
+    button = browser.find_element(By.XPATH, f"//button[contains(., '{words}')]")
+    browser.execute_script("arguments[0].click()", button)
+
+
+def choose(browser: Any, words: str, panel: str = "") -> None:
+    """Tick the radio button or box whose label has these words."""
+    place = f"//*[@data-panel='{panel}']" if panel else ""
+    label = browser.find_element(
+        By.XPATH, f"{place}//label[contains(normalize-space(.), '{words}')]"
+    )
+    browser.execute_script("arguments[0].querySelector('input').click()", label)
+
+
+def slide(browser: Any, name: str, value: int) -> None:
+    script = """arguments[0].value = arguments[1];
+        arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"""
+    slider = browser.find_element(By.CSS_SELECTOR, f"input[aria-label='{name}']")
+    browser.execute_script(script, slider, value)
+
+
+def text(browser: Any, panel: str) -> str:
+    return str(browser.find_element(By.CSS_SELECTOR, f"[data-panel={panel}]").text)
+
+
+def says(browser: Any, panel: str, words: str) -> bool:
+    """Whether a panel says so within a minute; a percentage may be one more or less."""
+    pattern = about(words)
+    return bool(wait(lambda: re.search(pattern, text(browser, panel)), 60))
+
+
+def about(words: str) -> str:
+    """A pattern of these words, in which a percentage may be one more or less."""
+
+    def near(share: re.Match[str]) -> str:
+        number = int(share[1])
+        return f"(?:{'|'.join(map(str, (number - 1, number, number + 1)))}|<1)%"
+
+    return re.sub(r"(\d+)%", near, re.escape(words).replace("<1%", "1%"))
+
+
+def attention(opened: Opened, pixels: torch.Tensor) -> torch.Tensor:
+    """(L, h, N, N)."""
+    with torch.inference_mode(), record_attention(opened.student) as maps:
+        opened.student(pixels[None])
+    return torch.stack([layer[0] for layer in maps])
+
+
+def strongest(row: torch.Tensor) -> str:
+    place = int(row[PREFIX:].argmax())
+    return (
+        f"attends most to the patch in row {place // SIDE + 1}, column {place % SIDE + 1}, with "
+        f"{percent(float(row[PREFIX + place]))} of its attention"
+    )
+
+
+def percent(share: float) -> str:
+    return "<1%" if 0 < share < 0.005 else f"{int(100 * share + 0.5)}%"
+
+
+def answer(opened: Opened, pixels: torch.Tensor) -> str:
+    """What the page should say of both networks' answers."""
+    with torch.inference_mode():
+        both = [model(pixels[None])[0].softmax(dim=0) for model in (opened.student, opened.teacher)]
+    (a, i), (b, j) = [(float(shares.max()), int(shares.argmax())) for shares in both]
+    classes = opened.exhibit.showcase.student.record.dataset.classes
+    return (
+        f"DeiT-T says {classes[i]}, {percent(a)}; its teacher, EfficientNet-Lite0, says "
+        f"{classes[j]}, {percent(b)}."
+    )
+
+
+def erased(pixels: torch.Tensor, patches: list[int]) -> torch.Tensor:
+    """Patches in the mean colour."""
+    out, mean = pixels.clone(), pixels.mean(dim=(1, 2))[:, None, None]
+    for patch in patches:
+        top, left = patch // SIDE * PATCH, patch % SIDE * PATCH
+        out[:, top : top + PATCH, left : left + PATCH] = mean
+    return out
+
+
+def test_first_paint_shows_the_recorded_answer_and_loads_no_weights(page: Any, opened: Opened):
+    requested(page)
+    page.get(opened.path.as_uri() + "?again")
+    recording = opened.exhibit.recording
+    mean = attention(opened, recording.pixels)[-1].mean(dim=0)
+    assert says(page, "picture", f"Layer 12, mean of heads: the class token {strongest(mean[0])}")
+    assert says(page, "bars", answer(opened, recording.pixels))
+    assert not [url for url in requested(page) if "weights/" in url]
+    assert console_faults(page) == []
+
+
+def test_networks_in_the_page_answer_any_picture_as_pytorch_does(live: Any, opened: Opened):
+    chosen = opened.exhibit.pictures[-1]
+    choose_picture(live, chosen.name)
+    pixels = eval_transform(SIZE)(chosen.image)
+    assert says(live, "bars", answer(opened, pixels))
+    maps = attention(opened, pixels)
+    slide(live, "Layer", 3)
+    choose(live, "head 2", "maps")
+    assert says(live, "picture", f"Layer 3, head 2: the class token {strongest(maps[2, 1, 0])}")
+    choose(live, "rollout", "maps")
+    rolled = attention_rollout(list(maps[:3, None]))[0, 0]
+    assert says(live, "picture", f"Rollout through layer 3: the class token {strongest(rolled)}")
+    assert console_faults(live) == [] and outside_requests(live) == []
+
+
+def choose_picture(browser: Any, name: str) -> None:
+    radio = browser.find_element(By.CSS_SELECTOR, f".look-pictures input[value='{name}']")
+    browser.execute_script("arguments[0].click()", radio)
+
+
+def test_logit_lens_and_one_weight_are_pytorchs(live: Any, opened: Opened):
+    pixels = opened.exhibit.recording.pixels
+    lens = logit_lens(opened.student, pixels[None])[0].softmax(dim=-1)
+    rows = live.find_elements(By.CSS_SELECTOR, ".look-lens tbody tr")
+    for head, row in enumerate(rows):
+        cells = [" ".join(cell.text.split()) for cell in row.find_elements(By.TAG_NAME, "td")]
+        expected = [f"{int(at.argmax())} {percent(float(at.max()))}" for at in lens[:, head]]
+        assert re.fullmatch(about("; ".join(expected)), "; ".join(cells))
+    weights = attention(opened, pixels)[-1, 0]
+    assert says(live, "weight", "e to that power")
+    said = text(live, "weight")
+    place = re.search(r"row (\d), column (\d) is asked", said)
+    assert place is not None
+    key = PREFIX + (int(place[1]) - 1) * SIDE + int(place[2]) - 1
+    shown = re.search(r"weight ([\d.]+)", said)
+    assert shown is not None and float(shown[1]) == pytest.approx(float(weights[0, key]), abs=1e-3)
+
+
+def test_a_patch_erased_by_key_changes_both_answers_to_pytorchs(live: Any, opened: Opened):
+    choose(live, "erases", "picture")
+    cell = live.find_elements(By.CSS_SELECTOR, "[role=gridcell]")[0]
+    live.execute_script("arguments[0].focus()", cell)
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.SPACE):
+        live.switch_to.active_element.send_keys(key)
+    less = erased(opened.exhibit.recording.pixels, [SIDE + 1])
+    assert says(live, "bars", f"With 1 of {PATCHES} patches erased, {answer(opened, less)}")
+    focused = live.switch_to.active_element
+    assert focused.get_attribute("aria-label").startswith("row 2, column 2")
+    assert "erased" in focused.get_attribute("aria-label")
+    focused.send_keys(Keys.SPACE)
+    assert says(live, "bars", answer(opened, opened.exhibit.recording.pixels))
+    assert "erased" not in text(live, "bars")
+
+
+def test_page_erases_the_brightest_patches_of_the_map_that_is_shown(live: Any, opened: Opened):
+    pixels = opened.exhibit.recording.pixels
+    slide(live, "Layer", 2)
+    choose(live, "head 3", "maps")
+    row = attention(opened, pixels)[1, 2, 0, PREFIX:]
+    slide(live, "Patches erased", 5)
+    brightest = row.argsort(descending=True)[:5].tolist()
+    expected = answer(opened, erased(pixels, brightest))
+    assert says(live, "bars", f"With 5 of {PATCHES} patches erased, {expected}")
+    choose(live, "the darkest", "experiment")
+    darkest = row.argsort()[:5].tolist()
+    assert says(live, "bars", answer(opened, erased(pixels, darkest)))
+    shown = live.execute_script("return location.hash")
+    assert sorted(p + 1 for p in darkest) == sorted(
+        map(int, shown.partition("erased=")[2].split("."))
+    )
+
+
+def test_curve_follows_both_networks_to_the_empty_picture(live: Any, opened: Opened):
+    pixels = opened.exhibit.recording.pixels
+    click(live, "Draw the whole curve")
+    assert says(live, "experiment", "mean probability over the curve")
+    plot = live.find_element(By.CSS_SELECTOR, "svg.look-plot[role=img]")
+    points = re.findall(r"(\d+): (<?\d+%), (<?\d+%)", plot.get_attribute("aria-label"))
+    assert [int(number) for number, *_ in points] == list(range(PATCHES + 1))
+    row = attention(opened, pixels)[-1].mean(dim=0)[0, PREFIX:]
+    order = row.argsort(descending=True).tolist()
+    for number in (0, 4, PATCHES):
+        for model, shown in zip((opened.student, opened.teacher), points[number][1:], strict=True):
+            with torch.inference_mode():
+                first = int(model(pixels[None]).argmax())
+                less = erased(pixels, order[:number])
+                share = model(less[None])[0].softmax(dim=0)[first]
+            assert re.fullmatch(about(percent(float(share))), shown)
+
+
+def test_a_view_is_linked_by_its_address(browser: Any, opened: Opened):
+    chosen = opened.exhibit.pictures[1]
+    browser.get("about:blank")
+    browser.get(f"{opened.path.as_uri()}#image={chosen.name}&layer=3&token=6&map=2&erased=1.16")
+    maps = attention(opened, erased(eval_transform(SIZE)(chosen.image), [0, 15]))
+    row = maps[2, 1, PREFIX + 5]
+    expected = f"Layer 3, head 2: the patch in row 2, column 2 {strongest(row)}"
+    assert says(browser, "picture", expected)
+    choose(browser, "distillation", "picture")
+    shown = browser.execute_script("return location.hash")
+    assert "token=distillation" in shown and f"image={chosen.name}" in shown
+    browser.get("about:blank")
+    browser.get(f"{opened.path.as_uri()}#image=none&layer=99&token=x&map=7&erased=0.900")
+    assert says(browser, "picture", "Layer 12, mean of heads: the class token")
+
+
+def test_six_steps_ask_one_question_each_and_then_let_go(page: Any):
+    guide = page.find_element(By.CLASS_NAME, "look-guide")
+    asked = []
+    for step in range(1, 7):
+        assert f"{step} of 6" in guide.text and guide.text.count("?") >= 1
+        asked.append(guide.text.splitlines()[0])
+        click(page, "Finish" if step == 6 else "Next")
+    assert len(set(asked)) == 6 and "Explore freely" in guide.text
+    click(page, "Start the six steps")
+    click(page, "Next")
+    assert says(page, "picture", "Layer 1, mean of heads: the class token")
+
+
+def test_pictures_are_placed_as_in_evaluation(browser: Any, tmp_path: Path):
+    """Upright, on white, of any size; the script's pixels are those of PyTorch's transform."""
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 255, (90, 130, 3), dtype=np.uint8))
+    clear = Image.new("RGBA", (80, 80), (200, 0, 0, 0))
+    turned = Image.fromarray(
+        np.kron(rng.integers(0, 255, (4, 6, 3)), np.ones((20, 20, 1))).astype("u1")
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    files = {}
+    for name, image, options in (
+        ("noise.png", noise, {}),
+        ("clear.png", clear, {}),
+        ("small.png", noise.resize((20, 31)), {}),
+        ("turned.png", turned, {"exif": exif}),
+    ):
+        stream = io.BytesIO()
+        image.save(stream, "PNG", **options)
+        files[name] = list(stream.getvalue())
+    scripts = "".join(look_inside.read_script(name) for name in ("drawing", "pictures"))
+    vit = {"grid": [4, 4], "depth": 1, "heads": 1, "patch": 16, "prefix": ["cls_token"]}
+    networks = {role: {"title": role} for role in ("student", "teacher")}
+    size = {"size": [SIZE, SIZE], "resized": 73}
+    numbers = size | {"classes": ["a"], "networks": networks, "vit": vit}
+    path = tmp_path / "pictures.html"
+    path.write_text(
+        "<!doctype html><meta charset=utf-8><div class=look-inside><script type=application/json>"
+        f"{json.dumps(numbers)}</script><script>{scripts}</script></div>"
+    )
+    browser.get(path.as_uri())
+    script = """const [bytes, done] = arguments;
+        readPicture(new Blob([new Uint8Array(bytes)])).then(
+            picture => done(Array.from(placePicture(picture).pixels)), e => done(e.message))"""
+    white = Image.new("RGB", clear.size, "white")
+    for name, expected in (
+        ("noise.png", noise),
+        ("clear.png", white),
+        ("small.png", noise.resize((20, 31))),
+        ("turned.png", turned.transpose(Image.Transpose.ROTATE_270)),
+    ):
+        pixels = browser.execute_async_script(script, files[name])
+        shown = np.array(pixels).reshape(SIZE, SIZE, 3)
+        wanted = eval_transform(SIZE)(expected).permute(1, 2, 0).numpy()
+        assert np.abs(shown - wanted).max() <= 2.5 / 255, name
+    told = browser.execute_async_script(script, list(b"%PDF-1.4 no picture"))
+    assert told.startswith("That is no picture that this browser can open.")
+
+
+def test_a_file_that_is_no_picture_gets_one_sentence(live: Any, opened: Opened, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("words")
+    live.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(tmp_path / "notes.txt"))
+    alert = live.find_element(By.CSS_SELECTOR, "[role=alert]")
+    assert wait(lambda: alert.text.startswith("That is no picture"))
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 100, 3), dtype="u1"))
+    picture.save(tmp_path / "own.png")
+    live.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(tmp_path / "own.png"))
+    assert says(live, "bars", answer(opened, eval_transform(SIZE)(picture)))
+    assert alert.text == ""
+
+
+def test_a_drawing_made_with_keys_alone_is_answered(live: Any):
+    before = text(live, "bars")
+    click(live, "Draw")
+    sheet = live.find_element(By.CSS_SELECTOR, "dialog canvas")
+    live.execute_script("arguments[0].focus()", sheet)
+    for key in (Keys.SPACE, *[Keys.ARROW_DOWN] * 5, *[Keys.ARROW_RIGHT] * 4):
+        live.switch_to.active_element.send_keys(key)
+    click(live, "Use it")
+    assert wait(lambda: text(live, "bars") != before, 60)
+    assert not live.find_elements(By.CSS_SELECTOR, "dialog")
+
+
+def test_targets_are_large_enough_and_nothing_overflows_a_phone(live: Any):
+    script = """return [...document.querySelectorAll(
+            '.look-live :is(button, input, [role=gridcell])')].filter(e => e.checkVisibility())
+        .map(e => [e, (e.closest('label') ?? e).getBoundingClientRect()])
+        .filter(([e, box]) => box.width && (box.height < 23.5 || box.width < 23.5))
+        .filter(([e]) => !e.matches('.look-hidden'))
+        .map(([e, box]) => `${e.outerHTML.slice(0, 80)} ${box.width} ${box.height}`)"""
+    assert live.execute_script(script) == []
+    for width in (NARROW[0], 360):
+        resize(live, (width, 844))
+        assert live.execute_script("return document.documentElement.scrollWidth") <= width
+        assert live.execute_script(script) == []
+
+
+def test_static_figure_gives_way_and_comes_back_in_print(page: Any, opened: Opened):
+    still = page.find_element(By.CLASS_NAME, "look-static")
+    assert not still.is_displayed()
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert still.is_displayed() and "needs JavaScript" in still.text
+        assert not page.find_element(By.CLASS_NAME, "look-live").is_displayed()
+        drawing = still.find_element(By.TAG_NAME, "svg").get_attribute("aria-label")
+        assert "times an equal share in layer 1" in drawing
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
