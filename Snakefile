@@ -34,8 +34,8 @@ CORE = [path for path in PACKAGE if path.split("/")[1] not in ANALYSIS | {"plott
 CORE += ["attnlib/explain/attribution.py", "attnlib/explain/feature_maps.py"]  # of a record's maps
 TEXTS = sorted(map(str, Path("attnlib").rglob("*.toml")))
 BOOK = ["_config.yml", *sorted(map(str, Path("book").glob("*.*")))]
-for files in ("_ext/attnbook/*.*", "_ext/attnbook/play/*.js", "_static/*.*", "figures/*.svg"):
-    BOOK += sorted(map(str, Path("book").glob(files)))
+for files in ("_ext/attnbook/**/*.*", "_static/**/*.*", "figures/*.svg"):
+    BOOK += sorted(str(path) for path in Path("book").glob(files) if path.suffix != ".pyc")
 STAMP = ["book/_tools/stamp.py", "book/_ext/attnbook/stamps.py"]
 # The notebooks beside train.ipynb, each a page of the book, and those that need no run.
 ANALYSES = ["data", "reference", "errors", "cost", "features", "attention", "human", "between"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from browsing import NARROW, console_faults, outside_requests, requested, resize, wait
+from docutils import nodes
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -18,6 +19,7 @@ from torch import nn
 
 import attnlib as al
 from attnbook import look_inside
+from attnbook.look_inside import views
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.explain.logit_lens import logit_lens
 from attnlib.explorer.packing import quantise
@@ -410,3 +412,21 @@ def test_static_figure_gives_way_and_comes_back_in_print(page: Any, opened: Open
         assert "times an equal share in layer 1" in drawing
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_chapters_link_to_a_view_names_keys_that_the_page_knows():
+    inliner = SimpleNamespace(
+        reporter=SimpleNamespace(error=lambda told, line: nodes.system_message(told)),
+        problematic=lambda *_: nodes.problematic(),
+    )
+    (made,), problems = views.role(
+        "view", "", "layer one <layer=1&map=mean>", 1, cast(Any, inliner)
+    )
+    assert (made.astext(), made["view"], problems) == ("layer one", "layer=1&map=mean", [])
+    for wrong in ("no address", "words <lair=1>"):
+        _, problems = views.role("view", "", wrong, 1, cast(Any, inliner))
+        assert len(problems) == 1
+    read = look_inside.read_script("page")
+    assert all(f'"{key}"' in read for key in views.KEYS)
+    for chapter in ("transformer", "vit", "deit"):
+        assert "{view}`" in (BOOK / f"{chapter}.md").read_text(encoding="utf-8")
