@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attnlib.models.hooks import NothingToRecordError, record_features
 from attnlib.models.modes import evaluating
+from attnlib.models.vit import DeiT, ViT
 
 
 def logit_lens(model: nn.Module, images: Tensor) -> Tensor:
@@ -37,6 +38,37 @@ def logit_lens(model: nn.Module, images: Tensor) -> Tensor:
             f"{type(model).__name__}: its head does not read the last block's tokens alone"
         )
     return logits
+
+
+def lens_of_heads(model: ViT, images: Tensor) -> Tensor:
+    """The logit lens of each head by itself, and of the embedded tokens before any block.
+
+    ``logit_lens`` gives the model's one answer; here the two heads of a DeiT are apart.
+
+    Args:
+        model: A ViT or a DeiT; left unchanged.
+        images: (B, 3, H, W) in [0, 1].
+
+    Returns:
+        Logits (B, L + 1, heads, K): of the class head and, in a DeiT, the distillation head.
+    """
+    heads = (model.head, model.head_dist) if isinstance(model, DeiT) else (model.head,)
+    kept: list[Tensor] = []
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        for layer in (*model.blocks, model.norm)
+    ]
+    with evaluating(model), torch.inference_mode():
+        try:
+            model.forward_features(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        tokens = [model.norm(x) for x in kept]
+        return torch.stack(
+            [torch.stack([head(x[:, i]) for i, head in enumerate(heads)], dim=1) for x in tokens],
+            dim=1,
+        )
 
 
 def centered_kernel_alignment(batches: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from attnlib.models.layers import NORM_EPS, Normalize
 from attnlib.models.vit import ViT
 
-LEVELS = 127  # of an 8-bit weight on each side of zero
+WEIGHT_LEVELS = 127  # of an 8-bit weight on each side of zero
 # Numbers in a weight that stays float16: they are few, and an EfficientNet-Lite0 with 8 bits in its
 # narrow layers too agrees with itself on 78% of 200 images in place of 96%.
 SMALL_WEIGHT = 2**16
@@ -306,7 +306,7 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     The largest weight of a row becomes 127.
     """
     values = weight.detach().float()
-    scales = values.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / LEVELS
+    scales = values.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / WEIGHT_LEVELS
     return (values / _beside(scales, values)).round(), scales
 
 

@@ -1,10 +1,8 @@
 """What the page "Look inside" is given: two packed networks, pictures, and one recorded answer."""
 
 import base64
-import json
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +14,8 @@ from torch import Tensor
 from attnlib.augmentation.pil_transforms import eval_transform, evaluation_resize
 from attnlib.catalogue import TITLES
 from attnlib.data.datasets import Split
-from attnlib.data.open_image import PHOTOGRAPHS, open_image, read_image
-from attnlib.explain.logit_lens import logit_lens
+from attnlib.data.open_image import PHOTOGRAPHS, open_image
+from attnlib.explain.layers import lens_of_heads
 from attnlib.explorer.packing import Packed, pack_network, quantise
 from attnlib.explorer.rounding import find_rounding
 from attnlib.models.hooks import attention_rollout, record_attention
@@ -28,15 +26,20 @@ from attnlib.records.measurements import Row
 
 Bytes = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
-SIDE = 160  # pixels of a photograph's shorter side in the page
+PHOTOGRAPH_SIDE = 160  # pixels of a photograph's shorter side in the page
 TEST_IMAGES = 8  # that the page offers beside the photographs
 RECORDED_BYTES = 700_000  # of attention; a larger answer is left to the reader's own machine
 TINT = (255, 140, 0)  # colour where a map is strong
-CREDIT = "photograph: {}, CC BY 2.0, from scikit-learn"
-BY = {"china": "danielbuechele", "flower": "vultilion"}
+CREDITS = {  # of the photographs that come with packages, by their names there
+    "cat": "photograph by Stéfan van der Walt, CC0, from scikit-image",
+    "coffee": "photograph by Rachel Michetti, CC0, from scikit-image",
+    "rocket": "photograph by SpaceX, public domain, from scikit-image",
+    "china": "photograph by danielbuechele, CC BY 2.0, from scikit-learn",
+    "flower": "photograph by vultilion, CC BY 2.0, from scikit-learn",
+}
 
 
-class Picture(NamedTuple):
+class Offered(NamedTuple):
     """A picture that the page offers."""
 
     name: str  # in the page's address
@@ -63,17 +66,16 @@ class Exhibit(NamedTuple):
     showcase: Showcase
     student: ViT  # with the page's weights
     packed: dict[str, Packed]  # "student" and "teacher"
-    pictures: list[Picture]
+    pictures: list[Offered]
     recording: Recording  # of the first picture
     rounding: list[Row]  # what the page's weights do to accuracy; empty if it is not known
 
 
-def open_exhibit(showcase: Showcase, photographs: Path) -> Exhibit:
+def open_exhibit(showcase: Showcase) -> Exhibit:
     """Pack the showcase's networks, collect pictures, and answer to the first one.
 
     Args:
         showcase: Two runs with weights.
-        photographs: A folder with ``photographs.json``, if there is one.
 
     Raises:
         ValueError: If a network is of a kind that the page's script can't run.
@@ -87,7 +89,7 @@ def open_exhibit(showcase: Showcase, photographs: Path) -> Exhibit:
         ("teacher", showcase.teacher, teacher),
     ):
         packed[role] = pack_network(model, run.record.dataset.classes, run.config["img_size"])
-    pictures = find_pictures(showcase, photographs)
+    pictures = find_pictures(showcase)
     rounded = quantise(student)
     assert isinstance(rounded, ViT)
     place = eval_transform(showcase.student.config["img_size"])
@@ -95,7 +97,7 @@ def open_exhibit(showcase: Showcase, photographs: Path) -> Exhibit:
     return Exhibit(showcase, rounded, packed, pictures, recording, find_rounding(showcase))
 
 
-def find_pictures(showcase: Showcase, photographs: Path) -> list[Picture]:
+def find_pictures(showcase: Showcase) -> list[Offered]:
     """Test images that are at hand, and openly licensed photographs.
 
     Photographs come first where the networks know photographs, and last where they know digits.
@@ -103,36 +105,26 @@ def find_pictures(showcase: Showcase, photographs: Path) -> list[Picture]:
     split, _ = find_images(showcase.student)
     dataset = showcase.student.record.dataset
     tests = [] if split is None else _test_pictures(split, dataset.classes)
-    taken = read_photographs(photographs) + [
-        _photograph(name, open_image(name), CREDIT.format(BY[name])) for name in PHOTOGRAPHS
+    taken = [
+        _photograph(name, open_image(name), credit)
+        for name, credit in CREDITS.items()
+        if name in PHOTOGRAPHS
     ]
     return tests + taken if dataset.name == "digits" else taken + tests
 
 
-def read_photographs(folder: Path) -> list[Picture]:
-    """The photographs that ``photographs.json`` of a folder lists; none without that file.
-
-    Each entry has ``file``, ``title`` and ``credit``, the photographer with licence and source.
-    """
-    table = folder / "photographs.json"
-    if not table.is_file():
-        return []
-    return [
-        _photograph(entry["title"], read_image(folder / entry["file"]), entry["credit"])
-        for entry in json.loads(table.read_text(encoding="utf-8"))
-    ]
-
-
-def _photograph(title: str, image: Image.Image, credit: str) -> Picture:
+def _photograph(name: str, image: Image.Image, credit: str) -> Offered:
     image = image.convert("RGB")
-    image.thumbnail((10_000, SIDE) if image.width > image.height else (SIDE, 10_000))
+    image.thumbnail(
+        (10_000, PHOTOGRAPH_SIDE) if image.width > image.height else (PHOTOGRAPH_SIDE, 10_000)
+    )
     stream = BytesIO()
     image.save(stream, "JPEG", quality=88)
     shown = Image.open(BytesIO(stream.getvalue())).convert("RGB")
-    return Picture(title.replace(" ", "-"), title, credit, shown, stream.getvalue(), "jpeg")
+    return Offered(name, name, credit, shown, stream.getvalue(), "jpeg")
 
 
-def _test_pictures(split: Split, classes: Sequence[str]) -> list[Picture]:
+def _test_pictures(split: Split, classes: Sequence[str]) -> list[Offered]:
     """The first test image of each class, at most ``TEST_IMAGES``."""
     firsts = [np.flatnonzero(split.labels == label)[:1] for label in range(len(classes))]
     places = np.sort(np.concatenate(firsts))[:TEST_IMAGES]
@@ -143,7 +135,7 @@ def _test_pictures(split: Split, classes: Sequence[str]) -> list[Picture]:
         stream = BytesIO()
         image.save(stream, "PNG", optimize=True)
         title = f"{classes[label]}, test image {index}"
-        found.append(Picture(f"test-{index}", title, "", image, stream.getvalue(), "png"))
+        found.append(Offered(f"test-{index}", title, "", image, stream.getvalue(), "png"))
     return found
 
 
@@ -154,7 +146,7 @@ def record(student: ViT, teacher: torch.nn.Module, pixels: Tensor) -> Recording:
     with torch.inference_mode():
         judged = teacher(pixels[None])[0]
     attention = torch.stack([layer[0] for layer in maps])
-    lens = logit_lens(student, pixels[None])[0]
+    lens = lens_of_heads(student, pixels[None])[0]
     return Recording(pixels, attention, lens, logits, judged)
 
 

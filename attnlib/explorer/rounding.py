@@ -42,7 +42,8 @@ def find_rounding(showcase: Showcase) -> list[Row]:
         found = select(kept, run=run.name)
         if not found:
             split, _ = find_images(run)
-            small = split is not None and len(split) <= SOON
-            found = [measure_rounding(run, split)] if split is not None and small else []
+            whole = split is not None and len(split) >= run.record.dataset.sizes.test
+            few = split is not None and whole and len(split) <= SOON
+            found = [measure_rounding(run, split)] if split is not None and few else []
         rows += found[-1:]
     return rows

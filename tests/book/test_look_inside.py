@@ -21,7 +21,7 @@ import attnlib as al
 from attnbook import look_inside
 from attnbook.look_inside import views
 from attnlib.augmentation.pil_transforms import eval_transform
-from attnlib.explain.logit_lens import logit_lens
+from attnlib.explain.layers import lens_of_heads
 from attnlib.explorer.packing import quantise
 from attnlib.explorer.page_payload import Exhibit, open_exhibit, to_payload
 from attnlib.models.hooks import attention_rollout, record_attention
@@ -66,7 +66,7 @@ def opened(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Opened:
         fake_run(tiny_run, student, "deit_t"), fake_run(tiny_run, teacher, "efficientnet_lite0")
     )
     folder = tmp_path_factory.mktemp("look")
-    exhibit = open_exhibit(runs, folder)._replace(rounding=[])
+    exhibit = open_exhibit(runs)._replace(rounding=[])
     weights = {role: packed.content for role, packed in exhibit.packed.items()}
     counts = look_inside.write_weights(folder / "weights", weights)
     payload = to_payload(exhibit) | {"place": "weights/", "chunks": counts}
@@ -217,7 +217,7 @@ def choose_picture(browser: Any, name: str) -> None:
 
 def test_logit_lens_and_one_weight_are_pytorchs(live: Any, opened: Opened):
     pixels = opened.exhibit.recording.pixels
-    lens = logit_lens(opened.student, pixels[None])[0].softmax(dim=-1)
+    lens = lens_of_heads(opened.student, pixels[None])[0].softmax(dim=-1)
     rows = live.find_elements(By.CSS_SELECTOR, ".look-lens tbody tr")
     for head, row in enumerate(rows):
         cells = [" ".join(cell.text.split()) for cell in row.find_elements(By.TAG_NAME, "td")]

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from attnlib.explain.layers import centered_kernel_alignment, layer_similarity, logit_lens
+import attnlib as al
+from attnlib.explain.layers import (
+    centered_kernel_alignment,
+    layer_similarity,
+    lens_of_heads,
+    logit_lens,
+)
 from attnlib.models.hooks import NothingToRecordError, record_features
 from attnlib.models.vit import DeiT, EncoderSize, ViT
 
@@ -110,3 +116,25 @@ def test_similarity_of_a_network_with_itself_is_one_on_the_diagonal() -> None:
 def test_what_has_no_alignment_is_refused(batches: list[tuple[Tensor, Tensor]]) -> None:
     with pytest.raises(ValueError, match="expected"):
         centered_kernel_alignment(batches)
+
+
+def test_last_answer_of_each_heads_lens_is_its_own() -> None:
+    torch.manual_seed(0)
+    model = al.create_model("deit_t", 10, 32, patch_size=8)
+    assert isinstance(model, DeiT)
+    images = torch.rand(2, 3, 32, 32)
+    lens = lens_of_heads(model, images)
+    assert lens.shape == (2, 13, 2, 10)
+    with torch.inference_mode():
+        heads = model.eval().forward_heads(images)
+    torch.testing.assert_close(lens[:, -1], torch.stack(heads, dim=1))
+    assert not torch.allclose(lens[:, 0], lens[:, -1], atol=1e-3)
+
+
+def test_first_answer_depends_on_no_patch_and_the_model_is_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = al.create_model("deit_t", 10, 32, patch_size=8, distilled=False).train()
+    assert isinstance(model, ViT)
+    first = lens_of_heads(model, torch.rand(2, 3, 32, 32))[:, 0]
+    torch.testing.assert_close(first[0], first[1])  # the class token has seen nothing yet
+    assert model.training and not model.norm._forward_pre_hooks

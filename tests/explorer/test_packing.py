@@ -12,7 +12,7 @@ from browsing import console_faults, outside_requests
 from torch import nn
 
 import attnlib as al
-from attnlib.explain.logit_lens import logit_lens
+from attnlib.explain.layers import lens_of_heads
 from attnlib.explorer.packing import (
     UnknownLayerError,
     fold_norms,
@@ -122,7 +122,7 @@ def test_transformer_in_the_browser_is_pytorchs(browser: Any, page: Path, name: 
         with torch.inference_mode(), al.record_attention(network) as maps:
             logits = network(images)
         whole = torch.stack(list(maps), dim=1).flatten(2).numpy()  # (B, L, h N N)
-        lens = logit_lens(network, images).numpy()
+        lens = lens_of_heads(network, images).numpy()
         shown = np.stack([[floats(layer) for layer in each["attention"]] for each in answers])
         assert shown.shape == whole.shape and whole.max() > 3 / model.pos_embed.shape[1]
         assert np.abs(shown - whole).max() < tolerance

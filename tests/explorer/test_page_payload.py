@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from pathlib import Path
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 
 import attnlib as al
+from attnlib.data.open_image import PHOTOGRAPHS
 from attnlib.explorer.page_payload import (
+    CREDITS,
     Exhibit,
     describe_recording,
     describe_rounding,
     open_exhibit,
     overlay_png,
-    read_photographs,
     static_maps,
     to_payload,
 )
@@ -42,8 +43,8 @@ def showcase_of(run: Run) -> Showcase:
 
 
 @pytest.fixture(scope="module")
-def exhibit(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exhibit:
-    return open_exhibit(showcase_of(tiny_run), tmp_path_factory.mktemp("photographs"))
+def exhibit(tiny_run: Run) -> Exhibit:
+    return open_exhibit(showcase_of(tiny_run))
 
 
 def decoded(payload: dict[str, Any], key: str, kind: str = "u1") -> np.ndarray:
@@ -77,13 +78,9 @@ def test_first_picture_is_a_test_image_of_digits_and_photographs_have_their_cred
     assert np.array_equal(image, digits.images[int(np.flatnonzero(digits.indices == index)[0])])
 
 
-def test_photographs_of_a_folder_are_those_that_its_table_lists(tmp_path: Path) -> None:
-    assert read_photographs(tmp_path) == []
-    Image.new("RGB", (400, 300), (0, 120, 0)).save(tmp_path / "lawn.png")
-    entry = {"file": "lawn.png", "title": "a lawn", "credit": "Ada, CC0"}
-    (tmp_path / "photographs.json").write_text(json.dumps([entry]))
-    (found,) = read_photographs(tmp_path)
-    assert (found.name, found.credit, found.image.height) == ("a-lawn", "Ada, CC0", 160)
+def test_every_photograph_that_comes_with_attnlib_has_a_credit_with_its_licence() -> None:
+    assert set(PHOTOGRAPHS) <= set(CREDITS)
+    assert all(re.search(r"CC|public domain", credit) for credit in CREDITS.values())
 
 
 def test_static_figure_shows_the_class_tokens_maps_and_says_what_was_found(
@@ -119,7 +116,7 @@ def test_strong_places_are_orange_and_weak_ones_grey() -> None:
     assert np.ptp(shown[3, 3]) == 0
 
 
-def test_only_a_transformer_can_be_looked_into(tiny_run: Run, tmp_path: Path) -> None:
+def test_only_a_transformer_can_be_looked_into(tiny_run: Run) -> None:
     showcase = showcase_of(tiny_run)
     with pytest.raises(ValueError, match="a ViT or a DeiT to look into"):
-        open_exhibit(Showcase(showcase.teacher, showcase.teacher), tmp_path)
+        open_exhibit(Showcase(showcase.teacher, showcase.teacher))

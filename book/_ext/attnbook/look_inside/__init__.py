@@ -66,7 +66,7 @@ class LookInside(SphinxDirective):
         if showcase is None:
             figure += nodes.raw("", f'<div class="look-static">{NOTHING}</div>', format="html")
         else:
-            exhibit = open_exhibit(showcase, Path(self.env.srcdir) / "_static" / "photographs")
+            exhibit = open_exhibit(showcase)
             static = static_figure(exhibit) + STILL
             figure += nodes.raw("", f'<div class="look-static">{static}</div>', format="html")
             weights = {role: packed.content for role, packed in exhibit.packed.items()}
