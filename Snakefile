@@ -322,7 +322,7 @@ rule keep:
         weights=keep_weights,
     shell:
         "(cd runs/{wildcards.name:q} && cp config.json history.jsonl predictions.npz attention.npz"
-        " features.npz explorer.npz record.json ../../results/{wildcards.name:q}/){params.weights}"
+        " features.npz record.json ../../results/{wildcards.name:q}/){params.weights}"
 
 
 rule reference:

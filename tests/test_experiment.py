@@ -30,7 +30,7 @@ def test_finished_run_has_every_file_of_the_record(tiny_run):
     files = {path.name for path in tiny_run.path.iterdir()}
     assert files == {
         "config.json", "history.jsonl", "record.json", "predictions.npz", "attention.npz",
-        "features.npz", "explorer.npz", "model.safetensors", "state",
+        "features.npz", "model.safetensors", "state",
     }  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def test_durations_are_told_as_people_say_them(seconds, told):
 def test_run_that_is_not_there_is_refused_with_those_that_are(tiny_run):
     with pytest.raises(ValueError, match=tiny_run.name):
         al.load_run("absent", tiny_run.path.parent)
-    with pytest.raises(ValueError, match="It has: attention, explorer, features, predictions"):
+    with pytest.raises(ValueError, match="It has: attention, features, predictions"):
         tiny_run.arrays("weights")
 
 

@@ -36,7 +36,7 @@ from attnlib.records.record import (
     write_record,
 )
 from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, pack_arrays, read_history
-from attnlib.records.samples import sample_attention, sample_explorer, sample_features
+from attnlib.records.samples import sample_attention, sample_features
 from attnlib.stats.calibration import BINS
 from attnlib.stats.consistency import confusion_matrix
 from attnlib.training.checkpoint import write_atomically
@@ -48,7 +48,6 @@ SPLIT_SEED = 0  # one split for all runs, for comparisons and for distillation
 RECORDED_PICTURES = {
     "attention": sample_attention,
     "features": sample_features,
-    "explorer": sample_explorer,
 }  # by file name
 
 

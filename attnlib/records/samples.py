@@ -1,4 +1,4 @@
-"""Attention, Grad-CAM and feature maps of a few test images, stored in the run record."""
+"""Attention and feature maps of a few test images, stored in the run record."""
 
 from typing import Any
 
@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.data.datasets import Split
 from attnlib.data.loading import eval_batches
-from attnlib.explain.attribution import grad_cam, tokens_to_plane
+from attnlib.explain.attribution import tokens_to_plane
 from attnlib.explain.feature_maps import features_on_plane
 from attnlib.models.hooks import (
     NothingToRecordError,
     TokenGrid,
     attention_rollout,
-    feature_names,
     patches_to_grid,
     prefix_names,
     record_attention,
@@ -27,8 +26,6 @@ from attnlib.models.hooks import (
 Arrays = dict[str, npt.NDArray[Any]]
 SAMPLES = 8  # the first images of the test set
 CHANNELS = 8  # the first channels of each stage
-WHOLE_BYTES = 2**20  # limit for attention among all tokens: 8 small images, or one of 224 pixels
-CAM_POSITIONS = 16  # Grad-CAM uses the last stage with at least this many
 
 
 def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
@@ -61,58 +58,6 @@ def sample_attention(model: nn.Module, split: Split, img_size: int) -> Arrays:
     rollout = prefix_rows(model, attention_rollout(maps)[:, None])
     arrays["rollout"], arrays["rollout_peak"] = _to_bytes_and_peak(rollout)
     return arrays
-
-
-def sample_explorer(model: nn.Module, split: Split, img_size: int) -> Arrays:
-    """Arrays for the explorer: a transformer's attention among all tokens, or Grad-CAM.
-
-    Returns:
-        ``indices`` (S,) of the images, fewer if they are large. For a transformer ``attention``
-        (S, L, h, N, N) uint8, each row divided by its largest weight, ``peak`` (S, L, h, N)
-        float16, that weight, ``rollout`` (S, N, N) uint8 and ``rollout_peak``, and ``grid``
-        (2,). For a convolutional network ``grad_cam`` (S, R, C) uint8 for its decision, each map
-        divided by its maximum, and ``layer``, the name of the stage.
-
-    Raises:
-        NothingToRecordError: If the model is of another kind.
-    """
-    chosen = split.subset(np.arange(min(SAMPLES, len(split))))
-    try:
-        with record_attention(model) as maps:
-            _forward(model, chosen, img_size)
-        _refuse_windows(maps, chosen)
-        grid = token_grid(model, (img_size, img_size))
-        for weights in maps:
-            patches_to_grid(weights[:, :, 0], grid)
-    except NothingToRecordError:
-        return _sample_grad_cam(model, chosen, img_size)
-    whole = torch.stack(list(maps), dim=1)
-    count = max(1, WHOLE_BYTES // whole[0].numel())
-    attention, peak = _to_bytes_and_peak(whole[:count])
-    rollout, rollout_peak = _to_bytes_and_peak(attention_rollout(maps)[:count])
-    return {
-        "indices": chosen.indices[:count],
-        "attention": attention,
-        "peak": peak.astype(np.float16),
-        "rollout": rollout,
-        "rollout_peak": rollout_peak.astype(np.float16),
-        "grid": np.array(grid[1:]),
-    }
-
-
-def _sample_grad_cam(model: nn.Module, chosen: Split, img_size: int) -> Arrays:
-    with record_features(model) as features:
-        images = _forward(model, chosen, img_size)
-    planes = {name: f for name, f in features.items() if f.ndim == 4}
-    sizes = {name: (f.shape[-2], f.shape[-1]) for name, f in planes.items()}
-    large = [n for n in feature_names(model) if np.prod(sizes.get(n, 0)) >= CAM_POSITIONS]
-    if not sizes:
-        raise NothingToRecordError(f"{type(model).__name__} has no stage with planes")
-    layer = (large or list(sizes))[-1]
-    cam = grad_cam(model, images, layer=layer).float().cpu()
-    cam = torch.nn.functional.adaptive_avg_pool2d(cam, sizes[layer])
-    cam = cam / cam.amax(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
-    return {"indices": chosen.indices, "grad_cam": _to_bytes(cam), "layer": np.array(layer)}
 
 
 def sample_features(model: nn.Module, split: Split, img_size: int) -> Arrays:

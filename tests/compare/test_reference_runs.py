@@ -283,7 +283,7 @@ def test_conclusion_says_what_the_kept_runs_answer():
 
 KEPT = sorted((ROOT / "results").glob("*/record.json"))
 FILES = {"config.json", "history.jsonl", "record.json", "predictions.npz", "attention.npz",
-         "features.npz", "explorer.npz"}  # fmt: skip
+         "features.npz"}  # fmt: skip
 
 
 def test_kept_records_are_small_and_hold_no_weights_and_no_pixels():

@@ -142,7 +142,7 @@ def test_no_family_of_timm_prevents_the_record(name, tmp_path):
 
 
 @pytest.mark.parametrize("fault", [ValueError("no\nplace"), RuntimeError(), MemoryError("full")])
-@pytest.mark.parametrize("picture", ["attention", "features", "explorer"])
+@pytest.mark.parametrize("picture", ["attention", "features"])
 def test_a_picture_that_fails_is_named_in_the_record(picture, fault, tmp_path, monkeypatch):
     def fail(model, split, size):
         raise fault

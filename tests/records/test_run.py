@@ -163,7 +163,7 @@ def test_a_file_that_every_run_needs_is_missed_by_name(copied, name):
 
 
 def test_a_run_without_weights_or_arrays_is_still_a_run(copied):
-    for name in ("model.safetensors", "explorer.npz"):
+    for name in ("model.safetensors", "features.npz"):
         (copied / name).unlink()
     shutil.rmtree(copied / "state")
     run = al.load_run(copied)

@@ -17,7 +17,6 @@ from attnlib.records.samples import (
     read_rows,
     recorded_planes,
     sample_attention,
-    sample_explorer,
     sample_features,
 )
 
@@ -103,14 +102,14 @@ def test_a_convolutional_network_has_features_and_no_attention(split: Split) -> 
 
 def test_a_model_of_no_known_family_has_nothing_to_record(split: Split) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    for sample in (sample_attention, sample_features, sample_explorer):
+    for sample in (sample_attention, sample_features):
         with pytest.raises(NothingToRecordError):
             sample(model, split, 32)
 
 
 def test_any_other_error_is_not_taken_for_a_model_without_attention(split: Split) -> None:
     """A model for another image size raises ValueError in its pass: that must be seen."""
-    for sample in (sample_attention, sample_features, sample_explorer):
+    for sample in (sample_attention, sample_features):
         with pytest.raises(ValueError, match="expected images"):
             sample(DeiT(10, 64, 8, MINI), split, 32)
 
@@ -146,41 +145,6 @@ def test_a_model_without_prefix_records_the_mean_of_its_patches(split: Split) ->
     rows = torch.from_numpy(read_rows(arrays, "block_01").mean(axis=1)[:, 0])
     torch.testing.assert_close(rows, expected, atol=1e-3, rtol=0)
     assert recorded_planes(arrays, 32, "block_01").shape == (5, 32, 32)
-
-
-def test_the_explorer_has_every_row_of_every_head_and_the_rollout(deit: DeiT, split: Split) -> None:
-    arrays, traced = sample_explorer(deit, split, 32), trace(deit, inputs(split))
-    whole = arrays["attention"] / np.float32(255) * arrays["peak"][..., None]
-    assert whole.shape == (5, 2, 3, 18, 18) and arrays["grid"].tolist() == [4, 4]
-    for layer, weights in enumerate(traced.weights):
-        np.testing.assert_allclose(whole[:, layer], weights.numpy(), atol=3e-3)
-    rollout = arrays["rollout"][:, 0] / np.float32(255) * arrays["rollout_peak"][:, :1]
-    np.testing.assert_allclose(rollout, traced.row("rollout").numpy(), atol=3e-3)
-
-
-def test_the_explorer_keeps_fewer_images_where_one_takes_much(deit: DeiT, split: Split) -> None:
-    large = DeiT(10, 224, 8, MINI)
-    arrays = sample_explorer(large, split, 224)
-    assert len(arrays["indices"]) == 1 == len(arrays["attention"])
-
-
-def test_the_explorer_of_a_convolutional_network_is_grad_cam_where_there_is_room(
-    split: Split,
-) -> None:
-    from torchvision.models import resnet18
-
-    from attnlib.explain.attribution import grad_cam
-
-    torch.manual_seed(0)
-    model = resnet18(num_classes=10).eval()
-    arrays = sample_explorer(model, split, 64)
-    assert str(arrays["layer"]) == "layer3" and arrays["grad_cam"].shape == (5, 4, 4)
-    cam = grad_cam(model, inputs(split, 64), layer="layer3")
-    assert cam.max() > 0
-    for recorded, plane in zip(arrays["grad_cam"], cam, strict=True):
-        if plane.max() > 0:
-            whole = torch.nn.functional.adaptive_avg_pool2d(plane[None], 4)[0]
-            np.testing.assert_allclose(recorded / 255, whole / whole.max(), atol=5e-3)
 
 
 def test_registers_alone_are_not_taken_for_a_class_token():
