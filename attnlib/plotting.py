@@ -77,7 +77,7 @@ class Drawing(Figure):
         """The figure for a notebook, and the finding as the output's metadata."""
         written = StringIO()
         with plt.rc_context(cast(Any, SVG_STYLE)):
-            whole = {"bbox_inches": "tight", "pad_inches": 0.02}
+            whole: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.02}
             self.savefig(written, format="svg", metadata={"Date": None}, **whole)
         return written.getvalue(), {"finding": self.finding} if self.finding else {}
 

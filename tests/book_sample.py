@@ -169,9 +169,7 @@ def copy_sources(folder: Path) -> None:
     (folder / "notebooks").mkdir(exist_ok=True)
     shutil.copy(ROOT / "notebooks" / "experiments.toml", folder / "notebooks")
     shutil.copytree(ROOT / "results" / "measurements", folder / "results" / "measurements")
-    stubs = (
-        "reference errors cost features attention official human between scoreboard errata"
-    )
+    stubs = "reference errors cost features attention official human between scoreboard errata"
     for name in stubs.split():
         page = folder / "book" / "runs" / f"{name}.md"
         page.parent.mkdir(exist_ok=True)
