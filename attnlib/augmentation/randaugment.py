@@ -209,11 +209,19 @@ class Operations:
         taps = (first.long()[:, :, None] + self.taps).clamp_(0, S - 1)  # (b, 2, 4, S, S)
         places = (taps[:, 1, :, None] * S + taps[:, :1]).view(b, 1, -1).expand(-1, 3, -1)
         found = pixels.flatten(2).gather(2, places).float()
+        if pixels.device.type == "cpu":  # a product of such small matrices would take twice as long
+            return cubic(self._across(found, share), share[:, 1:]), inside
         powers = torch.matmul(self.cubic, found.view(b * 12, 4, -1)).view(b, 3, 4, 4, S, S)
         across, across_share = powers[:, :, :, 3], share[:, :1, None]
         for power in (2, 1, 0):
             across = torch.addcmul(powers[:, :, :, power], across, across_share)
         return cubic(across.unbind(2), share[:, 1:]), inside
+
+    def _across(self, found: Tensor, share: Tensor) -> tuple[Tensor, ...]:
+        """The values of four rows (b, 3, S, S), each between its four columns."""
+        S, b = self.size, len(found)
+        columns = found.view(b, 3, 4, 4, S, S).unbind(3)
+        return cubic(columns, share[:, :1, None]).unbind(2)
 
     def slide_rows(self, pixels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """As ``follow`` where row y shifts by ``slope * (y + 0.5) + shift``; values (b, 2)."""

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from timm_operations import LEVELS, done_by_timm
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import functional
 
 from attnlib.augmentation import randaugment as ops
@@ -147,3 +148,24 @@ def test_how_many_are_done_at_a_time_changes_nothing(few):
     codes = [ops.ROTATE, ops.ROTATE, ops.SHARPNESS, ops.CONTRAST, ops.ROTATE, ops.CONTRAST]
     arguments = [3, -20, 1.5, 0.6, 14, 1.2]
     assert np.array_equal(done(images, codes, arguments, few=few), done(images, codes, arguments))
+
+
+class Products(TorchDispatchMode):
+    """Counts products of matrices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten.bmm.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_rotation_on_the_cpu_multiplies_no_matrices():
+    """Products of 4 x 4 numbers for each pixel made a batch at 224 pixels a fifth slower."""
+    operations = Operations(20, torch.device("cpu"))
+    images = torch.randint(0, 256, (3, 3, 20, 20), dtype=torch.uint8)
+    columns, lies_at = plan_columns(np.full((3, 1), ops.ROTATE), np.full((3, 1), 20.0), 20)
+    numbers = send(operations.numbers(columns, lies_at), torch.device("cpu"))
+    with Products() as products:
+        turned = operations.apply(images, columns, numbers)
+    assert products.count == 0 and not torch.equal(turned, images)
