@@ -62,6 +62,27 @@ def test_page_of_a_student_leads_to_its_teacher(sources: Path, tmp_path: Path):
         assert f"Its teacher has to be trained first: {name}." in page
 
 
+def test_page_of_a_run_says_what_its_kept_weights_get_and_a_kept_teacher_need_not_be_trained(
+    sources: Path, tmp_path: Path
+):
+    shutil.copytree(sources, tmp_path, dirs_exist_ok=True)
+    accuracy = {"value": 0.8, "low": 0.7, "high": 0.85, "n": 360, "method": "Wilson, 95 %"}
+    kept = {"dtype": "float16", "bytes": 7_000_000, "rounded_from": "0" * 64}
+    changes = {
+        "results/resnet18-a": {"kept_weights": kept | dict.fromkeys(
+            ("test_accuracy", "val_accuracy"), accuracy)},
+        "runs/deit_t-b": {"teacher": "resnet18-a"},
+    }  # fmt: skip
+    for name, more in changes.items():
+        file = tmp_path / name / "record.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    book_sample.make_pages(tmp_path)
+    records = tmp_path / "book" / "runs" / "records"
+    page = (records / "resnet18-a.md").read_text()
+    assert "| Kept weights | float16, 7.0 MB: with them, 80.0% " in page
+    assert "has to be trained first" not in (records / "deit_t-b.md").read_text()
+
+
 def test_table_lists_kept_and_fresh_runs_with_links_to_their_pages(sources: Path):
     table = (sources / "book" / "runs" / "index.md").read_text(encoding="utf-8")
     assert "| [ResNet-18](records/resnet18-a.md) |" in table
