@@ -17,7 +17,7 @@ from attnlib.commands.arguments import (
 from attnlib.commands.output import bar, painted, print_rows, warn
 from attnlib.config import DATASETS
 from attnlib.data.class_names import match_classes, relabel
-from attnlib.data.datasets import Dataset, Split, load_dataset
+from attnlib.data.datasets import Dataset, Split, load_class_folders, load_dataset
 from attnlib.data.downloads import cache_dir
 from attnlib.devices import resolve_device
 from attnlib.records.answers import confusion_csv
@@ -40,14 +40,15 @@ def add_evaluate(commands: Subcommands) -> None:
         "evaluate",
         "score a run or a file of weights on a data set",
         "attnlib evaluate RUN --data cifar10 --confusion confusion.csv\n"
-        "  attnlib evaluate deit_tiny_patch16_224-a1311bcf.pth --data imagenet_folder\n"
+        "  attnlib evaluate deit_tiny_patch16_224-a1311bcf.pth --data imagenet/val\n"
         "  attnlib evaluate RUN --data other.npz --classes plane=airplane car=automobile",
         evaluate,
     )
     add_network(parser)
     data = parser.add_argument(
         "--data",
-        help=f"{', '.join(DATASETS[:2])}, an .npz file or a folder (default: the run's own)",
+        help=f"{', '.join(DATASETS[:2])}, an .npz file, or a folder with train/ and test/ or with "
+        "one folder a class (default: the run's own)",
     )
     complete(data, FILES)
     parser.add_argument(
@@ -85,7 +86,10 @@ def evaluate(chosen: argparse.Namespace) -> int:
         img_size=chosen.img_size,
     )
     data = find_data(chosen.data, network)
-    split, left_out = fit_classes(getattr(data, chosen.split), data, network, given)
+    asked = getattr(data, chosen.split)
+    if not len(asked):
+        raise ValueError(f"split: {data.title} has no {chosen.split} images")
+    split, left_out = fit_classes(asked, data, network, given)
     with bar(len(split), "images") as progress:
         predictions = predict(
             network.model,
@@ -125,7 +129,10 @@ def find_data(data: str | None, network: Network) -> Dataset:
     if data in ("digits", "cifar10"):
         return load_dataset(data)
     if data is not None:
-        return load_dataset("folder" if Path(data).expanduser().is_dir() else "npz", data)
+        folder = Path(data).expanduser()
+        if folder.is_dir() and not any((folder / part).is_dir() for part in ("train", "test")):
+            return load_class_folders(folder)
+        return load_dataset("folder" if folder.is_dir() else "npz", data)
     if network.run is None:
         raise ValueError("data: a file of weights does not say; give --data")
     name, file = network.run.record.dataset.name, network.run.config.get("data_path")

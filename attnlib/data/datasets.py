@@ -25,6 +25,7 @@ from attnlib.data.readers import (
     Labels,
     Parts,
     read_cifar10,
+    read_class_folders,
     read_folder,
     read_npz,
 )
@@ -123,6 +124,20 @@ def load_dataset(
         train = train[np.sort(stratified_order(whole.labels[train], rng)[:limit])]
     test, val = others if len(others) > 1 else (*others, whole.subset(aside))
     return Dataset(name, title, names, whole.subset(train), val, test, content_hash(parts))
+
+
+def load_class_folders(path: str | os.PathLike[str]) -> Dataset:
+    """A folder with one folder a class, such as ImageNet's validation images: all is the test set.
+
+    Raises:
+        ValueError: If it holds anything but images in such folders.
+    """
+    folder = Path(path).expanduser()
+    names, images, labels = read_class_folders(folder)
+    whole = _whole(images, labels)
+    none = whole.subset([])
+    sha256 = content_hash(Parts(names, none.images, none.labels, images, labels))
+    return Dataset("folder", readable(folder.resolve().name), names, none, none, whole, sha256)
 
 
 def _whole(images: Images, labels: Labels) -> Split:

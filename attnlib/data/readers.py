@@ -305,6 +305,21 @@ def read_folder(root: Path) -> Parts:
     return check_classes(where, Parts(names, *splits))
 
 
+def read_class_folders(folder: Path) -> tuple[tuple[str, ...], ImageFiles, Labels]:
+    """Class names, images of any size and labels of ``CLASS/*``, with one folder a class.
+
+    Every image is decoded once as a check.
+    """
+    found = _class_files(folder.resolve().parent, folder.resolve().name)
+    if not any(found.values()):
+        raise ValueError(f"{readable(folder)} holds no images in folders of their classes")
+    paths = tuple(path for files in found.values() for path in files)
+    with ThreadPoolExecutor() as pool:
+        digests = tuple(pool.map(check_image, paths))
+    labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
+    return tuple(found), ImageFiles(paths, digests), labels
+
+
 def _class_files(root: Path, part: str) -> dict[str, list[Path]]:
     """The images of each class, by name; any other file in these folders is refused."""
     if not (root / part).is_dir():

@@ -320,6 +320,21 @@ def test_classes_that_cannot_be_matched_are_refused(here, runs, capsys, names, g
     assert told in capsys.readouterr().err
 
 
+def test_evaluate_takes_a_folder_with_one_folder_a_class(here, runs, capsys):
+    split = al.load_dataset("digits").test.subset(range(6))
+    for place, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+        folder = here / "mine" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{place}.png")
+    found = in_json(capsys, "evaluate", runs[0].name, "--data", "mine")
+    right = al.predict(runs[0].load_model(), split).correct
+    assert found["accuracy"]["n"] == 6 and found["accuracy"]["value"] == right.mean()
+    assert main(["evaluate", runs[0].name, "--data", "mine", "--split", "val"]) == 2
+    assert "mine has no val images" in capsys.readouterr().err
+    assert main(["evaluate", runs[0].name, "--data", "photos"]) == 2
+    assert "is no image in a class's own folder" in capsys.readouterr().err
+
+
 def test_evaluate_takes_the_averaged_weights(here, runs, capsys):
     found = in_json(capsys, "evaluate", runs[0].name, "--average")
     assert found["accuracy"]["value"] == runs[0].record.metrics.test_accuracy_ema.value
