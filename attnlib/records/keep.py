@@ -19,7 +19,6 @@ from attnlib.training.predict import predict
 WEIGHTS_FILE = "model.safetensors"
 KEPT_FILES = (
     "config.json", "history.jsonl", "predictions.npz", "attention.npz", "features.npz",
-    "explorer.npz",
 )  # fmt: skip
 MOST_BYTES = 25_000_000  # of all kept weights together
 

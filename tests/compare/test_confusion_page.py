@@ -84,7 +84,7 @@ def test_many_classes_have_no_table() -> None:
 
 def test_p_value_too_small_to_write_is_bounded_in_words_that_an_epub_can_hold() -> None:
     html = confusion_page.linked_confusion(compare(10_000), None, "good", "bad")
-    assert "p < 0.001" in "".join(ElementTree.fromstring(html).itertext())  # XML, too
+    assert "p-value: < 0.001" in "".join(ElementTree.fromstring(html).itertext())  # XML, too
 
 
 def test_names_cannot_break_out_of_the_page() -> None:

