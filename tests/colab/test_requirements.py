@@ -76,6 +76,7 @@ class Colab:
         script = {"colab/requirements.py": (ROOT / SCRIPT).read_text()}
         self.wheel = wheel(self.index, "attnlib", "9.9", *needs, **script)
         wheel(self.index, "captum", "0.9.0", "numpy", "torch>=1.10", "matplotlib", "packaging")
+        wheel(self.index, "shtab", "1.13.0")
         for newer in ("torch", "numpy", "pandas", "pyparsing"):  # which must tempt nobody
             wheel(self.index, newer, "99.0")
 
