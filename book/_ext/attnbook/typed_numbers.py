@@ -36,6 +36,7 @@ NOT_PROSE = (
     nodes.raw, nodes.comment, nodes.problematic, number, cited, addnodes.pending_xref,
 )  # fmt: skip
 GENERATED = ("runs/",)
+COMPUTED = "computed"  # class of text that a directive computes
 
 
 def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
@@ -43,6 +44,11 @@ def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
     while node.parent is not None:
         node = node.parent
         yield node
+
+
+def is_computed(node: nodes.Node) -> bool:
+    """Whether a directive marked the node as computed."""
+    return isinstance(node, nodes.Element) and COMPUTED in node.get("classes", ())
 
 
 def typed_in(text: str) -> list[str]:
@@ -67,7 +73,7 @@ class RefuseTypedNumbers(SphinxTransform):
         if self.env.docname.startswith(GENERATED):
             return
         for text in self.document.findall(nodes.Text):
-            if any(isinstance(node, NOT_PROSE) for node in ancestors(text)):
+            if any(isinstance(node, NOT_PROSE) or is_computed(node) for node in ancestors(text)):
                 continue
             for found in typed_in(text.astext()):
                 logger.warning(

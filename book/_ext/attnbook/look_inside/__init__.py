@@ -20,6 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
+from attnbook.typed_numbers import COMPUTED
 from attnlib import escaping
 from attnlib.explorer.page_payload import (
     Exhibit,
@@ -62,18 +63,26 @@ class LookInside(SphinxDirective):
             self.env.note_dependency(str(file))
         showcase = find_showcase(root / "results", root / "runs")
         figure = nodes.figure("", classes=["look-inside"])
-        words = " ".join(self.content)
-        if showcase is None:
-            figure += nodes.raw("", f'<div class="look-static">{NOTHING}</div>', format="html")
+        caption, _ = self.parse_inline(" ".join(self.content), lineno=self.lineno)
+        try:
+            exhibit = open_exhibit(showcase) if showcase else None
+            nothing = NOTHING
+        except ValueError as fault:  # a network whose layers the script does not know
+            exhibit, nothing = (
+                None,
+                f"<p>These networks can't run in a page: {escaping.html(fault)}.</p>",
+            )
+        if exhibit is None:
+            figure += nodes.raw("", f'<div class="look-static">{nothing}</div>', format="html")
         else:
-            exhibit = open_exhibit(showcase)
             static = static_figure(exhibit) + STILL
             figure += nodes.raw("", f'<div class="look-static">{static}</div>', format="html")
             weights = {role: packed.content for role, packed in exhibit.packed.items()}
             figure += look_inside(payload=to_payload(exhibit), weights=weights)
-            told = describe_recording(exhibit), describe_rounding(exhibit), provenance(exhibit)
-            words = " ".join([words, *told])
-        caption, _ = self.parse_inline(words, lineno=self.lineno)
+            told = f" {describe_recording(exhibit)} {describe_rounding(exhibit)} "
+            computed = nodes.inline("", told, classes=[COMPUTED])
+            shown, _ = self.parse_inline(provenance(exhibit), lineno=self.lineno)
+            caption += [computed, *shown]
         figure += nodes.caption("", "", *caption)
         self.set_source_info(figure)
         self.add_name(figure)
