@@ -18,8 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from torch import nn
 
 import attnlib as al
-from attnbook import look_inside
-from attnbook.look_inside import views
+from attnbook import look_inside, views
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.explain.layers import lens_of_heads
 from attnlib.explorer.packing import quantise

@@ -28,7 +28,7 @@ PARTS = (
     "reproduce_this",
     "compare_runs",
     "look_inside",
-    "look_inside.views",
+    "views",
     # what a page must hold to
     "alt",
     "typed_numbers",
