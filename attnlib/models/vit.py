@@ -107,12 +107,12 @@ class ViT(nn.Module):
         x = self.patch_embed(self.normalize(images))
         x = torch.cat([self.prefix_tokens(x.shape[0]), x], dim=1)  # (B, N, C)
         dynamic = self.patch_embed.dynamic_img_size
-        x = x + (self._positions(images) if dynamic else self.pos_embed)
+        placed = x + (self._positions(images) if dynamic else self.pos_embed)
         if self.grad_checkpointing and self.training:
             from timm.models import checkpoint_seq  # slow, and only needed here
 
-            return self.norm(checkpoint_seq(self.blocks, x))
-        return self.norm(self.blocks(x))
+            return self.norm(checkpoint_seq(self.blocks, placed))
+        return self.norm(self.blocks(placed))
 
     def _positions(self, images: Tensor) -> Tensor:
         """The positional embedding (1, N, C) for the patches of images of this size."""
