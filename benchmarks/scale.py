@@ -62,7 +62,7 @@ SIDE, BATCH, STEPS = 32, 64, 8  # pixels of an image, images of a step, steps th
 TEST_IMAGES = 2000  # of forged runs, and of data that grow in classes
 SEEDS = 5  # of each recipe of the forged runs
 PRELOADED = ["attnlib", "pandas", "matplotlib.pyplot", "sklearn.metrics"]  # slow to import
-GROWTH = 2.5  # exponent with which the cost of a next point is feared
+GROWTH = 2.0  # exponent with which the cost of a next point is feared
 
 
 @dataclass(frozen=True)
