@@ -209,7 +209,7 @@ class Operations:
         taps = (first.long()[:, :, None] + self.taps).clamp_(0, S - 1)  # (b, 2, 4, S, S)
         places = (taps[:, 1, :, None] * S + taps[:, :1]).view(b, 1, -1).expand(-1, 3, -1)
         found = pixels.flatten(2).gather(2, places).float()
-        if pixels.device.type == "cpu":  # a product of such small matrices would take twice as long
+        if pixels.device.type == "cpu":  # products of such small matrices are slow there
             return cubic(self._across(found, share), share[:, 1:]), inside
         powers = torch.matmul(self.cubic, found.view(b * 12, 4, -1)).view(b, 3, 4, 4, S, S)
         across, across_share = powers[:, :, :, 3], share[:, :1, None]

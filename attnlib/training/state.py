@@ -199,7 +199,7 @@ def gains_from_bfloat16(config: TrainConfig) -> bool:
 
     It does where the processor multiplies such matrices, unless the model has depthwise
     convolutions, whose gradients PyTorch computes slowly in bfloat16. On one core of an AMD EPYC
-    (PyTorch 2.15) a step was 1.4 times as fast for ResNet-18, 2.2 times for DeiT-T with 18 tokens,
+    (PyTorch 2.15) a step was 1.3 times as fast for ResNet-18, 2.7 times for DeiT-T with 18 tokens,
     but 0.4 times for EfficientNet-Lite0, 0.5 times for MobileNetV3, 0.9 times for ConvNeXt-Atto.
     Groups of several channels do no harm (ResNeXt-50: 1.4 times).
     """
