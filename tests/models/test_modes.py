@@ -81,7 +81,7 @@ def test_modes_come_back_after_an_exception() -> None:
 
 def test_nothing_else_in_the_package_restores_a_mode_by_hand() -> None:
     package = Path(attnlib.__file__).parent
-    by_hand = re.compile(r"\w+ = (?!self\.)\w+\.training\b|\.train\(was_")
+    by_hand = re.compile(r"\w+ = (?!self\.)\w+\.training\b(?!\.)|\.train\(was_")
     found = [
         str(path.relative_to(package))
         for path in package.rglob("*.py")
