@@ -8,6 +8,7 @@ A page whose files are missing is left out, and ``official.md`` says so.
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,7 +126,7 @@ def retitled(notebook: dict[str, Any], title: str) -> dict[str, Any]:
     for cell in notebook["cells"]:
         figure = cell["metadata"].get("mystnb", {}).get("figure", {})
         if "name" in figure:
-            figure["name"] = figure["name"].replace("fig-", "fig-official-")
+            figure["name"] = re.sub("^(fig|tab)-", r"\1-official-", figure["name"])
         cell["source"] = [line.replace("](../", "](../../") for line in cell["source"]]
     return notebook
 

@@ -109,6 +109,7 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         human_figures.protocol_beside_gaps: lambda: human_figures.protocol_beside_gaps(study),
         human_figures.accuracy_by_uncertainty: lambda: human_figures.accuracy_by_uncertainty(votes),
         human_figures.disputed_images: lambda: human_figures.disputed_images(votes, None),
+        human_figures.cue_conflicts: human_figures.cue_conflicts,
         compare_figures.accuracies: lambda: compare_figures.accuracies(rows),
         compare_figures.differences: lambda: compare_figures.differences(
             reference_runs.answer(rows)

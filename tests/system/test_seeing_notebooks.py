@@ -76,14 +76,6 @@ def test_a_run_an_image_and_a_kind_can_be_asked_for(tmp_path: Path, tiny_run: al
     assert len(al.list_runs(folder)) == 3
 
 
-@pytest.mark.parametrize("notebook", ["attention", "features"])
-def test_threads_sleep_while_they_wait(notebook: str) -> None:
-    """Spinning ones made the defaults take six minutes on two cores that others used too."""
-    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
-    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    assert 0 < code.find('"OMP_WAIT_POLICY", "passive"') < code.find("import torch")
-
-
 @pytest.mark.parametrize(
     ("notebook", "words", "told"),
     [

@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 
 ATTNLIB = Path(__file__).resolve().parents[3] / "attnlib"
 FLOORS = ("", "stats", "colab", "models", "augmentation", "data", "training", "records",
-          "explain", "compare", "cost", "human", "thesis", "explorer")  # fmt: skip
+          "explain", "compare", "cost", "human", "thesis", "explorer", "commands")  # fmt: skip
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 RESNETS = (18, 34, 50, 101, 152)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
