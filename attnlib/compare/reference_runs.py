@@ -78,6 +78,11 @@ class ReferenceRow:
         return title
 
     @property
+    def epochs(self) -> int:
+        """The length of its runs' training; a row has at least one run."""
+        return int(self.runs[0].config["epochs"])
+
+    @property
     def accuracy(self) -> Estimate:
         """Accuracy: of one run with Wilson's interval, of several over seeds and images."""
         if len(self.runs) == 1:
@@ -277,14 +282,14 @@ def answer(
     """A verdict on each claim, with p-values corrected for the number of those that were tested.
 
     ``holds`` or ``the opposite holds`` if the corrected p-value is below 0.05, ``not decided``
-    otherwise, and ``not run`` if a row has no record. Intervals and p-values are those of
-    ``crossed_mean``, over seeds and images.
+    otherwise, and ``not run`` if its rows have no runs of the same number of epochs. Intervals and
+    p-values are those of ``crossed_mean``, over seeds and images.
     """
-    gaps = {
-        claim: compare(*(rows[name] for name in claim.rows))
-        for claim in claims
-        if all(rows[name].runs for name in claim.rows)
-    }
+    gaps = {}
+    for claim in claims:
+        asked = [rows[name] for name in claim.rows]
+        if all(row.runs for row in asked) and len({row.epochs for row in asked}) == 1:
+            gaps[claim] = compare(*asked)
     corrected = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
     answers = []
     for claim in claims:
@@ -316,7 +321,7 @@ def reference_table(rows: Mapping[str, ReferenceRow]) -> "pd.DataFrame":
             lines[row.title] |= {
                 "parameters": f"{run.record.cost.parameters:,}",
                 "pixels": run.config["img_size"],
-                "epochs": run.config["epochs"],
+                "epochs": row.epochs,
                 "test accuracy [95%]": f"{share.value:.2%} [{share.low:.2%}, {share.high:.2%}]",
             }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
@@ -363,9 +368,10 @@ def describe(rows: Mapping[str, ReferenceRow]) -> str:
     record, config = runs[0].record, runs[0].config
     size = record.dataset.sizes
     devices = dict.fromkeys(run.record.device.name for run in runs)
+    lengths = " or ".join(map(str, sorted({run.config["epochs"] for run in runs})))
     hours = sum(run.record.cost.wall_seconds for run in runs) / 3600
     return (
-        f"profile {config['profile']}: {config['img_size']} pixels, {config['epochs']} epochs\n"
+        f"profile {config['profile']}: {config['img_size']} pixels, {lengths} epochs\n"
         f"{record.dataset.title}, {size.train:,} training images\n"
         f"{len(runs)} run{'s' * (len(runs) > 1)}, {hours:.1f} hours in all, on {', '.join(devices)}"
     )
