@@ -1,4 +1,7 @@
-"""Figures of attention and features. Each function returns a figure and doesn't save or show it."""
+"""Figures of attention and features. Each function returns a figure and doesn't save or show it.
+
+Its ``finding`` is computed from what is drawn.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,12 +9,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
+import torch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from attnlib.explain.faithfulness import Curves
-from attnlib.plotting import COLOURS, INK, WIDTH, figure_text, style
+from attnlib.explain.faithfulness import BASELINES, Curves
+from attnlib.explain.feature_maps import mean_range
+from attnlib.plotting import COLOURS, INK, WIDTH, Drawing, figure_text, style, subplots
 
 Picture = npt.NDArray[Any]
 LINE_MARKERS = "os^Dv"
@@ -32,14 +36,14 @@ def overlay(image: Tensor, plane: Tensor, strength: float = 0.65) -> Picture:
     return (1 - strength) * grey + strength * colours
 
 
-def map_grid(images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor]) -> Figure:
+def map_grid(images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor]) -> Drawing:
     """Images with their maps, one row per image: (B, 3, H, W), and (B, H, W) for each column."""
     with style():
         side = min(1.9, WIDTH / (1 + len(columns)))
         turned = 90 if len(columns) > FEW else 0
         below = 1.0 if turned else 0.25
         size = (side * (1 + len(columns)), (side + ROOM) * len(images) + below)
-        figure, grid = plt.subplots(len(images), 1 + len(columns), figsize=size, squeeze=False)
+        figure, grid = subplots(len(images), 1 + len(columns), figsize=size, squeeze=False)
         for row, (image, name) in enumerate(zip(images, names, strict=True)):
             grid[row][0].imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy())
             grid[row][0].set_title(figure_text(name, 60), fontsize=9, pad=3, loc="left")
@@ -51,16 +55,17 @@ def map_grid(images: Tensor, names: Sequence[str], columns: Mapping[str, Tensor]
         _bare(grid)
         _below_names(figure, len(images), below)
         plt.close(figure)
+    figure.finding = _half_words(columns)
     return figure
 
 
-def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Figure:
+def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Drawing:
     """One image's maps: a column for each entry of ``planes``, a row for each layer."""
     depth = max(len(column) for column in planes.values())
     with style():
         side = min(0.95, (WIDTH - 0.3) / len(planes))
         size = (side * len(planes) + 0.3, side * depth + 0.3)
-        figure, grid = plt.subplots(depth, len(planes), figsize=size, squeeze=False)
+        figure, grid = subplots(depth, len(planes), figsize=size, squeeze=False)
         for axes_column, (name, column) in zip(grid.T, planes.items(), strict=True):
             for axes, plane in zip(axes_column, column, strict=True):
                 axes.imshow(overlay(image, plane))
@@ -71,16 +76,17 @@ def layers_by_heads(image: Tensor, planes: Mapping[str, Sequence[Tensor]]) -> Fi
         _bare(grid)
         figure.tight_layout(pad=0.2)
         plt.close(figure)
+    figure.finding = _change_words(planes)
     return figure
 
 
-def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
+def faithfulness_curves(curves: Mapping[str, Curves]) -> Drawing:
     """Mean deletion and insertion curves, one line per kind of map."""
     with style():
-        figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4), layout="constrained", sharex=True)
+        figure, axes = subplots(2, 1, figsize=(WIDTH, 6.4), layout="constrained", sharex=True)
         for place, (kind, each) in enumerate(curves.items()):
             options = {
-                "color": INK if kind in ("random", "centre") else COLOURS[place % len(COLOURS)],
+                "color": INK if kind in BASELINES else COLOURS[place % len(COLOURS)],
                 "ls": DASHES[place // len(COLOURS) + (kind == "centre")],
                 "marker": LINE_MARKERS[place % len(LINE_MARKERS)],
                 "markevery": 4,
@@ -96,16 +102,17 @@ def faithfulness_curves(curves: Mapping[str, Curves]) -> Figure:
         axes[1].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         plt.close(figure)
+    figure.finding = _areas_words(curves)
     return figure
 
 
-def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float) -> Figure:
+def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float) -> Drawing:
     """Values of each head (dots) and their mean (line) by layer, one panel per entry of ``values``.
 
     ``limit`` is the value of a uniform row, drawn in the first panel.
     """
     with style():
-        figure, grid = plt.subplots(
+        figure, grid = subplots(
             len(values), figsize=(WIDTH, 2.6 * len(values)), layout="constrained", squeeze=False
         )
         for axes, (name, layers) in zip(grid[:, 0], values.items(), strict=True):
@@ -120,12 +127,17 @@ def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float
         grid[-1][0].set_xlabel("layer")
         grid[0][0].axhline(limit, color=INK, ls=":", lw=1)
         plt.close(figure)
+    figure.finding = " ".join(
+        f"Mean {name}: {np.mean(layers[0]):.2f} in layer 1, {np.mean(layers[-1]):.2f} in layer "
+        f"{len(layers)}."
+        for name, layers in values.items()
+    )
     return figure
 
 
 def attended_channels(
     image: Tensor, weights: Sequence[Tensor], features: Sequence[Tensor], count: int = 4
-) -> Figure:
+) -> Drawing:
     """The channels that AtResNet attends to most and their maps, one row per stage.
 
     Args:
@@ -137,7 +149,7 @@ def attended_channels(
     with style():
         side = WIDTH / (count + 1)
         size = (WIDTH, (side + 0.38) * len(weights))
-        figure, grid = plt.subplots(len(weights), count + 1, figsize=size, squeeze=False)
+        figure, grid = subplots(len(weights), count + 1, figsize=size, squeeze=False)
         for stage, (row, shares, planes) in enumerate(zip(grid, weights, features, strict=True)):
             row[0].imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy())
             row[0].set_title(f"stage {stage + 1}\n1/{len(shares)} each", fontsize=9, pad=3)
@@ -148,17 +160,22 @@ def attended_channels(
         _bare(grid)
         figure.tight_layout(pad=0.3)
         plt.close(figure)
+    most = [float(shares.max()) * len(shares) for shares in weights]
+    figure.finding = (
+        f"The channel attended to most gets {most[0]:.1f} times an equal share in stage 1 and "
+        f"{most[-1]:.1f} times in stage {len(most)}."
+    )
     return figure
 
 
-def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Figure:
+def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Drawing:
     """The first channels of each layer in grey, one row per layer: (C, rows, columns) each.
 
     Each map is scaled from its smallest value to its largest, as in the published pictures.
     """
     with style():
         size = (WIDTH, (WIDTH / channels + ROOM) * len(features))
-        figure, grid = plt.subplots(len(features), channels, figsize=size, squeeze=False)
+        figure, grid = subplots(len(features), channels, figsize=size, squeeze=False)
         for row, (name, planes) in zip(grid, features.items(), strict=True):
             for axes, plane in zip(row, planes, strict=False):
                 axes.imshow(plane.float().cpu().numpy(), cmap="gray", interpolation="nearest")
@@ -166,13 +183,19 @@ def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Figure:
         _bare(grid)
         _below_names(figure, len(features))
         plt.close(figure)
+    names = list(features)
+    first, last = (mean_range(features[name].float()[None]) for name in (names[0], names[-1]))
+    figure.finding = (
+        f"Nine tenths of the pixels of a map use {first:.0%} of its grey scale in {names[0]} and "
+        f"{last:.0%} in {names[-1]}, on average over its {len(features[names[-1]])} channels."
+    )
     return figure
 
 
-def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Figure:
+def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Drawing:
     """Share of dull maps from the first layer to the last, one line per network."""
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+        figure, axes = subplots(figsize=(WIDTH, 3.8), layout="constrained")
         for place, (name, values) in enumerate(shares.items()):
             depth = np.linspace(0, 1, len(values)) if len(values) > 1 else [0.0]
             axes.plot(depth, values, DASHES[place // len(COLOURS)], lw=1.5, ms=4,
@@ -184,7 +207,75 @@ def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Fi
         axes.set_ylabel(f"maps with range under {threshold:g}")
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
         plt.close(figure)
+    most = max(shares, key=lambda name: max(shares[name]))
+    figure.finding = (
+        f"The largest share of such maps in a layer is {max(shares[most]):.0%}, of {most}."
+        if max(shares[most])
+        else "No network has such a map in any layer."
+    )
     return figure
+
+
+def half_area(planes: Tensor) -> float:
+    """Share of the picture on which half of a map's weight lies: (B, H, W), mean over images.
+
+    Of a uniform map it is one half.
+    """
+    weights = planes.flatten(1).float()
+    weights = weights.sort(dim=1, descending=True).values
+    reached = weights.cumsum(dim=1) >= weights.sum(dim=1, keepdim=True) / 2
+    pixels = reached.float().argmax(dim=1) + 1
+    return (pixels / weights.shape[1]).mean().item()
+
+
+def _half_words(columns: Mapping[str, Tensor]) -> str:
+    """On how much of the picture half of each map's weight lies."""
+    areas = {name: half_area(planes) for name, planes in columns.items()}
+    least, most = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
+    if least == most:
+        return f"Half of the weight of {least} lies on {areas[least]:.0%} of the picture."
+    return (
+        f"Half of a map's weight lies on {areas[least]:.0%} of the picture for {least}, the most "
+        f"concentrated, and on {areas[most]:.0%} for {most}."
+    )
+
+
+def _change_words(planes: Mapping[str, Sequence[Tensor]]) -> str:
+    """How much a map has in common with that of the next layer."""
+    if min(map(len, planes.values())) < 2:
+        return ""
+    common = {name: _neighbours(column) for name, column in planes.items()}
+    least, most = min(common, key=common.__getitem__), max(common, key=common.__getitem__)
+    return (
+        f"The correlation of a layer's map with the next layer's is {common[least]:.2f} on average "
+        f"for {least} and {common[most]:.2f} for {most}."
+    )
+
+
+def _neighbours(column: Sequence[Tensor]) -> float:
+    """Mean correlation of each map with the next; a constant map has none, counted as 0."""
+    flat = torch.stack([plane.flatten().float() for plane in column])
+    flat = flat - flat.mean(dim=1, keepdim=True)
+    flat = torch.nn.functional.normalize(flat, dim=1)
+    return (flat[:-1] * flat[1:]).sum(dim=1).mean().item()
+
+
+def _areas_words(curves: Mapping[str, Curves]) -> str:
+    """The map with the best area under each curve, beside the baselines that are there."""
+    deletion = {name: float(each.deletion_area.mean()) for name, each in curves.items()}
+    insertion = {name: float(each.insertion_area.mean()) for name, each in curves.items()}
+    maps = [name for name in curves if name not in BASELINES] or list(curves)
+    low, high = min(maps, key=deletion.__getitem__), max(maps, key=insertion.__getitem__)
+
+    def beside(areas: Mapping[str, float]) -> str:
+        told = [f"{name} {areas[name]:.3f}" for name in BASELINES if name in areas]
+        return f" ({', '.join(told)})" if told else ""
+
+    return (
+        f"The smallest area under deletion is that of {low}, {deletion[low]:.3f}"
+        f"{beside(deletion)}; the largest under insertion that of {high}, {insertion[high]:.3f}"
+        f"{beside(insertion)}."
+    )
 
 
 def _bare(grid: Any) -> None:
@@ -194,7 +285,7 @@ def _bare(grid: Any) -> None:
         axes.spines[:].set_visible(False)
 
 
-def _below_names(figure: Figure, rows: int, below: float = 0.05) -> None:
+def _below_names(figure: Drawing, rows: int, below: float = 0.05) -> None:
     """Place the panels close together, with space for each row's name; ``below`` is in inches."""
     height = figure.get_figheight()
     panel = (height - below) / rows - ROOM

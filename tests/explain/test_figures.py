@@ -11,6 +11,7 @@ from attnlib.explain.figures import (
     dull_by_depth,
     faithfulness_curves,
     feature_grid,
+    half_area,
     heads_by_layer,
     layers_by_heads,
     map_grid,
@@ -107,3 +108,45 @@ def test_depth_goes_from_the_first_layer_to_the_last_whatever_their_number() -> 
 def test_figures_keep_the_pages_background() -> None:
     figure = feature_grid({"a": PLANES[:, 0]})
     assert figure.get_facecolor()[3] == 0
+
+
+def test_half_of_a_uniform_map_lies_on_half_of_the_picture_and_of_a_spot_on_the_spot() -> None:
+    spot = torch.zeros(1, 8, 10)
+    spot[0, 2, 3] = 1
+    assert half_area(torch.ones(1, 8, 10)) == pytest.approx(0.5)
+    assert half_area(spot) == pytest.approx(1 / 80)
+    assert half_area(torch.cat([spot, torch.ones(1, 8, 10)])) == pytest.approx((0.5 + 1 / 80) / 2)
+
+
+def test_findings_name_what_stands_out() -> None:
+    spot = torch.zeros(2, 8, 12)
+    spot[:, 0, 0] = 1
+    told = map_grid(IMAGES, ["a", "b"], {"even": torch.ones(2, 8, 12), "spot": spot}).finding
+    assert "1% of the picture for spot" in told and "50% for even" in told
+    assert "for" not in map_grid(IMAGES, ["a", "b"], {"Grad-CAM": spot}).finding
+
+    steady, turned = [PLANES[0, 0]] * 3, [PLANES[0, 0], -PLANES[0, 0], PLANES[0, 0]]
+    told = layers_by_heads(IMAGES[0], {"steady": steady, "turned": turned}).finding
+    assert "-1.00 on average for turned and 1.00 for steady" in told
+    assert layers_by_heads(IMAGES[0], {"one layer": steady[:1]}).finding == ""
+
+    shares, low, high = np.array([0.0, 1.0]), np.zeros((1, 2)), np.ones((1, 2))
+    curves = {
+        "good": Curves(shares, low, high),
+        "bad": Curves(shares, high, low),
+        "random": Curves(shares, low, high),
+    }
+    told = faithfulness_curves(curves).finding
+    assert "deletion is that of good, 0.000 (random 0.000)" in told
+    assert "insertion that of good, 1.000 (random 1.000)" in told
+
+    told = heads_by_layer({"entropy": [[1.0, 2.0], [3.0, 5.0]]}, 6.0).finding
+    assert told == "Mean entropy: 1.50 in layer 1, 4.00 in layer 2."
+    assert "20%, of b" in dull_by_depth({"a": [0.1], "b": [0.0, 0.2]}, 0.1).finding
+    assert "No network" in dull_by_depth({"a": [0.0]}, 0.1).finding
+    flat = torch.zeros(3, 4, 4)
+    assert "0% of its grey scale in flat" in feature_grid({"flat": flat, "x": PLANES[0]}).finding
+    weights = [torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.75, 0.25])]
+    planes = [torch.rand(3, 4, 4), torch.rand(2, 4, 4)]
+    told = attended_channels(IMAGES[0], weights, planes, count=2).finding
+    assert "1.5 times an equal share in stage 1 and 1.5 times in stage 2" in told
