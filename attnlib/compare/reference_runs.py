@@ -1,6 +1,7 @@
 """The reference runs: the rows of ``[reference]``, their records, and verdicts on claims."""
 
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,12 +168,15 @@ def find_rows(
 ) -> dict[str, ReferenceRow]:
     """Each row with its runs of the profile ``reference``, or else of ``cpu-reference``.
 
-    Runs of the two profiles are never mixed. Kept runs may depart from their profile (e.g. fewer
-    epochs), as long as all of a row do so in the same way; a user's own runs may not.
+    Runs of the two profiles are never mixed, and those on other data than most kept ones (own ones,
+    if none is kept), such as the runs that others start from, are left out. Kept runs may depart
+    from their profile (e.g. fewer epochs), as long as all of a row do so in the same way; a user's
+    own runs may not.
 
     Raises:
         ValueError: If two runs of a row have the same seed.
     """
+    kept, own = _on_the_same_data(kept, own)
     for profile in COUNTED_PROFILES:
         found = {
             name: ReferenceRow(name, row, _runs_of(name, profile, rows, kept, own))
@@ -181,6 +185,14 @@ def find_rows(
         if any(row.runs for row in found.values()):
             break
     return found
+
+
+def _on_the_same_data(kept: Sequence[Run], own: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs on the data set of most kept ones, or of most own ones if none is kept."""
+    counts = Counter(run.record.dataset.sha256 for run in kept or own)
+    data = counts.most_common(1)[0][0] if counts else ""
+    kept, own = ([r for r in runs if r.record.dataset.sha256 == data] for runs in (kept, own))
+    return kept, own
 
 
 def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> bool:

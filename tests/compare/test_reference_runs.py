@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,18 @@ def test_kept_runs_may_be_shorter_than_their_profile_and_a_whole_one_goes_before
     assert find_rows(ROWS, [short])["resnet18"].runs == (short,)
     assert find_rows(ROWS, [short, whole])["resnet18"].runs == (whole,)
     assert find_rows(ROWS, [short], [whole])["resnet18"].runs == (whole,)
+
+
+def test_runs_on_other_data_are_in_no_row(write):
+    """A network is pretrained by the same recipe as a row's, on another data set."""
+    run = write("resnet18", 900)
+    other = write("resnet18", 500, data_path="other.npz")
+    data = replace(other.record.dataset, sha256="0" * 64)
+    other = replace(other, record=replace(other.record, dataset=data))
+    more = write("resnet18", 920, seed=1)
+    assert find_rows(ROWS, [run, more, other])["resnet18"].runs == (run, more)
+    assert find_rows(ROWS, [run], [other])["resnet18"].runs == (run,)
+    assert find_rows(ROWS, [], [other, run, more])["resnet18"].runs == (run, more)
 
 
 def test_one_seed_counts_once_and_the_kept_run_goes_before_ones_own(write):
