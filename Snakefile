@@ -109,7 +109,9 @@ check_name()
 RUNS = experiments()
 EXECUTED = expand("runs/{name}/train.ipynb", name=RUNS)
 REFERENCES, NAMES = references()
-SHOWCASE = [n for row, of in NAMES.items() if row.startswith("showcase.") for n in of.values()]
+# Whose weights are kept: what the book looks into, and what the fine-tuned transformers start from.
+WEIGHTED = ("showcase.efficientnet_lite0", "showcase.deit_t", "pretraining.deit_t")
+WITH_WEIGHTS = {name for row in WEIGHTED for name in NAMES[row].values()}
 MISSING = [name for name in REFERENCES if not Path(kept(name)).exists()]
 PARAMETERS = REFERENCES | RUNS
 # Records that are there beside the table's: kept ones, and runs that the reader made.
@@ -121,12 +123,16 @@ CHAPTER = next(f"runs/{name}/train.ipynb" for name, row in RUNS.items() if "teac
 
 
 def before(wildcards):
-    """The executed notebooks of the runs that this one learns or starts from."""
+    """The executed notebooks of the runs that this one learns or starts from.
+
+    A run whose weights are kept is there already.
+    """
     config = TrainConfig.from_params(**PARAMETERS[wildcards.name])
     names = [name for name in (config.teacher, config.initial_checkpoint) if name in PARAMETERS]
     if config.teacher and config.teacher not in PARAMETERS:
         names.append(teacher_config(config).name)
-    return [f"runs/{name}/train.ipynb" for name in names]
+    made = [name for name in names if f"results/{name}/model.safetensors" not in KEPT_WEIGHTS]
+    return [f"runs/{name}/train.ipynb" for name in made]
 
 
 def threads_of(wildcards):
@@ -301,16 +307,16 @@ rule book:
 
 
 def keep_weights(wildcards):
-    """The command that keeps a showcase network's weights as well."""
+    """The command that keeps a network's weights as well."""
     values = PARAMETERS[wildcards.name]
-    if wildcards.name not in SHOWCASE:
+    if wildcards.name not in WITH_WEIGHTS:
         return ""
     words = f"runs/{wildcards.name}", values["data_path"]
     return f" && python book/_tools/keep_weights.py {' '.join(map(escaping.shell, words))}"
 
 
 # `make reference DATA=FILE.npz`: the runs that results/ lacks. What is kept has no pixels, and
-# weights only of the showcase networks.
+# weights only of a few.
 rule keep:
     input:
         "runs/{name}/train.ipynb",
