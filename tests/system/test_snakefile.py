@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,13 +56,17 @@ def test_a_profile_that_depends_on_the_machine_is_refused(folder):
     assert "the profile auto depends on the machine" in plan(folder, "profile=auto")
 
 
-def test_weights_are_kept_of_the_showcase_alone(folder):
+def test_weights_are_kept_of_the_showcase_and_of_the_pretrained_transformer(folder):
     data = "data=cifar10-jpeg.npz", "pretrain=tiny-imagenet-32.npz"
     said = plan(folder, *data, target="reference")
     weighty = re.findall(r"&& python book/_tools/keep_weights\.py runs/(\S+) (\S+)", said)
-    table = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())["showcase"]
-    showcase = [row["model"] for row in table.values() for _ in row["seeds"]]
-    there = list(ROOT.glob("results/*/model.safetensors"))
-    assert len(showcase) == len(weighty) + len(there) == 2
-    for name, file in weighty:
-        assert name.startswith(tuple(showcase)) and file == "cifar10-jpeg.npz"
+    planned = {re.sub(r"-s0-\w{8}$", "", name): file for name, file in weighty}
+    there = {path.parent.name for path in ROOT.glob("results/*/model.safetensors")}
+    expected = {
+        "efficientnet_lite0-pretrained-npz-cpu-reference": "cifar10-jpeg.npz",
+        "deit_t-finetuned-hard-npz-cpu-reference": "cifar10-jpeg.npz",
+        "deit_t-hard-npz-cpu-reference": "tiny-imagenet-32.npz",
+    }
+    kept = {re.sub(r"-s0-\w{8}$", "", name) for name in there}
+    assert planned.items() <= expected.items()
+    assert set(planned) | kept == set(expected) and len(planned) + len(there) == len(expected)
