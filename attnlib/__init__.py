@@ -3,8 +3,10 @@
 import os
 import sys
 
+from attnlib.allocator import keep_freed_memory
 from attnlib.threads import let_waiting_threads_sleep
 
+keep_freed_memory(os.environ)
 let_waiting_threads_sleep(os.environ, sys.modules)  # before anything imports PyTorch
 
 from attnlib.config import TrainConfig

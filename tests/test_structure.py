@@ -31,6 +31,7 @@ FLOORS = (
         "stats",
         "plotting",
         "threads",
+        "allocator",
     },
     {"models"},
     {"augmentation", "explain"},
