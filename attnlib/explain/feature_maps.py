@@ -4,6 +4,8 @@ The pictures in the thesis (Figures 8.3 and 8.4) come from the notebooks of T2T-
 which chain a network's layers without the operations between them.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -120,6 +122,13 @@ def dull_share(planes: Tensor, threshold: float = DULL) -> float:
 def mean_range(planes: Tensor) -> float:
     """Mean robust range of maps (B, C, H, W): how much of the grey scale they use, in [0, 1]."""
     return robust_range(planes).mean().item()
+
+
+def tell_none(shares: Sequence[float]) -> str:
+    """In words, whether there are none of something, from its share at each of some thresholds."""
+    if max(shares) == 0:
+        return "holds"
+    return "does not hold" if min(shares) > 0 else "depends on the threshold"
 
 
 def tell_between(ours: float, one: float | None, other: float, least: float) -> str:

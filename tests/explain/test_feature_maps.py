@@ -14,6 +14,7 @@ from attnlib.explain.feature_maps import (
     real_features,
     robust_range,
     tell_between,
+    tell_none,
 )
 from attnlib.models.hooks import NothingToRecordError
 from attnlib.models.vit import DeiT, EncoderSize
@@ -100,3 +101,9 @@ def test_between_is_not_decided_by_less_than_what_counts_as_a_difference():
     assert tell_between(0.7, 0.4, 0.6, 0.02) == "does not hold"
     assert tell_between(0.5, None, 0.6, 0.02).startswith("not asked")
     assert tell_between(0.61, 0.4, 0.6, 0.02) == tell_between(0.41, 0.4, 0.6, 0.02) == "not decided"
+
+
+def test_that_there_is_none_holds_only_if_it_does_at_every_threshold():
+    assert tell_none([0.0, 0.0, 0.0]) == "holds"
+    assert tell_none([0.1, 0.2, 0.3]) == "does not hold"
+    assert tell_none([0.0, 0.0, 0.3]) == "depends on the threshold"
