@@ -9,7 +9,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.slow
-FIGURES = {"query": "transformer", "order": "transformer", "patches": "vit"}
+FIGURES = {
+    "query": "transformer",
+    "order": "transformer",
+    "patches": "vit",
+    "reach": "attention_in_vision",
+}
 
 
 def open_figure(browser: Any, html: Path, name: str) -> Any:
@@ -55,6 +60,18 @@ def test_patches_count_tokens_and_work_as_the_chapter_does(browser: Any, html: P
     assert said(figure).startswith("Patches of 16 pixels: 197 tokens")
     figure.find_element(By.CSS_SELECTOR, "input[type=range]").send_keys(Keys.ARROW_RIGHT)
     assert wait(lambda: said(figure).startswith("Patches of 28 pixels: 65 tokens"))
+
+
+def test_convolutions_reach_what_the_chapters_equation_says_and_attention_all(
+    browser: Any, html: Path
+):
+    figure = open_figure(browser, html, "reach")
+    assert "r = 7: the marked output depends on 49 of 225" in said(figure)
+    layers, _ = figure.find_elements(By.CSS_SELECTOR, "input[type=range]")
+    layers.send_keys(Keys.ARROW_LEFT)
+    assert wait(lambda: "r = 5: the marked output depends on 25 of 225" in said(figure))
+    figure.find_element(By.CSS_SELECTOR, "input[type=checkbox]").send_keys(Keys.SPACE)
+    assert wait(lambda: said(figure).endswith("depends on all 225 positions."))
 
 
 @pytest.mark.parametrize("name", FIGURES)
