@@ -209,7 +209,8 @@ def compare_runs(folders: dict[str, Path]) -> Comparison:
 def label_runs(runs: Sequence[Run]) -> list[str]:
     """Display names of runs: the title, and what distinguishes runs with the same title.
 
-    That is the data set if it differs, else the settings that differ, else the run's name.
+    That is the data set if it differs, else as few as possible of the settings that differ, else
+    the run's name.
     """
     labels = [run.title for run in runs]
     data = [f", {run.record.dataset.title}" for run in runs]
@@ -227,11 +228,22 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
 
 
 def _differing_keys(configs: Sequence[dict[str, Any]]) -> set[str]:
-    """The settings in which some of the configurations differ; one that is missing is a default."""
-    first, keys = configs[0], {key for config in configs for key in config}
-    return {
-        key for key in keys if any(_value(config, key) != _value(first, key) for config in configs)
-    }
+    """As few settings as tell the configurations apart; one that is missing is a default.
+
+    Chosen one after another, each the one that tells most of them apart; where several do, the
+    image size is the first and the seed the last.
+    """
+    keys = dict.fromkeys(key for config in configs for key in config)
+    keys = {key: None for key in keys if len({str(_value(c, key)) for c in configs}) > 1}
+
+    def count(chosen: Sequence[str]) -> int:
+        return len({tuple(str(_value(config, key)) for key in chosen) for config in configs})
+
+    ranks = {"img_size": 1, "seed": -1}
+    chosen: list[str] = []
+    while count(chosen) < count(list(keys)):
+        chosen.append(max(keys, key=lambda key: (count([*chosen, key]), ranks.get(key, 0))))
+    return set(chosen)
 
 
 def _value(config: dict[str, Any], key: str) -> Any:

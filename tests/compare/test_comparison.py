@@ -196,6 +196,17 @@ def test_a_setting_that_one_record_lacks_is_compared_as_its_default(tiny_run):
     assert "stem cifar" in comparison.label_runs([older, other])[1]
 
 
+def test_labels_name_no_more_settings_than_tell_the_runs_apart(tiny_run):
+    def run(**changes):
+        return dataclasses.replace(tiny_run, config=tiny_run.config | changes)
+
+    small, large = run(img_size=32, epochs=5, lr=1e-3), run(img_size=64, epochs=3, lr=4e-4)
+    labels = comparison.label_runs([small, large])
+    assert labels == [f"{tiny_run.title}, img_size {side}" for side in (32, 64)]
+    labels = comparison.label_runs([small, large, run(img_size=64, epochs=3, lr=4e-4, seed=1)])
+    assert labels[1:] == [f"{tiny_run.title}, img_size 64, seed {seed}" for seed in (0, 1)]
+
+
 def test_a_student_is_compared_with_its_teacher_if_both_are_here(write):
     where = folders(write("a"), write("student", teacher="teacher"), write("teacher"))
     assert compare_runs(where).pair == ("student", "teacher")
