@@ -136,6 +136,22 @@ def test_errors_of_a_style_sheet_end_where_they_end_for_a_browser():
     assert "h2 { d: e }" in lean.used_rules("a { b: c } } h1 {} h2 { d: e }", set())
 
 
+def test_scripts_stay_only_where_they_have_something_to_do():
+    names = ("clipboard.min", "copybutton", "togglebutton", "design-tabs", "confusion", "tables")
+    page = "".join(f'<script src="_static/{name}.js?v=1"></script>' for name in names)
+    page += '<button class="btn sidebar-toggle"></button><div class="dropdown"></div>'
+    assert lean.without_idle_scripts(page).count("<script") == 1
+    for content, kept in (
+        ('<div class="highlight"><pre>', {"clipboard.min", "copybutton"}),
+        ('<div class="toggle docutils container">', {"togglebutton"}),
+        ('<div class="dropdown admonition">', {"togglebutton"}),
+        ('<div class="sd-tab-set docutils">', {"design-tabs"}),
+        ('<div class="confusion">', {"confusion"}),
+    ):
+        left = lean.without_idle_scripts(page + content)
+        assert {name for name in names if f"/{name}.js" in left} == {*kept, "tables"}
+
+
 def test_font_keeps_the_characters_asked_for(tmp_path: Path):
     source = Path(font_manager.findfont("DejaVu Sans"))
     (tmp_path / "icons.ttf").write_bytes(source.read_bytes())

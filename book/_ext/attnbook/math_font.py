@@ -11,6 +11,7 @@ import io
 import re
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
@@ -75,8 +76,15 @@ def write_sheet(app: Sphinx, error: Exception | None) -> None:
     (out / "_static" / SHEET).write_text(sheet, encoding="utf-8")
 
 
+def use_sheet(app: Sphinx, page: str, template: str, context: dict[str, Any], *_: object) -> None:
+    """Add the style sheet to a page with formulas; others need not carry its weight."""
+    del page, template
+    if "<math" in context.get("body", ""):
+        app.add_css_file(SHEET)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add the style sheet to every page."""
-    app.add_css_file(SHEET)
+    """Write the style sheet, and add it where it is needed."""
+    app.connect("html-page-context", use_sheet)
     app.connect("build-finished", write_sheet)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
