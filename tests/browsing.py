@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import fetch_axe
 import pytest
 
+AXE = """
+const done = arguments[arguments.length - 1];
+const options = {resultTypes: ['violations'], preload: false};  // a file asks for no style sheet
+axe.run(document, options).then(result => done(result.violations.flatMap(
+    rule => rule.nodes.map(node => `${rule.id}: ${node.target} ${node.html.slice(0, 120)}`))))"""
 WIDE, NARROW = (1400, 1000), (390, 844)
 
 
@@ -73,3 +79,10 @@ def outside_requests(browser: Any) -> list[str]:
 
 def console_faults(browser: Any) -> list[str]:
     return [e["message"] for e in browser.get_log("browser") if e["level"] in {"SEVERE", "WARNING"}]
+
+
+def violations(browser: Any) -> list[str]:
+    """What axe-core finds wrong with the page."""
+    assert fetch_axe.SCRIPT.exists(), "axe-core is missing: `make test` fetches it first"
+    browser.execute_script(fetch_axe.SCRIPT.read_text(encoding="utf-8"))
+    return list(browser.execute_async_script(AXE))

@@ -26,10 +26,12 @@ from attnlib.records.measurements import Row
 
 Bytes = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
-PHOTOGRAPH_SIDE = 160  # pixels of a photograph's shorter side in the page
+PHOTOGRAPH_SIDE = 160  # pixels of a photograph's shorter side in the page at most, and
+ENOUGH = 1.5  # as a share of the side of the networks' images
 TEST_IMAGES = 8  # that the page offers beside the photographs
+FEW_PICTURES = 5  # on the first page
 RECORDED_BYTES = 700_000  # of attention; a larger answer is left to the reader's own machine
-TINT = (255, 140, 0)  # colour where a map is strong
+TINT, FADE = (255, 140, 0), 0.85  # colour where a map is strong, and how much of it at most
 CREDITS = {  # of the photographs that come with packages, by their names there
     "cat": "photograph by Stéfan van der Walt, CC0, from scikit-image",
     "coffee": "photograph by Rachel Michetti, CC0, from scikit-image",
@@ -105,19 +107,18 @@ def find_pictures(showcase: Showcase) -> list[Offered]:
     split, _ = find_images(showcase.student)
     dataset = showcase.student.record.dataset
     tests = [] if split is None else _test_pictures(split, dataset.classes)
+    side = min(PHOTOGRAPH_SIDE, int(ENOUGH * showcase.student.config["img_size"]))
     taken = [
-        _photograph(name, open_image(name), credit)
+        _photograph(name, open_image(name), credit, side)
         for name, credit in CREDITS.items()
         if name in PHOTOGRAPHS
     ]
     return tests + taken if dataset.name == "digits" else taken + tests
 
 
-def _photograph(name: str, image: Image.Image, credit: str) -> Offered:
+def _photograph(name: str, image: Image.Image, credit: str, side: int) -> Offered:
     image = image.convert("RGB")
-    image.thumbnail(
-        (10_000, PHOTOGRAPH_SIDE) if image.width > image.height else (PHOTOGRAPH_SIDE, 10_000)
-    )
+    image.thumbnail((10_000, side) if image.width > image.height else (side, 10_000))
     stream = BytesIO()
     image.save(stream, "JPEG", quality=88)
     shown = Image.open(BytesIO(stream.getvalue())).convert("RGB")
@@ -150,8 +151,13 @@ def record(student: ViT, teacher: torch.nn.Module, pixels: Tensor) -> Recording:
     return Recording(pixels, attention, lens, logits, judged)
 
 
-def to_payload(exhibit: Exhibit) -> dict[str, Any]:
-    """All data of the page but the networks' weights, as JSON; arrays are base64, in C order."""
+def to_payload(exhibit: Exhibit, *, small: bool = False) -> dict[str, Any]:
+    """All data of the page but the networks themselves, as JSON; arrays are base64, in C order.
+
+    Args:
+        exhibit: What is shown.
+        small: For the first page: a few pictures, and of attention the class token's alone.
+    """
     student = exhibit.packed["student"].header
     payload = {
         "classes": student["classes"],
@@ -163,7 +169,6 @@ def to_payload(exhibit: Exhibit) -> dict[str, Any]:
             role: {
                 "title": _short_title(exhibit.showcase, role),
                 "bytes": len(packed.content),
-                "header": packed.header,
             }
             for role, packed in exhibit.packed.items()
         },
@@ -174,10 +179,12 @@ def to_payload(exhibit: Exhibit) -> dict[str, Any]:
                 "credit": each.credit,
                 "file": f"data:image/{each.kind};base64,{base64.b64encode(each.content).decode()}",
             }
-            for each in exhibit.pictures
+            for each in exhibit.pictures[: FEW_PICTURES if small else None]
         ],
     }
-    if exhibit.recording.attention.numel() <= RECORDED_BYTES:
+    if small:
+        payload["recording"] = _small_recording(exhibit)
+    elif exhibit.recording.attention.numel() <= RECORDED_BYTES:
         payload["recording"] = _recording_payload(exhibit.recording)
     return payload
 
@@ -186,14 +193,31 @@ def _recording_payload(recording: Recording) -> dict[str, Any]:
     """A recording with its attention in bytes, each row divided by its largest weight."""
     peak = recording.attention.amax(dim=-1)
     shares = (255 * recording.attention / peak[..., None]).round().byte()
+    numbers = {"peak": _floats(peak), "lens": _floats(recording.lens)}
+    return _answers(recording) | numbers | {"attention": _base64(shares.numpy())}
+
+
+def _small_recording(exhibit: Exhibit) -> dict[str, Any]:
+    """A recording with the class token's attention in each layer, as mean and as rollout."""
+    attention = exhibit.recording.attention
+    rolled = [
+        attention_rollout(list(attention[:depth, None]))[0, 0]
+        for depth in range(1, len(attention) + 1)
+    ]
+    rows = {"mean": attention.mean(dim=1)[:, 0], "rollout": torch.stack(rolled)}
+    kept = {name: _floats(row) for name, row in rows.items()}
+    return _answers(exhibit.recording) | {"rows": kept}
+
+
+def _answers(recording: Recording) -> dict[str, Any]:
+    """The picture as the networks see it, and what both answer."""
     pixels = (255 * recording.pixels).round().byte().permute(1, 2, 0)
-    floats = {"peak": peak, "lens": recording.lens, "logits": recording.logits,
-              "teacher": recording.teacher}  # fmt: skip
-    return {
-        "pixels": _base64(pixels.numpy()),
-        "attention": _base64(shares.numpy()),
-        **{name: _base64(value.numpy().astype("<f4")) for name, value in floats.items()},
-    }
+    logits = {"logits": _floats(recording.logits), "teacher": _floats(recording.teacher)}
+    return {"pixels": _base64(pixels.numpy())} | logits
+
+
+def _floats(values: Tensor) -> str:
+    return _base64(values.numpy().astype("<f4"))
 
 
 def _short_title(showcase: Showcase, role: str) -> str:
@@ -249,26 +273,24 @@ def describe_rounding(exhibit: Exhibit) -> str:
     return f"{'; '.join(told)}." if told else ""
 
 
-def overlay_png(pixels: Bytes, plane: Planes | None, side: int = 64) -> bytes:
-    """A grey picture under a map in one colour, as PNG; in its own colours without a map."""
-    rows, columns = plane.shape if plane is not None else (1, 1)
-    height, width = (n * -(-side // n) for n in (rows, columns))
-    shown = pixels.astype(np.float32)
-    if plane is not None:  # only the map has colour
-        shown = np.repeat(0.75 * (shown @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
-    base = _nearest(shown, height, width)
-    if plane is not None:
-        share = 0.85 * _nearest(plane, height, width)[..., None]
-        base = (1 - share) * base + share * np.asarray(TINT, np.float32)
+def picture_png(pixels: Bytes, *, grey: bool = False) -> bytes:
+    """A picture (H, W, 3) as PNG; grey and a little darker, to lie under a map."""
+    if grey:
+        pixels = (0.75 * (pixels @ np.array([0.299, 0.587, 0.114]))).round().astype(np.uint8)
+    return _png(Image.fromarray(pixels))
+
+
+def map_png(plane: Planes) -> bytes:
+    """A map with maximum 1 as PNG of one pixel a patch, in one colour: the stronger the denser."""
+    cover = (255 * FADE * plane).round().astype(np.uint8)
+    colour = np.broadcast_to(np.asarray(TINT, np.uint8), (*plane.shape, 3))
+    return _png(Image.fromarray(np.dstack([colour, cover])))
+
+
+def _png(image: Image.Image) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(base.round().astype(np.uint8)).save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def _nearest(array: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    rows = np.arange(height) * array.shape[0] // height
-    columns = np.arange(width) * array.shape[1] // width
-    return array[rows][:, columns]
 
 
 def _base64(array: npt.NDArray[Any]) -> str:

@@ -13,19 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import fetch_axe
 import pytest
-from browsing import WIDE, built_pages, outside_requests, requested, resize, wait
+from browsing import WIDE, built_pages, outside_requests, requested, resize, violations, wait
 from bs4 import BeautifulSoup
 
 pytestmark = pytest.mark.slow
 PHONE = (360, 740)
 THEMES = ("light", "dark")
-AXE = """
-const done = arguments[arguments.length - 1];
-const options = {resultTypes: ['violations'], preload: false};  // a file asks for no style sheet
-axe.run(document, options).then(result => done(result.violations.flatMap(
-    rule => rule.nodes.map(node => `${rule.id}: ${node.target} ${node.html.slice(0, 120)}`))))"""
 BROKEN = """
 const broken = [];
 for (const image of document.images)
@@ -100,8 +94,6 @@ def offline(browser: Any, html: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def looks(offline: Any, html: Path) -> dict[str, Look]:
     """Every page in light and in dark, as axe-core and the browser see it."""
-    assert fetch_axe.SCRIPT.exists(), "axe-core is missing: `make test` fetches it first"
-    axe = fetch_axe.SCRIPT.read_text(encoding="utf-8")
     outside_requests(offline)
     seen = {}
     for path in built_pages(html):
@@ -109,10 +101,8 @@ def looks(offline: Any, html: Path) -> dict[str, Look]:
             in_theme(offline, path, theme)
             time.sleep(0.2)  # what fades in
             broken = offline.execute_script(BROKEN)
-            offline.execute_script(axe)
-            violations = offline.execute_async_script(AXE)
             name = f"{path.relative_to(html).as_posix()}, {theme}"
-            seen[name] = Look(violations, broken, outside_requests(offline))
+            seen[name] = Look(violations(offline), broken, outside_requests(offline))
     return seen
 
 
@@ -124,8 +114,7 @@ def test_axe_finds_no_violation_on_any_page_in_light_or_dark(looks: dict[str, Lo
 def test_axe_would_find_a_violation(offline: Any, html: Path):
     in_theme(offline, html / "intro.html", "light")
     offline.execute_script("document.querySelector('article').innerHTML += '<img src=data:,>'")
-    offline.execute_script(fetch_axe.SCRIPT.read_text(encoding="utf-8"))
-    assert any(found.startswith("image-alt") for found in offline.execute_async_script(AXE))
+    assert any(found.startswith("image-alt") for found in violations(offline))
 
 
 def test_pages_are_whole_without_a_network(looks: dict[str, Look]):

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pytest
 import torch
-from browsing import NARROW, console_faults, outside_requests, requested, resize, wait
+from browsing import (
+    NARROW,
+    console_faults,
+    outside_requests,
+    requested,
+    resize,
+    violations,
+    wait,
+)
 from docutils import nodes
 from PIL import Image
 from selenium.webdriver.common.by import By
@@ -32,6 +40,12 @@ BOOK = Path(__file__).resolve().parents[2] / "book"
 SIZE, PATCH = 64, 16
 SIDE, PREFIX = SIZE // PATCH, 2
 PATCHES, TOKENS = SIDE**2, SIDE**2 + PREFIX
+SMALL_TARGETS = """return [...document.querySelectorAll(
+        '.look-live :is(button, input, [role=gridcell])')].filter(e => e.checkVisibility())
+    .map(e => [e, (e.closest('label') ?? e).getBoundingClientRect()])
+    .filter(([e, box]) => box.width && (box.height < 23.5 || box.width < 23.5))
+    .filter(([e]) => !e.matches('.look-hidden'))
+    .map(([e, box]) => `${e.outerHTML.slice(0, 80)} ${box.width} ${box.height}`)"""
 pytestmark = pytest.mark.slow
 
 
@@ -66,22 +80,25 @@ def opened(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     )
     folder = tmp_path_factory.mktemp("look")
     exhibit = open_exhibit(runs)._replace(rounding=[])
-    weights = {role: packed.content for role, packed in exhibit.packed.items()}
-    counts = look_inside.write_weights(folder / "weights", weights)
-    payload = to_payload(exhibit) | {"place": "weights/", "chunks": counts}
+    look_inside.write_networks(folder / "weights", exhibit.packed)
+    where = {"place": "weights/", "chunk": look_inside.CHUNK, "page": "page.html"}
+    payload = to_payload(exhibit) | where
     style = (BOOK / "_static" / "look_inside.css").read_text(encoding="utf-8")
-    path = folder / "page.html"
-    path.write_text(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>t</title>"
-        '<meta name="viewport" content="width=device-width">'
-        f"<style>:root {{ --pst-color-accent: #a0a; --attn-series-1: #06c }} {style}</style>"
-        "<h1>Look</h1><figure class=look-inside style='margin: 0'><div class=look-static>"
-        f"{look_inside.static_figure(exhibit)}{look_inside.STILL}</div>"
-        f"{look_inside.live_part(payload)}</figure></html>",
-        encoding="utf-8",
-    )
+    small = to_payload(exhibit, small=True) | where
+    for name, kind, live in (
+        ("page", "look-inside", look_inside.live_part(payload)),
+        ("first", "look-inside look-small", look_inside.live_part(small, look_inside.SMALL)),
+    ):
+        (folder / f"{name}.html").write_text(
+            "<!doctype html><html lang=en><meta charset=utf-8><title>t</title>"
+            '<meta name="viewport" content="width=device-width">'
+            f"<style>:root {{ --pst-color-accent: #a0a; --attn-series-1: #06c }} {style}</style>"
+            f"<main><h1>Look</h1><figure class='{kind}' style='margin: 0'><div class=look-static>"
+            f"{look_inside.static_figure(exhibit)}{look_inside.STILL}</div>{live}</figure></main>",
+            encoding="utf-8",
+        )
     network = quantise(teacher).eval()
-    return Opened(path, exhibit, exhibit.student, network)
+    return Opened(folder / "page.html", exhibit, exhibit.student, network)
 
 
 @pytest.fixture
@@ -333,7 +350,7 @@ def test_pictures_are_placed_as_in_evaluation(browser: Any, tmp_path: Path):
         stream = io.BytesIO()
         image.save(stream, "PNG", **options)
         files[name] = list(stream.getvalue())
-    scripts = "".join(look_inside.read_script(name) for name in ("drawing", "pictures"))
+    scripts = look_inside.read_scripts(("drawing", "pictures"))
     vit = {"grid": [4, 4], "depth": 1, "heads": 1, "patch": 16, "prefix": ["cls_token"]}
     networks = {role: {"title": role} for role in ("student", "teacher")}
     size = {"size": [SIZE, SIZE], "resized": 73}
@@ -387,17 +404,11 @@ def test_a_drawing_made_with_keys_alone_is_answered(live: Any):
 
 
 def test_targets_are_large_enough_and_nothing_overflows_a_phone(live: Any):
-    script = """return [...document.querySelectorAll(
-            '.look-live :is(button, input, [role=gridcell])')].filter(e => e.checkVisibility())
-        .map(e => [e, (e.closest('label') ?? e).getBoundingClientRect()])
-        .filter(([e, box]) => box.width && (box.height < 23.5 || box.width < 23.5))
-        .filter(([e]) => !e.matches('.look-hidden'))
-        .map(([e, box]) => `${e.outerHTML.slice(0, 80)} ${box.width} ${box.height}`)"""
-    assert live.execute_script(script) == []
+    assert live.execute_script(SMALL_TARGETS) == []
     for width in (NARROW[0], 360):
         resize(live, (width, 844))
         assert live.execute_script("return document.documentElement.scrollWidth") <= width
-        assert live.execute_script(script) == []
+        assert live.execute_script(SMALL_TARGETS) == []
 
 
 def test_static_figure_gives_way_and_comes_back_in_print(page: Any, opened: Opened):
@@ -413,6 +424,105 @@ def test_static_figure_gives_way_and_comes_back_in_print(page: Any, opened: Open
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+@pytest.fixture
+def first(browser: Any, opened: Opened) -> Any:
+    """The small view of the first page as it is first painted."""
+    resize(browser, (1400, 1000))
+    browser.get("about:blank")
+    requested(browser)
+    browser.get(opened.path.with_name("first.html").as_uri())
+    return browser
+
+
+def first_says(browser: Any, words: str) -> bool:
+    """Whether the small view says so within a minute."""
+    figure = browser.find_element(By.CLASS_NAME, "look-small")
+    return bool(wait(lambda: re.search(about(words), figure.text), 60))
+
+
+def test_first_page_looks_through_the_layers_of_a_recording_without_weights(
+    first: Any, opened: Opened
+):
+    pixels = opened.exhibit.recording.pixels
+    maps = attention(opened, pixels)
+    assert first_says(first, answer(opened, pixels))
+    last = strongest(maps[-1].mean(dim=0)[0])
+    assert first_says(first, f"Layer 12, mean of heads: the class token {last}")
+    slide(first, "Layer", 3)
+    assert first_says(
+        first, f"Layer 3, mean of heads: the class token {strongest(maps[2].mean(0)[0])}"
+    )
+    choose(first, "rollout")
+    rolled = attention_rollout(list(maps[:3, None]))[0, 0]
+    assert first_says(first, f"Rollout through layer 3: the class token {strongest(rolled)}")
+    assert not [url for url in requested(first) if "weights/" in url]
+    assert "A recorded answer is shown." in first.find_element(By.CLASS_NAME, "look-loading").text
+    assert console_faults(first) == []
+
+
+def test_first_page_runs_both_networks_once_a_patch_is_erased(first: Any, opened: Opened):
+    pixels = opened.exhibit.recording.pixels
+    cell = first.find_elements(By.CSS_SELECTOR, "[role=gridcell]")[0]
+    first.execute_script("arguments[0].focus()", cell)
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.SPACE):
+        first.switch_to.active_element.send_keys(key)
+    less = erased(pixels, [SIDE + 1])
+    assert first_says(first, f"With 1 of {PATCHES} patches erased, {answer(opened, less)}")
+    focused = first.switch_to.active_element
+    assert focused.get_attribute("aria-label").startswith("row 2, column 2")
+    assert "erased" in focused.get_attribute("aria-label")
+    maps = attention(opened, less)
+    slide(first, "Layer", 2)
+    assert first_says(
+        first, f"Layer 2, mean of heads: the class token {strongest(maps[1].mean(0)[0])}"
+    )
+    loaded = [url for url in requested(first) if "weights/" in url]
+    assert len(loaded) == len(set(loaded)) == len(list((opened.path.parent / "weights").iterdir()))
+    click(first, "Put all back")
+    assert first_says(first, answer(opened, pixels))
+    assert console_faults(first) == [] and outside_requests(first) == []
+
+
+def test_until_networks_have_answered_the_page_claims_nothing_of_erased_patches(
+    first: Any, opened: Opened
+):
+    first.execute_script("HTMLHeadElement.prototype.append = () => {}")  # no script ever loads
+    first.find_elements(By.CSS_SELECTOR, "[role=gridcell]")[0].click()
+    told = first.find_element(By.CLASS_NAME, "look-told")
+    assert wait(lambda: "erased" in first.find_elements(By.CSS_SELECTOR, "[role=gridcell]")[0]
+                .get_attribute("aria-label"))  # fmt: skip
+    assert re.fullmatch(about(answer(opened, opened.exhibit.recording.pixels)), told.text)
+
+
+def test_first_page_leads_to_the_same_view_of_the_whole_page(first: Any, opened: Opened):
+    chosen = opened.exhibit.pictures[2]
+    choose_picture(first, chosen.name)
+    slide(first, "Layer", 3)
+    first.find_elements(By.CSS_SELECTOR, "[role=gridcell]")[PATCHES - 1].click()
+    less = erased(eval_transform(SIZE)(chosen.image), [PATCHES - 1])
+    assert first_says(first, f"With 1 of {PATCHES} patches erased, {answer(opened, less)}")
+    said = first.find_element(By.CLASS_NAME, "look-said").text
+    first.find_element(By.LINK_TEXT, "Look inside at this view").click()
+    assert says(first, "bars", answer(opened, less))
+    assert says(first, "picture", said)
+
+
+def test_first_page_is_for_everyone(first: Any, opened: Opened):
+    assert violations(first) == []
+    for width in (1400, NARROW[0], 360):
+        resize(first, (width, 844))
+        assert first.execute_script("return document.documentElement.scrollWidth") <= width
+        assert first.execute_script(SMALL_TARGETS) == []
+    still = first.find_element(By.CLASS_NAME, "look-static")
+    assert not still.is_displayed()
+    first.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert still.is_displayed()
+        assert not first.find_element(By.CLASS_NAME, "look-live").is_displayed()
+    finally:
+        first.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_chapters_link_to_a_view_names_keys_that_the_page_knows():
     inliner = SimpleNamespace(
         reporter=SimpleNamespace(error=lambda told, line: nodes.system_message(told)),
@@ -425,7 +535,7 @@ def test_a_chapters_link_to_a_view_names_keys_that_the_page_knows():
     for wrong in ("no address", "words <lair=1>"):
         _, problems = views.role("view", "", wrong, 1, cast(Any, inliner))
         assert len(problems) == 1
-    read = look_inside.read_script("page")
+    read = look_inside.read_scripts(("page",))
     assert all(f'"{key}"' in read for key in views.KEYS)
     for chapter in ("transformer", "vit", "deit"):
         assert "{view}`" in (BOOK / f"{chapter}.md").read_text(encoding="utf-8")

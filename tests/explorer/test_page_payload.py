@@ -19,13 +19,14 @@ from attnlib.explorer.page_payload import (
     Exhibit,
     describe_recording,
     describe_rounding,
+    map_png,
     open_exhibit,
-    overlay_png,
+    picture_png,
     static_maps,
     to_payload,
 )
 from attnlib.explorer.rounding import measure_rounding
-from attnlib.models.hooks import record_attention
+from attnlib.models.hooks import attention_rollout, record_attention
 from attnlib.records.find import Showcase
 from attnlib.records.run import Run
 
@@ -108,12 +109,28 @@ def test_rounding_costs_less_than_half_a_point_and_the_page_says_so(
     assert describe_rounding(exhibit._replace(rounding=[])) == ""
 
 
-def test_strong_places_are_orange_and_weak_ones_grey() -> None:
-    image = np.full((4, 4, 3), 200, np.uint8)
-    png = overlay_png(image, np.array([[1, 0], [0, 0]], np.float32), side=4)
-    shown = np.asarray(Image.open(io.BytesIO(png))).astype(int)
-    assert shown[0, 0, 0] - shown[0, 0, 2] > 150
-    assert np.ptp(shown[3, 3]) == 0
+def test_a_map_is_orange_and_covers_the_grey_picture_where_it_is_strong() -> None:
+    plane = np.array([[1, 0], [0.5, 0]], np.float32)
+    shown = np.asarray(Image.open(io.BytesIO(map_png(plane)))).astype(int)
+    assert shown.shape == (2, 2, 4)
+    assert shown[0, 0, 3] > 1.9 * shown[1, 0, 3] > 0 and not shown[:, 1, 3].any()
+    assert (shown[..., 0] - shown[..., 2] > 150).all()
+    image = np.full((4, 4, 3), (200, 100, 0), np.uint8)
+    grey = np.asarray(Image.open(io.BytesIO(picture_png(image, grey=True))))
+    assert grey.shape == (4, 4) and 0 < grey[0, 0] < 119  # of the same lightness, and darker
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture_png(image)))), image)
+
+
+def test_first_page_has_of_the_recording_what_its_view_shows(exhibit: Exhibit) -> None:
+    whole, small = to_payload(exhibit), to_payload(exhibit, small=True)
+    maps = exhibit.recording.attention
+    mean = decoded(small["recording"]["rows"], "mean", "<f4").reshape(len(maps), -1)
+    assert np.allclose(mean, maps.mean(dim=1)[:, 0].numpy())
+    rolled = decoded(small["recording"]["rows"], "rollout", "<f4").reshape(len(maps), -1)
+    assert np.allclose(rolled[-1], attention_rollout(list(maps[:, None]))[0, 0].numpy())
+    assert np.allclose(rolled[0][1:] * 2, mean[0][1:])  # one layer, halved by the residual path
+    assert small["pictures"] == whole["pictures"][: len(small["pictures"])]
+    assert "attention" not in small["recording"]
 
 
 def test_only_a_transformer_can_be_looked_into(tiny_run: Run) -> None:

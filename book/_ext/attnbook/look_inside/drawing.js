@@ -96,3 +96,16 @@ function choice(title, options, change, attributes = {}) {
   }
   return {set, check: value => { const radio = radios.get(String(value)); if (radio) radio.checked = true; }, radios};
 }
+
+const pictureNamed = name => data.pictures.find(each => each.name === name) ?? data.pictures[0];
+const creditOf = ({title, credit}) => (credit ? `${title}; ${credit}` : title);
+
+/** The offered pictures to choose from. */
+const pictureChoice = change => choice("Picture", data.pictures.map(({name, title, file}) => [name, title, element("img", {src: file, alt: `The picture ${title}`})]), change, {class: "look-pictures"});
+
+/** A view of the page "Look inside" as the end of its address. */
+function addressOf({image, token, layer, map, step, erased}) {
+  const name = token < PREFIX ? HEAD_NAMES[token] : token - PREFIX + 1;
+  const parts = {image, layer, token: name, map, ...(step ? {step} : {}), ...(erased.size ? {erased: [...erased].map(patch => patch + 1).join(".")} : {})};
+  return `#${Object.entries(parts).map(([key, value]) => `${key}=${value}`).join("&")}`;
+}

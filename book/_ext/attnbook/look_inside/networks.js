@@ -1,8 +1,11 @@
 "use strict";
 // The networks behind the page: their weights come as scripts, and they run in a worker.
 
-const parts = {student: [], teacher: []}; // of weights, as their scripts hand them over
-window.takeWeights = (role, number, text) => { parts[role][number] = bytesOf(text); };
+// Scripts beside the page hand over the worker's source, and each network's header and weights.
+const given = {worker: null, student: {header: null, parts: []}, teacher: {header: null, parts: []}};
+window.takeWorker = source => { given.worker = source; };
+window.takeHeader = (role, header) => { given[role].header = header; };
+window.takeWeights = (role, number, text) => { given[role].parts[number] = bytesOf(text); };
 const MEGABYTES = Object.values(data.networks).reduce((sum, {bytes}) => sum + bytes, 0) * 4 / 3e6;
 
 let worker = null, asked = 0;
@@ -15,9 +18,10 @@ function send(message, transfer = []) {
   });
 }
 
-function startWorker() {
-  const source = figure.querySelector("script[type='text/plain']").textContent;
-  worker = new Worker(URL.createObjectURL(new Blob([source], {type: "text/javascript"})));
+/** A worker from text: a page on a disk may start none from a file. */
+async function startWorker() {
+  await loadScript(`${data.place}worker.js`);
+  worker = new Worker(URL.createObjectURL(new Blob([given.worker], {type: "text/javascript"})));
   worker.onmessage = ({data: {id, fault, ...rest}}) => {
     const {resolve, reject} = waiting.get(id);
     waiting.delete(id);
@@ -34,15 +38,15 @@ function loadScript(address) {
 
 /** Load one network into the worker; `progress` hears how many bytes have come. */
 async function loadNetwork(role, progress) {
-  for (let number = 0; number < data.chunks[role]; number++) {
+  const {parts} = given[role], bytes = new Uint8Array(data.networks[role].bytes);
+  for (let number = 0; number * data.chunk < bytes.length; number++) {
     await loadScript(`${data.place}${role}-${number}.js`);
-    progress(parts[role][number].length);
+    progress(parts[number].length);
   }
-  const bytes = new Uint8Array(data.networks[role].bytes);
   let at = 0;
-  for (const part of parts[role]) { bytes.set(part, at); at += part.length; }
-  parts[role] = [];
-  await send({name: role, header: data.networks[role].header, bytes: bytes.buffer}, [bytes.buffer]);
+  for (const part of parts) { bytes.set(part, at); at += part.length; }
+  parts.length = 0;
+  await send({name: role, header: given[role].header, bytes: bytes.buffer}, [bytes.buffer]);
 }
 
 /** A network's answer to pixels; `quick` without attention. */
@@ -67,14 +71,13 @@ function latest(work) {
 function recordedAnswer() {
   const kept = data.recording;
   if (!kept) return null;
-  const shares = bytesOf(kept.attention), peak = floatsOf(kept.peak), size = HEADS * TOKENS * TOKENS;
-  const attention = Array.from({length: LAYERS}, (_, layer) => Float32Array.from({length: size}, (_, i) => {
-    const at = layer * size + i;
-    return shares[at] / 255 * peak[Math.floor(at / TOKENS)];
-  }));
+  const floats = {logits: floatsOf(kept.logits), teacher: floatsOf(kept.teacher)};
+  const shown = {...floats, erased: new Set(), pixels: Float32Array.from(bytesOf(kept.pixels), value => value / 255)};
+  const layersOf = (all, size) => Array.from({length: LAYERS}, (_, layer) => all.subarray(layer * size, (layer + 1) * size));
+  if (kept.rows) return {...shown, rows: {mean: layersOf(floatsOf(kept.rows.mean), TOKENS), rollout: layersOf(floatsOf(kept.rows.rollout), TOKENS)}};
+  const peak = floatsOf(kept.peak), attention = Float32Array.from(bytesOf(kept.attention), (share, at) => share / 255 * peak[Math.floor(at / TOKENS)]);
   const lens = floatsOf(kept.lens), K = CLASSES.length;
   const strip = Array.from({length: LAYERS + 1}, (_, depth) =>
     HEAD_NAMES.map((_, head) => lens.slice((depth * PREFIX + head) * K, (depth * PREFIX + head + 1) * K)));
-  return {attention, lens: strip, answers: strip.at(-1), logits: floatsOf(kept.logits), teacher: floatsOf(kept.teacher),
-    pixels: Float32Array.from(bytesOf(kept.pixels), value => value / 255)};
+  return {...shown, attention: layersOf(attention, HEADS * TOKENS * TOKENS), lens: strip, answers: strip.at(-1)};
 }

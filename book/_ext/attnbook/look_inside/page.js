@@ -5,9 +5,6 @@ const recorded = recordedAnswer();
 const FIRST = {image: data.pictures[0].name, token: 0, layer: LAYERS, map: "mean", head: 1, step: 1,
   mode: "ask", key: null, stretched: true, plain: false, erased: new Set()};
 const state = {...FIRST, ...readAddress()};
-let whole = recorded, answer = recorded; // before and after patches were erased
-let picture = null, offset = 0.5; // the chosen picture in its own size, and where it is cropped
-const ready = {}; // promises of the networks, once they are asked for
 
 // The address ---------------------------------------------------------------------------------
 
@@ -29,65 +26,10 @@ function readAddress() {
 }
 
 function writeAddress() {
-  const {image, token, layer, map, step, erased} = state;
-  const name = token < PREFIX ? HEAD_NAMES[token] : token - PREFIX + 1;
-  const parts = {image, layer, token: name, map, ...(step ? {step} : {}), ...(erased.size ? {erased: [...erased].map(patch => patch + 1).join(".")} : {})};
-  history.replaceState(null, "", `#${Object.entries(parts).map(([key, value]) => `${key}=${value}`).join("&")}`);
+  history.replaceState(null, "", addressOf(state));
 }
 
-// Answering -----------------------------------------------------------------------------------
-
-const bar = element("progress", {max: 1, value: 0, "aria-label": "Loading the networks"}), loaded = element("span", {role: "status"});
-const start = element("button", {type: "button", click: () => load()}, `Run the networks here (${MEGABYTES.toFixed(0)} MB)`);
-const loading = element("div", {class: "look-loading"}, start, bar, loaded);
-bar.hidden = true;
-
-/** Load both networks, the transformer first; the same promise each time. */
-function load() {
-  if (ready.both) return ready.both;
-  start.hidden = true;
-  bar.hidden = false;
-  let come = 0;
-  const total = data.networks.student.bytes + data.networks.teacher.bytes;
-  const progress = bytes => { come += bytes; bar.value = come / total; tell(loaded, `${(come * 4 / 3e6).toFixed(0)} of ${MEGABYTES.toFixed(0)} MB`); };
-  startWorker();
-  ready.student = loadNetwork("student", progress);
-  ready.both = ready.student.then(() => loadNetwork("teacher", progress)).then(() => {
-    bar.hidden = true;
-    tell(loaded, "Both networks run in this page; nothing leaves your machine.");
-  });
-  ready.both.catch(fault => { bar.hidden = true; tell(loaded, `The networks could not be loaded: ${fault.message}.`); });
-  ready.student.then(() => compute());
-  return ready.both;
-}
-
-/** Ask both networks about the picture, with and without what is erased, and show what comes. */
-const compute = latest(async () => {
-  await load0();
-  if (!picture) await openGallery(state.image);
-  const pixels = placePicture(picture, offset).pixels;
-  if (!whole?.q || whole.pixels.some((value, i) => value !== pixels[i])) {
-    const fresh = {...await ask("student", pixels), pixels, teacher: null};
-    whole = fresh;
-    if (!state.erased.size) { answer = whole; show(); }
-    if (await settled(ready.both)) whole.teacher = (await ask("teacher", pixels, true)).logits;
-    else ready.both.then(() => compute());
-  } else if (!whole.teacher && await settled(ready.both)) {
-    whole.teacher = (await ask("teacher", pixels, true)).logits;
-  }
-  if (state.erased.size) {
-    const less = erase(pixels, state.erased);
-    const fresh = {...await ask("student", less), pixels: less, teacher: null};
-    if (whole.teacher) fresh.teacher = (await ask("teacher", less, true)).logits;
-    answer = fresh;
-  } else {
-    answer = whole;
-  }
-  show();
-});
-
-const load0 = () => { load(); return ready.student; };
-const settled = promise => Promise.race([promise.then(() => true), new Promise(resolve => setTimeout(resolve, 0, false))]);
+const networks = answering(state, recorded, "Run the networks here", openGallery, show), {load, compute} = networks;
 
 // What is done --------------------------------------------------------------------------------
 
@@ -116,10 +58,11 @@ function go(step) {
   Object.assign(state, {step, erased: new Set(), key: null}, step ? STEPS[step - 1].set : {plain: false});
   show();
   writeAddress();
-  if (ready.both) compute();
+  if (networks.isStarted()) compute();
 }
 
 function show() {
+  const {answer, whole} = networks;
   if (!answer || !whole) return;
   const key = state.key ?? PREFIX + largest(mapRow(answer, {...state, map: state.map === "rollout" ? "mean" : state.map}).subarray(PREFIX));
   const view = {answer, whole, state: {...state, key}};
@@ -132,22 +75,23 @@ function show() {
 const fault = element("p", {role: "alert", class: "look-fault"}), cropped = element("div", {class: "look-crop"});
 
 async function openGallery(name) {
-  const found = data.pictures.find(each => each.name === name) ?? data.pictures[0];
-  picture = await readPicture(found.file);
+  const found = pictureNamed(name);
+  networks.picture = await readPicture(found.file);
   showCrop();
-  tell(credit, found.credit ? `${found.title}; ${found.credit}` : found.title);
+  tell(credit, creditOf(found));
+  return networks.picture;
 }
 
 /** Show another picture; `read` is a promise of it. */
 async function take(name, read, title) {
   tell(fault, "");
   try {
-    picture = await read;
+    networks.picture = await read;
   } catch (problem) {
     tell(fault, problem.message);
     return;
   }
-  offset = 0.5;
+  networks.offset = 0.5;
   tell(credit, title);
   Object.assign(state, {image: name, erased: new Set(), key: null});
   showCrop();
@@ -159,13 +103,13 @@ const takeFile = file => take("own", readPicture(file), "your own picture, which
 
 /** The whole picture with a frame around what the networks see, and a slider if there is a choice. */
 function showCrop() {
-  const {width, height} = picture, scale = 72 / Math.max(width, height);
+  const {picture} = networks, {width, height} = picture, scale = 72 / Math.max(width, height);
   const canvas = element("canvas", {width: Math.round(width * scale), height: Math.round(height * scale), "aria-hidden": "true"});
   const context = canvas.getContext("2d");
   const small = resize(picture, canvas.width, canvas.height), shown = context.createImageData(canvas.width, canvas.height);
   for (let i = 0; i < canvas.width * canvas.height; i++) shown.data.set([...small.data.subarray(3 * i, 3 * i + 3), 255], 4 * i);
   const frame = () => {
-    const {frame: f} = placePicture(picture, offset);
+    const {frame: f} = placePicture(picture, networks.offset);
     context.putImageData(shown, 0, 0);
     for (const [colour, line] of [["#000", 3], ["#fff", 1]]) {
       Object.assign(context, {strokeStyle: colour, lineWidth: line});
@@ -173,17 +117,16 @@ function showCrop() {
     }
   };
   frame();
-  const slider = element("input", {type: "range", min: 0, max: 100, value: 100 * offset, "aria-label": "Where the picture is cropped",
-    input: () => { offset = slider.value / 100; frame(); compute(); }});
+  const slider = element("input", {type: "range", min: 0, max: 100, value: 100 * networks.offset, "aria-label": "Where the picture is cropped",
+    input: () => { networks.offset = slider.value / 100; frame(); compute(); }});
   cropped.replaceChildren(canvas, ...(Math.abs(width - height) > 1 ? [slider] : []));
 }
 
 const file = element("input", {type: "file", accept: "image/*", class: "look-hidden", tabindex: -1, "aria-hidden": "true",
   change: () => { if (file.files[0]) takeFile(file.files[0]); file.value = ""; }});
 const button = (words, click) => element("button", {type: "button", click}, words);
-const credit = element("p", {class: "look-note"}, data.pictures[0].credit ? `${data.pictures[0].title}; ${data.pictures[0].credit}` : data.pictures[0].title);
-const chooser = choice("Picture", data.pictures.map(({name, title, file: source}) => [name, title, element("img", {src: source, alt: `The picture ${title}`})]),
-  name => { const found = data.pictures.find(each => each.name === name); take(name, readPicture(found.file), found.credit ? `${found.title}; ${found.credit}` : found.title); }, {class: "look-pictures"});
+const credit = element("p", {class: "look-note"}, creditOf(data.pictures[0]));
+const chooser = pictureChoice(name => { const found = pictureNamed(name); take(name, readPicture(found.file), creditOf(found)); });
 const canPhotograph = Boolean(navigator.mediaDevices?.getUserMedia);
 const chooserNode = element("div", {class: "look-chooser"}, chooser.set,
   element("div", {}, element("div", {class: "look-buttons"}, button("Choose a file", () => file.click()), button("Paste", paste), button("Draw", openDrawing),
@@ -282,7 +225,7 @@ async function openCamera() {
 
 const guide = guideBar(go);
 const views = [picturePanel(act), mapsPanel(act), barsPanel(), lensPanel(act), weightPanel(), experimentPanel(act, load), guide];
-const live = element("div", {class: "look-live"}, guide.node, chooserNode, loading, element("div", {class: "look-views"}, ...views.slice(0, -1).map(({node}) => node)));
+const live = element("div", {class: "look-live"}, guide.node, chooserNode, networks.node, element("div", {class: "look-views"}, ...views.slice(0, -1).map(({node}) => node)));
 figure.querySelector(".look-static").before(live);
 figure.classList.add("is-live");
 if (state.step && !location.hash.includes("=")) Object.assign(state, STEPS[state.step - 1].set);
@@ -293,7 +236,7 @@ addEventListener("hashchange", () => {
   if (!location.hash.includes("=")) return;
   const image = state.image;
   Object.assign(state, FIRST, readAddress());
-  if (state.image !== image) picture = null;
+  if (state.image !== image) networks.picture = null;
   show();
   compute();
 });
