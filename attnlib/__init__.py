@@ -45,7 +45,7 @@ from attnlib.stats.intervals import (
 from attnlib.training.predict import Predictions, predict
 from attnlib.training.predict_files import predict_files
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Dataset",
     "LiveCurves",

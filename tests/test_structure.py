@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 import attnlib as al
 from attnlib.config import TrainConfig
@@ -239,8 +241,14 @@ def test_lower_bounds_admit_torch_2_6():
     assert bounds["torchvision"].specifier.contains("0.21.0")
 
 
-def test_version_stands_in_one_place():
-    assert al.__version__ == PROJECT["version"]
+def test_version_stands_in_one_place_and_citation_and_changes_are_of_it():
+    assert "version" in PROJECT["dynamic"] and "version" not in PROJECT
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == al.__version__
+    headings = re.findall(r"^## (\S+?)(?:, (.+))?$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    version, date = headings[0]
+    assert version == al.__version__
+    assert datetime.strptime(date, "%d %B %Y").date() == cited["date-released"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
