@@ -391,6 +391,29 @@ def test_a_file_that_is_no_picture_gets_one_sentence(live: Any, opened: Opened, 
     assert alert.text == ""
 
 
+def test_a_picture_of_ones_own_may_be_thin_and_no_offered_one_stays_chosen(
+    live: Any, opened: Opened, tmp_path: Path
+):
+    thin = Image.fromarray(np.random.default_rng(2).integers(0, 255, (8, 900, 3), dtype="u1"))
+    thin.save(tmp_path / "thin.png")
+    live.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(tmp_path / "thin.png"))
+    assert says(live, "bars", answer(opened, eval_transform(SIZE)(thin)))
+    assert not live.find_elements(By.CSS_SELECTOR, ".look-pictures input:checked")
+    assert console_faults(live) == []
+
+
+def test_a_picture_dropped_anywhere_in_the_page_is_taken(live: Any, opened: Opened, tmp_path: Path):
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 255, (64, 64, 3), dtype="u1"))
+    picture.save(tmp_path / "dropped.png")
+    heading = live.find_element(By.TAG_NAME, "h1").rect
+    place = {"x": heading["x"] + 9, "y": heading["y"] + 9}
+    files = {"items": [], "files": [str(tmp_path / "dropped.png")], "dragOperationsMask": 1}
+    for step in ("dragEnter", "dragOver", "drop"):
+        event = {"type": step, "data": files} | place
+        live.execute_cdp_cmd("Input.dispatchDragEvent", event)
+    assert says(live, "bars", answer(opened, eval_transform(SIZE)(picture)))
+
+
 def test_a_drawing_made_with_keys_alone_is_answered(live: Any):
     before = text(live, "bars")
     click(live, "Draw")

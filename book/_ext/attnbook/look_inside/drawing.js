@@ -94,7 +94,7 @@ function choice(title, options, change, attributes = {}) {
     radios.set(String(value), radio);
     set.append(element("label", {title: picture ? label : null}, radio, ...(picture?.alt ? [picture] : [picture ?? "", element("span", {}, label)])));
   }
-  return {set, check: value => { const radio = radios.get(String(value)); if (radio) radio.checked = true; }, radios};
+  return {set, check: value => radios.forEach((radio, key) => { radio.checked = key === String(value); }), radios};
 }
 
 const pictureNamed = name => data.pictures.find(each => each.name === name) ?? data.pictures[0];

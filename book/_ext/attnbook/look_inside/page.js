@@ -104,7 +104,8 @@ const takeFile = file => take("own", readPicture(file), "your own picture, which
 /** The whole picture with a frame around what the networks see, and a slider if there is a choice. */
 function showCrop() {
   const {picture} = networks, {width, height} = picture, scale = 72 / Math.max(width, height);
-  const canvas = element("canvas", {width: Math.round(width * scale), height: Math.round(height * scale), "aria-hidden": "true"});
+  const side = length => Math.max(1, Math.round(length * scale));
+  const canvas = element("canvas", {width: side(width), height: side(height), "aria-hidden": "true"});
   const context = canvas.getContext("2d");
   const small = resize(picture, canvas.width, canvas.height), shown = context.createImageData(canvas.width, canvas.height);
   for (let i = 0; i < canvas.width * canvas.height; i++) shown.data.set([...small.data.subarray(3 * i, 3 * i + 3), 255], 4 * i);
@@ -132,8 +133,9 @@ const chooserNode = element("div", {class: "look-chooser"}, chooser.set,
   element("div", {}, element("div", {class: "look-buttons"}, button("Choose a file", () => file.click()), button("Paste", paste), button("Draw", openDrawing),
     ...(canPhotograph ? [button("Camera", openCamera)] : []), file), credit), cropped, fault);
 
-figure.addEventListener("dragover", event => event.preventDefault());
-figure.addEventListener("drop", event => {
+// Anywhere in the page: beside the figure, a browser would leave the page and open the file.
+document.addEventListener("dragover", event => event.preventDefault());
+document.addEventListener("drop", event => {
   event.preventDefault();
   const [dropped] = event.dataTransfer.files;
   if (dropped) takeFile(dropped);
@@ -159,7 +161,7 @@ async function paste() {
 /** A dialogue that goes when it is closed. */
 function openDialog(title, ...content) {
   const dialog = element("dialog", {class: "look-dialog", "aria-label": title, close: () => dialog.remove()}, element("h2", {class: "look-title"}, title), ...content);
-  figure.append(dialog);
+  live.append(dialog);
   dialog.showModal();
   return dialog;
 }
@@ -215,9 +217,10 @@ async function openCamera() {
   }
   const video = element("video", {autoplay: "", playsinline: "", muted: "", class: "look-sheet"});
   video.srcObject = stream;
-  const dialog = openDialog("Take a picture", video, element("div", {class: "look-buttons"},
-    button("Take it", () => { take("own", Promise.resolve(fromDrawable(video, video.videoWidth, video.videoHeight)), "your own picture, which stays on your machine"); dialog.close(); }),
-    button("Cancel", () => dialog.close())));
+  const shoot = button("Take it", () => { take("own", Promise.resolve(fromDrawable(video, video.videoWidth, video.videoHeight)), "your own picture, which stays on your machine"); dialog.close(); });
+  shoot.disabled = true; // until there is something to take
+  video.addEventListener("loadeddata", () => { shoot.disabled = false; });
+  const dialog = openDialog("Take a picture", video, element("div", {class: "look-buttons"}, shoot, button("Cancel", () => dialog.close())));
   dialog.addEventListener("close", () => stream.getTracks().forEach(track => track.stop()));
 }
 

@@ -28,8 +28,8 @@ function picturePanel(act) {
       paint(canvas, answer.pixels, state.plain ? null : patches, scaleOf(row, state.stretched), state.erased);
       grid.mark(patch => ({
         "is-asked": [PREFIX + patch === state.token, "attends"],
-        "is-most": [patch === most, "attended to most"],
-        "is-pair": [PREFIX + patch === state.key, "in the worked example"],
+        "is-most": [!state.plain && patch === most, "attended to most"],
+        "is-pair": [!state.plain && PREFIX + patch === state.key, "in the worked example"],
         "is-erased": [state.erased.has(patch), "erased"],
       }));
       modes.check(state.mode);
