@@ -7,7 +7,6 @@ numbers, bookmarks and working cross-references, by `book/_static/print.css`.
 import argparse
 import base64
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import yaml
 from pypdf import PdfWriter
 from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
+from chromium import open_chromium
 from tidy_epub import tidy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,18 +111,7 @@ def mend_bookmarks(pdf: bytes) -> bytes:
 
 def print_page(page: Path, out: Path, config: Mapping[str, Any]) -> None:
     """Let Chromium print an HTML page."""
-    from selenium import webdriver
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    chromium = chromium or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        raise SystemExit("make pdf needs Chromium and its driver: apt install chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-        options.add_argument(f"--{flag}")
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    browser = open_chromium()
     try:
         browser.command_executor.client_config.timeout = 900
         browser.set_page_load_timeout(600)
