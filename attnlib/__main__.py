@@ -8,14 +8,6 @@ from collections.abc import Sequence
 
 from attnlib.commands.parser import make_parser
 from attnlib.escaping import printable
-from attnlib.training import failures
-
-EXIT_CODES = (
-    (failures.NonFiniteLossError, failures.NOT_FINITE),
-    (failures.OutOfMemoryError, failures.NO_MEMORY),
-    (failures.StorageError, failures.NO_STORAGE),
-    ((ValueError, OSError, ImportError), failures.WRONG_PARAMETER),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,16 +24,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13  # SIGPIPE
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as fault:
-        known = next((code for kind, code in EXIT_CODES if isinstance(fault, kind)), None)
+        known = exit_code(fault)
         if known is None:
             raise
         print(f"error: {printable(fault)}", file=sys.stderr, flush=True)
         return known
     except RuntimeError as fault:  # PyTorch's own; training tells more
+        from attnlib.training import failures
+
         if not failures.is_out_of_memory(fault):
             raise
         print("error: out of memory; a smaller batch_size needs less", file=sys.stderr, flush=True)
         return failures.NO_MEMORY
+
+
+def exit_code(fault: Exception) -> int | None:
+    """The code that tells of this fault; None if there is none, and it is ours to mend."""
+    from attnlib.training import failures
+
+    codes: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (
+        (failures.NonFiniteLossError, failures.NOT_FINITE),
+        (failures.OutOfMemoryError, failures.NO_MEMORY),
+        (failures.StorageError, failures.NO_STORAGE),
+        ((ValueError, OSError, ImportError), failures.WRONG_PARAMETER),
+    )
+    return next((code for kind, code in codes if isinstance(fault, kind)), None)
 
 
 def print_anything() -> None:

@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from attnlib.catalogue import CATALOGUE, MODELS, RESNETS, TITLES, TRANSFORMERS
 from attnlib.colab.drive import on_drive
 from attnlib.devices import resolve_device, why_no_cuda
@@ -228,6 +226,8 @@ class TrainConfig:
 
     def describe(self) -> str:
         """The resolved values: one line per parameter, departures from the profile marked."""
+        import torch
+
         why = ""
         if self.device == "cpu" and not torch.backends.mps.is_available():
             why = why_no_cuda()
@@ -405,6 +405,7 @@ def fine_tuning_without_use(config: TrainConfig) -> list[str]:
 def built_by_timm(model: str, **options: Any) -> Any:
     """``timm/NAME`` without memory for its weights; None if it does not take these options."""
     import timm
+    import torch
 
     try:
         with torch.device("meta"):

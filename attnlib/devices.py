@@ -1,7 +1,5 @@
 """Choosing the device: which are available, which ``auto`` takes, and why others can't be used."""
 
-import torch
-
 
 def resolve_device(device: str) -> str:
     """The device's name; ``auto`` takes CUDA if it can be used, then Apple's mps, else the CPU.
@@ -9,6 +7,8 @@ def resolve_device(device: str) -> str:
     Raises:
         ValueError: If the device is not available, naming those that are.
     """
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available() and not unsupported_card():
             return "cuda"
@@ -35,12 +35,16 @@ def cpu_computes_bfloat16() -> bool:
     Others can too, but convert to float32 on the way and gain nothing. PyTorch tells what a
     processor has in functions that are not public, so one that is missing counts as a no.
     """
+    import torch
+
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def list_devices() -> list[str]:
     """Names of the devices that PyTorch sees; plain ``cuda`` is the first one."""
+    import torch
+
     here = ["cpu"]
     if torch.cuda.is_available():
         here += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
@@ -55,6 +59,8 @@ def unsupported_card() -> str:
 
     PyTorch lists cards that it has no kernels for, warns, and fails at the first step.
     """
+    import torch
+
     if torch.version.cuda is None:  # AMD, whose architectures have other names
         return ""
     try:
@@ -77,6 +83,8 @@ def unsupported_card() -> str:
 
 def why_no_cuda() -> str:
     """Why CUDA is not available, in PyTorch's words if it gives a reason; else empty."""
+    import torch
+
     if torch.cuda.is_available():
         return unsupported_card()
     if not torch.backends.cuda.is_built():

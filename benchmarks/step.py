@@ -40,7 +40,7 @@ from attnlib.catalogue import TRANSFORMERS
 from attnlib.config import SMALL_PATCH_SIZE
 from attnlib.cost.measure import count_gmac
 from attnlib.data.loading import Batch, make_source
-from attnlib.losses import cross_entropy_objective, distillation_objective
+from attnlib.losses import Objective, cross_entropy_objective, distillation_objective
 from attnlib.records.measurements import write_measurements
 from attnlib.records.provenance import describe_device
 from attnlib.training.loop import Trainer
@@ -83,7 +83,7 @@ class Bench:
     model: nn.Module
     teacher: nn.Module | None
 
-    def objective(self) -> al.losses.Objective:
+    def objective(self) -> Objective:
         """What is minimised."""
         if self.teacher is None:
             return cross_entropy_objective

@@ -14,6 +14,7 @@ import yaml
 
 import attnlib as al
 from attnlib.config import TrainConfig
+from attnlib.experiment import teacher_config
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -331,7 +332,7 @@ def test_thesis_rows_are_the_five_of_table_8_1_and_the_teacher_is_one_of_them(tm
             for name, row in rows.items()
         }
         assert len({config.name for config in configs.values()}) == 5
-        teacher = al.experiment.teacher_config(configs["deit_t_dp"])
+        teacher = teacher_config(configs["deit_t_dp"])
         assert teacher.name == configs["resnet18_p"].name
 
 

@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 
 from attnlib.commands.arguments import FILES, Subcommands, add_command, add_run, complete
-from attnlib.records.card import model_card
-from attnlib.records.find import load_run
 
 
 def add_card(commands: Subcommands) -> None:
@@ -24,6 +22,9 @@ def add_card(commands: Subcommands) -> None:
 
 def card(chosen: argparse.Namespace) -> int:
     """Print the card, or write it to a file."""
+    from attnlib.records.card import model_card
+    from attnlib.records.find import load_run
+
     text = model_card(load_run(chosen.run, chosen.runs_dir))
     if chosen.output:
         Path(chosen.output).write_text(text, encoding="utf-8")

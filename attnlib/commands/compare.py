@@ -14,7 +14,6 @@ from attnlib.commands.arguments import (
     complete,
 )
 from attnlib.commands.output import painted, print_rows
-from attnlib.stats.intervals import p_words
 
 if TYPE_CHECKING:
     from attnlib.compare.paired_tests import PairedTest
@@ -40,6 +39,7 @@ def compare_two(chosen: argparse.Namespace) -> int:
     """Print the test over all images, and one for each class."""
     from attnlib.compare.comparison import compare_runs, find_runs
     from attnlib.compare.paired_tests import class_tests, pair_tests
+    from attnlib.stats.intervals import p_words
 
     folders: dict[str, Path] = {}
     for given in (chosen.a, chosen.b):
@@ -104,6 +104,8 @@ def _points(row: dict[str, Any]) -> str:
 
 def _class_words(row: Any) -> dict[str, str]:
     """A class's row for the terminal."""
+    from attnlib.stats.intervals import p_words
+
     return {
         "class": row["class"],
         "images": str(row["images"]),

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnlib.commands.arguments import (
     FILES,
@@ -16,14 +16,13 @@ from attnlib.commands.arguments import (
 )
 from attnlib.commands.output import bar, painted, print_rows, warn
 from attnlib.config import DATASETS
-from attnlib.data.class_names import match_classes, relabel
-from attnlib.data.datasets import Dataset, Split, load_class_folders, load_dataset
-from attnlib.data.downloads import cache_dir
 from attnlib.devices import resolve_device
-from attnlib.records.answers import confusion_csv
-from attnlib.records.network import Network, load_network
-from attnlib.stats.intervals import Estimate, Proportion
-from attnlib.training.predict import Predictions, predict
+
+if TYPE_CHECKING:
+    from attnlib.data.datasets import Dataset, Split
+    from attnlib.records.network import Network
+    from attnlib.stats.intervals import Estimate, Proportion
+    from attnlib.training.predict import Predictions
 
 SCORE_NAMES = {
     "accuracy": "accuracy",
@@ -68,15 +67,19 @@ def add_evaluate(commands: Subcommands) -> None:
 class Evaluation(NamedTuple):
     """A network's predictions on a split, in terms of the network's classes."""
 
-    network: Network
-    data: Dataset
+    network: "Network"
+    data: "Dataset"
     split: str
-    predictions: Predictions
+    predictions: "Predictions"
     left_out: dict[str, int]  # images by class of the data set that the network does not know
 
 
 def evaluate(chosen: argparse.Namespace) -> int:
     """Print the scores, and those of each class."""
+    from attnlib.records.answers import confusion_csv
+    from attnlib.records.network import load_network
+    from attnlib.training.predict import predict
+
     given = parse_classes(chosen.classes)
     network = load_network(
         chosen.run,
@@ -120,12 +123,15 @@ def parse_classes(pairs: Sequence[str]) -> dict[str, str]:
     return {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
 
 
-def find_data(data: str | None, network: Network) -> Dataset:
+def find_data(data: str | None, network: "Network") -> "Dataset":
     """The data set that ``--data`` names, or the run's own.
 
     Raises:
         ValueError: If there is none.
     """
+    from attnlib.data.datasets import load_class_folders, load_dataset
+    from attnlib.data.downloads import cache_dir
+
     if data in ("digits", "cifar10"):
         return load_dataset(data)
     if data is not None:
@@ -146,9 +152,11 @@ def find_data(data: str | None, network: Network) -> Dataset:
 
 
 def fit_classes(
-    split: Split, data: Dataset, network: Network, given: dict[str, str]
-) -> tuple[Split, dict[str, int]]:
+    split: "Split", data: "Dataset", network: "Network", given: dict[str, str]
+) -> "tuple[Split, dict[str, int]]":
     """The split in the network's classes, and how many images of each class were left out."""
+    from attnlib.data.class_names import match_classes, relabel
+
     if data.class_names == network.class_names and not given:
         return split, {}
     places = match_classes(data.class_names, network.class_names, given)
@@ -198,7 +206,7 @@ def print_evaluation(found: Evaluation, form: str) -> None:
     print_rows(classes, form, _words)
 
 
-def scores_of(predictions: Predictions) -> dict[str, Proportion | Estimate]:
+def scores_of(predictions: "Predictions") -> "dict[str, Proportion | Estimate]":
     """Accuracy, top-5 accuracy where there are more classes, calibration error, Brier score."""
     top5 = predictions.top5
     return {
@@ -209,8 +217,10 @@ def scores_of(predictions: Predictions) -> dict[str, Proportion | Estimate]:
     }
 
 
-def _in_words(score: Proportion | Estimate) -> str:
+def _in_words(score: "Proportion | Estimate") -> str:
     """A score with its interval, shares in percent."""
+    from attnlib.stats.intervals import Proportion
+
     if isinstance(score, Proportion):
         return str(score)
     return f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from attnlib.commands.arguments import FILES, Subcommands, add_command, add_run, complete
-from attnlib.records.export import FORMATS, export_network
-from attnlib.records.network import load_network
+from attnlib.records.formats import FORMATS
 
 
 def add_export(commands: Subcommands) -> None:
@@ -26,6 +25,9 @@ def add_export(commands: Subcommands) -> None:
 
 def export(chosen: argparse.Namespace) -> int:
     """Write the file, check it against the network, and say what goes in and comes out."""
+    from attnlib.records.export import export_network
+    from attnlib.records.network import load_network
+
     network = load_network(chosen.run, runs_dir=chosen.runs_dir, average=chosen.average)
     name = network.run.name if network.run else Path(chosen.run).stem
     path = Path(chosen.output or f"{name}{'-average' * chosen.average}{FORMATS[chosen.format]}")

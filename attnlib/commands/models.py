@@ -3,12 +3,9 @@
 import argparse
 from fnmatch import fnmatch
 
-import torch
-
 from attnlib.catalogue import CATALOGUE
 from attnlib.commands.arguments import Subcommands, add_command, add_forms, positive
 from attnlib.commands.output import PrintedRow, print_rows
-from attnlib.models.zoo import create_model, list_models, place_of_weights
 
 WEIGHTS_IN_WORDS = {
     "cached": "at hand",
@@ -38,6 +35,8 @@ def add_models(commands: Subcommands) -> None:
 
 def list_networks(chosen: argparse.Namespace) -> int:
     """Print a row for each model; no weights are made for it."""
+    from attnlib.models.zoo import list_models
+
     names = [name for pattern in chosen.patterns for name in find_models(pattern)]
     if not names:
         raise ValueError(
@@ -55,11 +54,17 @@ def find_models(pattern: str) -> list[str]:
         import timm
 
         return [f"timm/{name}" for name in timm.list_models(pattern.removeprefix("timm/"))]
+    from attnlib.models.zoo import list_models
+
     return [name for name in list_models() if fnmatch(name, pattern)]
 
 
 def row_of_model(name: str, num_classes: int, img_size: int) -> PrintedRow:
     """A model's name, parameters and bytes in float32."""
+    import torch
+
+    from attnlib.models.zoo import create_model, place_of_weights
+
     try:
         with torch.device("meta"):  # no memory is allocated for weights
             model = create_model(name, num_classes, img_size)

@@ -5,7 +5,7 @@ import glob
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnlib.commands.arguments import (
     FILES,
@@ -17,11 +17,11 @@ from attnlib.commands.arguments import (
     positive,
 )
 from attnlib.commands.output import PrintedRow, bar, print_rows, warn
-from attnlib.data.open_image import decode_image
-from attnlib.data.readers import IMAGE_ENDINGS
 from attnlib.devices import resolve_device
-from attnlib.records.network import Network, load_network
-from attnlib.training.predict_files import FilePrediction, predict_files
+
+if TYPE_CHECKING:
+    from attnlib.records.network import Network
+    from attnlib.training.predict_files import FilePrediction
 
 UNREADABLE = 1  # exit code where some files could not be read
 PIPE = "-"
@@ -53,6 +53,8 @@ def add_predict(commands: Subcommands) -> None:
 
 def predict_images(chosen: argparse.Namespace) -> int:
     """Print a row for each image; 1 if some could not be read."""
+    from attnlib.records.network import load_network
+
     network = load_network(
         chosen.run,
         runs_dir=chosen.runs_dir,
@@ -73,13 +75,15 @@ def predict_images(chosen: argparse.Namespace) -> int:
 
 
 def answer_rows(
-    network: Network,
+    network: "Network",
     files: Sequence[Path | tuple[str, bytes]],
     chosen: argparse.Namespace,
     top: int,
     faults: list[str],
 ) -> Iterator[PrintedRow]:
     """A row for each file that can be read, as soon as it is there; ``faults`` gets the others."""
+    from attnlib.training.predict_files import predict_files
+
     predictions = predict_files(
         network.model,
         files,
@@ -96,7 +100,7 @@ def answer_rows(
                 yield row_of(prediction, network.class_names, top)
 
 
-def row_of(prediction: FilePrediction, class_names: Sequence[str], top: int) -> PrintedRow:
+def row_of(prediction: "FilePrediction", class_names: Sequence[str], top: int) -> PrintedRow:
     """A file's name and its ``top`` classes with their probabilities."""
     assert prediction.probabilities is not None
     row: dict[str, Any] = {"file": prediction.file}
@@ -132,6 +136,8 @@ def find_images_in(paths: Sequence[str]) -> Iterator[Path | tuple[str, bytes]]:
 
 def images_below(folder: Path) -> list[Path]:
     """All files below a folder with an image's ending, by name; hidden ones are left out."""
+    from attnlib.data.readers import IMAGE_ENDINGS
+
     return [
         path
         for path in sorted(folder.rglob("*"))
@@ -143,6 +149,8 @@ def images_below(folder: Path) -> list[Path]:
 
 def read_pipe(content: bytes) -> Iterator[Path | tuple[str, bytes]]:
     """What came in the pipe: an image, or paths with a new line or a null character between."""
+    from attnlib.data.open_image import decode_image
+
     try:
         decode_image(content, PIPE, small=True)
     except ValueError:

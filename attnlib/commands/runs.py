@@ -1,15 +1,16 @@
 """``attnlib runs``: a table of the finished runs."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnlib.commands.arguments import Subcommands, add_command, add_forms, add_runs_dir
 from attnlib.commands.output import PrintedRow, print_rows, warn
 from attnlib.commands.train import single_values
 from attnlib.config import TrainConfig
 from attnlib.parameters import parse_params
-from attnlib.records.find import find_folders, read_runs
-from attnlib.records.run import Run
+
+if TYPE_CHECKING:
+    from attnlib.records.run import Run
 
 SORTS = ("name", "accuracy", "loss", "parameters", "seconds", "finished")
 
@@ -35,6 +36,8 @@ def add_runs(commands: Subcommands) -> None:
 
 def list_finished(chosen: argparse.Namespace) -> int:
     """Print a row for each finished run; folders that can't be read are named."""
+    from attnlib.records.find import find_folders, read_runs
+
     wanted = single_values(chosen.parameters)
     values = {**dict.fromkeys(wanted), **parse_params(TrainConfig, dict(wanted))}
     found = read_runs(*find_folders("results", chosen.runs_dir))
@@ -51,13 +54,13 @@ def list_finished(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def has_values(run: Run, values: dict[str, Any]) -> bool:
+def has_values(run: "Run", values: dict[str, Any]) -> bool:
     """Whether the run's configuration has these values; parameters it lacks have the default."""
     config = TrainConfig.from_values(run.config)
     return all(getattr(config, name) == value for name, value in values.items())
 
 
-def row_of_run(run: Run) -> PrintedRow:
+def row_of_run(run: "Run") -> PrintedRow:
     """What is listed of a run."""
     record, accuracy = run.record, run.record.metrics.test_accuracy
     return {

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from attnlib.commands.arguments import Subcommands, add_command, add_run
 from attnlib.commands.output import format_table, painted, warn
-from attnlib.records.find import load_run
-from attnlib.records.record import Accuracy, Score, to_json
-from attnlib.records.run import Run
+
+if TYPE_CHECKING:
+    from attnlib.records.record import Accuracy, Score
+    from attnlib.records.run import Run
 
 DAMAGED = 2
 LABELS = {
@@ -39,6 +41,9 @@ def add_show(commands: Subcommands) -> None:
 
 def show(chosen: argparse.Namespace) -> int:
     """Print what a run has left behind; 2 if a file of it is damaged."""
+    from attnlib.records.find import load_run
+    from attnlib.records.record import to_json
+
     run = load_run(chosen.run, chosen.runs_dir)
     if chosen.json:
         values = to_json(run.record) | {"config": run.config, "history": run.history}
@@ -51,7 +56,7 @@ def show(chosen: argparse.Namespace) -> int:
     return DAMAGED if damage else 0
 
 
-def print_run(run: Run) -> None:
+def print_run(run: "Run") -> None:
     """Print the scores, the classes and the facts."""
     metrics = run.record.metrics
     print(painted(run.title, "bold"))
@@ -76,7 +81,9 @@ def print_run(run: Run) -> None:
     print(f"\n{run.summary()}")
 
 
-def score_words(score: Accuracy | Score) -> str:
+def score_words(score: "Accuracy | Score") -> str:
     """A recorded score with its interval, shares in percent."""
+    from attnlib.records.record import Accuracy
+
     form = "{:.2%} [{:.2%}, {:.2%}]" if isinstance(score, Accuracy) else "{:.4f} [{:.4f}, {:.4f}]"
     return form.format(score.value, score.low, score.high) + f" on {score.n} images"

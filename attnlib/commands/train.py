@@ -7,9 +7,6 @@ from typing import Any
 
 from attnlib.commands.arguments import FILES, Subcommands, Suggestions, add_command, complete
 from attnlib.config import TrainConfig
-from attnlib.experiment import run_experiment
-from attnlib.progress import TerminalBar
-from attnlib.training.distributed import first_of_group
 
 PATHS = ("data_path", "initial_checkpoint", "teacher", "runs_dir")
 
@@ -45,6 +42,10 @@ def add_train(commands: Subcommands) -> None:
 
 def train(chosen: argparse.Namespace) -> int:
     """Train the run that the arguments describe; under ``torchrun`` only the first one prints."""
+    from attnlib.experiment import run_experiment
+    from attnlib.progress import TerminalBar
+    from attnlib.training.distributed import first_of_group
+
     pairs = list(chosen.parameters)
     for f in fields(TrainConfig):
         pairs += [(f.name, value) for value in getattr(chosen, f.name)]

@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from attnlib.models.layers import Normalize
+from attnlib.records.formats import FORMATS
 from attnlib.records.network import METADATA, Network, load_network
 from attnlib.training.checkpoint import write_atomically
 
-FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 LOGIT_TOLERANCE = 1e-4  # of logits; of the largest one, where that is above 1
 BATCHES = (1, 2, 5)  # images at a time, in the check
 INSTALL = 'exporting to ONNX needs packages that are not installed: pip install "attnlib[onnx]"'

@@ -72,6 +72,22 @@ def typed(words: list[str], here: Path, given: bytes | None = None):
 # ---- all commands
 
 
+@pytest.mark.parametrize("words", [["--help"], ["models", "--help"], ["completion", "bash"]])
+def test_help_and_completion_answer_without_importing_pytorch(words):
+    """Its import takes seconds; neither is anything else of the size."""
+    script = (
+        "import sys\nfrom attnlib.__main__ import main\ntry:\n    main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\nprint('loaded:', *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=True,
+        env=child_environment() | {"PYTHONPATH": str(Path(al.__file__).parents[1])},
+    )  # fmt: skip
+    loaded = set(done.stdout.rpartition("loaded:")[2].split())
+    assert "attnlib.commands.parser" in loaded
+    assert not loaded & {"torch", "torchvision", "timm", "numpy", "scipy", "pandas", "sklearn"}
+
+
 def commands_of(parser) -> dict:
     return next(a for a in parser._actions if a.dest == "command").choices
 
@@ -107,7 +123,7 @@ def test_running_out_of_memory_has_its_own_code(here, runs, capsys, monkeypatch)
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("attnlib.commands.evaluate.predict", full)
+    monkeypatch.setattr("attnlib.training.predict.predict", full)
     assert main(["evaluate", runs[0].name]) == 4
     assert "a smaller batch_size" in capsys.readouterr().err
 
