@@ -26,6 +26,7 @@ from attnlib.human import figures as human_figures
 from attnlib.human.bootstrap import MEASURES, Interval
 from attnlib.human.claims import BOTH, Finding
 from attnlib.human.decisions import CATEGORIES
+from attnlib.plotting import Drawing
 from attnlib.thesis import figures as thesis_figures
 
 MODULES = (plotting, compare_figures, cost_figures, explain_figures, human_figures, thesis_figures)
@@ -34,7 +35,7 @@ HOSTILE = (
     DOLLARS, r"$\frac{$", "$x^$", r"a\$b$", "_hidden", "猫", "قطة", "\N{CAT FACE}", "a\tb\x07c",
     "two\nlines", "\udcff", "long " * 60, "a" * 300, "{x}", "%s", "",
 )  # fmt: skip
-NAMELESS = {"epoch_curves", "attended_channels", "scaling"}  # these draw no name from outside
+NAMELESS = {"epoch_curves", "channel_shares", "scaling"}  # these draw no name from outside
 SHARE = Interval(0.5, 0.4, 0.6)
 
 
@@ -105,7 +106,6 @@ def drawings(names: tuple[str, ...]) -> dict[str, Callable[[], Figure]]:
     pixels = rng.random((60, 8, 8, 3))
     curve = np.linspace(0, 1, 9)
     curves = {name: Curves(curve, curve[None], curve[None]) for name in names[:8]}
-    stages = [torch.rand(8, 4, 4)]
     verdicts = pd.DataFrame(
         dict.fromkeys(thesis_figures.HATCHES, 1), index=pd.Index([*names[:5], "all"])
     )
@@ -154,8 +154,8 @@ def drawings(names: tuple[str, ...]) -> dict[str, Callable[[], Figure]]:
         explain_figures.heads_by_layer: lambda: explain_figures.heads_by_layer(
             {name: [[1.0, 2.0]] for name in names[:2]}, 3
         ),
-        explain_figures.attended_channels: lambda: explain_figures.attended_channels(
-            images[0], [torch.rand(8)], stages
+        explain_figures.channel_shares: lambda: explain_figures.channel_shares(
+            [np.full((2, 8), 1 / 8)] * 4
         ),
         explain_figures.feature_grid: lambda: explain_figures.feature_grid(
             dict.fromkeys(names[:4], torch.rand(8, 4, 4))
@@ -180,7 +180,7 @@ def test_every_figure_is_tried():
         for module in MODULES
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
-        and inspect.signature(function).return_annotation in (Figure, "Figure")
+        and inspect.signature(function).return_annotation in (Figure, Drawing, "Figure")
     }  # fmt: skip
     figures -= {"cue_conflicts"}  # it draws no names but ours
     assert figures == drawings(HOSTILE).keys()

@@ -135,35 +135,34 @@ def heads_by_layer(values: Mapping[str, Sequence[Sequence[float]]], limit: float
     return figure
 
 
-def attended_channels(
-    image: Tensor, weights: Sequence[Tensor], features: Sequence[Tensor], count: int = 4
-) -> Drawing:
-    """The channels that AtResNet attends to most and their maps, one row per stage.
+def channel_shares(stages: Sequence[Picture]) -> Drawing:
+    """Attention to channels in each stage, strongest channel first, a line for each image.
 
     Args:
-        image: (3, H, W).
-        weights: One (C,) per stage, mean over heads.
-        features: One (C, rows, columns) per stage.
-        count: Number of channels drawn per stage.
+        stages: One (S, C) per stage, mean over heads; each row sums to one.
     """
     with style():
-        side = WIDTH / (count + 1)
-        size = (WIDTH, (side + 0.38) * len(weights))
-        figure, grid = subplots(len(weights), count + 1, figsize=size, squeeze=False)
-        for stage, (row, shares, planes) in enumerate(zip(grid, weights, features, strict=True)):
-            row[0].imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy())
-            row[0].set_title(f"stage {stage + 1}\n1/{len(shares)} each", fontsize=9, pad=3)
-            for axes, channel in zip(row[1:], shares.argsort(descending=True), strict=False):
-                axes.imshow(planes[channel].cpu().numpy(), cmap="gray", interpolation="nearest")
-                times = float(shares[channel]) * len(shares)
-                axes.set_title(f"no. {int(channel)}\n{times:.1f} x", fontsize=9, pad=3)
-        _bare(grid)
-        figure.tight_layout(pad=0.3)
+        figure, axes = subplots(2, 2, figsize=(WIDTH, 4.4), layout="constrained", sharey=True)
+        for panel, (stage, shares) in zip(axes.flat, enumerate(stages, start=1), strict=True):
+            ordered = np.sort(shares, axis=1)[:, ::-1] * shares.shape[1]
+            places = (np.arange(shares.shape[1]) + 0.5) / shares.shape[1]
+            panel.plot(places, ordered.T, color=COLOURS[0], lw=0.7, alpha=0.6)
+            panel.plot(places, ordered.mean(axis=0), color=COLOURS[1], lw=1.8)
+            panel.axhline(1, color=INK, ls=":", lw=1)
+            panel.set_title(f"stage {stage}: {shares.shape[1]} channels", fontsize=9)
+            panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            panel.set_yscale("symlog", linthresh=1)
+            panel.yaxis.set_major_formatter("{x:g}")
+        figure.supxlabel("channels, strongest first", fontsize=10, color=INK)
+        figure.supylabel("times an equal share", fontsize=10, color=INK)
         plt.close(figure)
-    most = [float(shares.max()) * len(shares) for shares in weights]
+    most = [(shares.max(axis=1) * shares.shape[1]).mean() for shares in stages]
+    alike = [_alike(shares) for shares in stages]
     figure.finding = (
-        f"The channel attended to most gets {most[0]:.1f} times an equal share in stage 1 and "
-        f"{most[-1]:.1f} times in stage {len(most)}."
+        f"On an image, the channel attended to most gets {most[0]:.1f} times an equal share in "
+        f"stage 1 and {most[-1]:.1f} times in stage {len(most)}, on average over "
+        f"{len(stages[0])} images. The shares of two images correlate by {alike[0]:.2f} in "
+        f"stage 1 and {alike[-1]:.2f} in stage {len(most)}."
     )
     return figure
 
@@ -258,6 +257,14 @@ def _neighbours(column: Sequence[Tensor]) -> float:
     flat = flat - flat.mean(dim=1, keepdim=True)
     flat = torch.nn.functional.normalize(flat, dim=1)
     return (flat[:-1] * flat[1:]).sum(dim=1).mean().item()
+
+
+def _alike(shares: Picture) -> float:
+    """Mean correlation between rows (S, C); a constant row has none, counted as 0."""
+    rows = shares - shares.mean(axis=1, keepdims=True)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    count = len(rows)
+    return float(((rows @ rows.T).sum() - (rows**2).sum()) / max(1, count * (count - 1)))
 
 
 def _areas_words(curves: Mapping[str, Curves]) -> str:

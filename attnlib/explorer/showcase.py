@@ -250,6 +250,19 @@ def find_plain(view: View, note: Announce, seen: Subject) -> Subject | None:
     return open_run(run, view.data_path, note) if run else None
 
 
+def find_recorded(view: View, note: Announce, seen: Subject, **like: Any) -> Run:
+    """The newest finished run like that, whose record is enough: its weights need not be there.
+
+    One on the data of ``seen`` is preferred; without any, a small one is trained.
+    """
+    data = seen.run.record.dataset.sha256 if seen.run else None
+    folders = [*find_folders("results"), Path(view.runs_dir)]
+    for wanted in dict.fromkeys((data, None)):
+        if run := newest_run(*folders, weights=False, data=wanted, **like):
+            return run
+    return find_or_train(view.runs_dir, note, **like)
+
+
 def open_model(name: str, *, pretrained: bool | None = None) -> Subject:
     """A model of the zoo with 1000 classes.
 

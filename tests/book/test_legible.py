@@ -25,6 +25,7 @@ from attnlib.explain.faithfulness import Curves
 from attnlib.human import figures as human_figures
 from attnlib.human import run_study
 from attnlib.human.records import read_votes_study
+from attnlib.plotting import Drawing
 from attnlib.records.measurements import read_measurements
 from attnlib.thesis import figures as thesis_figures
 from attnlib.thesis import scoreboard
@@ -80,7 +81,6 @@ def drawings() -> dict[str, Callable[[], Figure]]:
     pixels = (images * 255).byte().permute(0, 2, 3, 1).numpy()
     curve = np.linspace(0, 1, 9)
     curves = {kind: Curves(curve, curve[None], curve[None]) for kind in (*KINDS, "random")}
-    stages = [torch.rand(channels, 4, 4) for channels in (64, 128, 256, 512)]
     layers = {f"layer{k}.1.conv2": torch.rand(8, 4, 4) for k in range(4)}
     drawn: dict[Callable[..., Figure], Callable[[], Figure]] = {
         plotting.learning_curves: lambda: plotting.learning_curves(runs[0]),
@@ -133,8 +133,8 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         explain_figures.heads_by_layer: lambda: explain_figures.heads_by_layer(
             {"entropy, nats": [[1.0, 2.0]], "distance, patches": [[1.0, 2.0]]}, 3
         ),
-        explain_figures.attended_channels: lambda: explain_figures.attended_channels(
-            images[0], [torch.rand(len(stage)) for stage in stages], stages
+        explain_figures.channel_shares: lambda: explain_figures.channel_shares(
+            [np.full((8, count), 1 / count) for count in (64, 128, 256, 512)]
         ),
         explain_figures.feature_grid: lambda: explain_figures.feature_grid(layers),
         explain_figures.dull_by_depth: lambda: explain_figures.dull_by_depth(
@@ -150,7 +150,7 @@ def test_every_figure_is_looked_at(drawings: dict[str, Callable[[], Figure]]):
         for module in MODULES
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
-        and inspect.signature(function).return_annotation in (Figure, "Figure")
+        and inspect.signature(function).return_annotation in (Figure, Drawing, "Figure")
     }  # fmt: skip
     assert figures == drawings.keys()
 

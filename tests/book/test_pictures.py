@@ -24,7 +24,6 @@ PICTURES = {
         "fig-attention-kinds": 9,
         "fig-attention-layers": 12,
         "fig-attention-gradcam": 4,
-        "fig-attention-channels": 4,
         "fig-attention-spatial": 4,
         "fig-attention-record": 8,
     },

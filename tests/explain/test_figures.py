@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from attnlib.explain.faithfulness import Curves
 from attnlib.explain.figures import (
-    attended_channels,
+    channel_shares,
     dull_by_depth,
     faithfulness_curves,
     feature_grid,
@@ -78,14 +78,15 @@ def test_each_head_is_a_dot_and_their_mean_a_line() -> None:
     assert list(line.get_ydata()) == [2, 3.5] and list(limit.get_ydata()) == [6, 6]  # type: ignore[arg-type]
 
 
-def test_channels_are_those_with_most_attention_in_order() -> None:
-    shares = torch.tensor([0.1, 0.6, 0.05, 0.25])
-    maps = torch.rand(4, 2, 2, generator=GENERATOR)
-    figure = attended_channels(IMAGES[0], [shares], [maps], count=3)
-    assert titles(figure) == [
-        "stage 1\n1/4 each", "no. 1\n2.4 x", "no. 3\n1.0 x", "no. 0\n0.4 x",
-    ]  # fmt: skip
-    np.testing.assert_allclose(pictures(figure)[2], maps[3].numpy())
+def test_channels_are_drawn_strongest_first_as_times_an_equal_share() -> None:
+    shares = np.array([[0.1, 0.6, 0.05, 0.25], [0.25, 0.25, 0.25, 0.25]])
+    figure = channel_shares([shares] * 4)
+    one, other, mean, equal = figure.axes[3].lines
+    np.testing.assert_allclose(one.get_ydata(), [2.4, 1.0, 0.4, 0.2])
+    np.testing.assert_allclose(other.get_ydata(), 1)
+    np.testing.assert_allclose(mean.get_ydata(), [1.7, 1.0, 0.7, 0.6])
+    assert list(equal.get_ydata()) == [1, 1]  # type: ignore[arg-type]
+    assert figure.axes[3].get_title() == "stage 4: 4 channels"
 
 
 def test_feature_grid_draws_the_first_channels_each_on_its_own_scale() -> None:
@@ -146,7 +147,7 @@ def test_findings_name_what_stands_out() -> None:
     assert "No network" in dull_by_depth({"a": [0.0]}, 0.1).finding
     flat = torch.zeros(3, 4, 4)
     assert "0% of its grey scale in flat" in feature_grid({"flat": flat, "x": PLANES[0]}).finding
-    weights = [torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.75, 0.25])]
-    planes = [torch.rand(3, 4, 4), torch.rand(2, 4, 4)]
-    told = attended_channels(IMAGES[0], weights, planes, count=2).finding
-    assert "1.5 times an equal share in stage 1 and 1.5 times in stage 2" in told
+    alike, opposed = np.array([[0.5, 0.25, 0.25]] * 2), np.array([[0.75, 0.25], [0.25, 0.75]])
+    told = channel_shares([alike, alike, alike, opposed]).finding
+    assert "1.5 times an equal share in stage 1 and 1.5 times in stage 4" in told
+    assert "correlate by 1.00 in stage 1 and -1.00 in stage 4" in told

@@ -22,6 +22,7 @@ from attnlib.explorer.showcase import (
     Subject,
     find_or_train,
     find_plain,
+    find_recorded,
     find_run,
     open_beside,
     open_model,
@@ -327,6 +328,24 @@ def test_the_showcase_is_looked_into_and_its_teacher_stands_beside_it(
     assert found.run is not None and found.run.path.parent.name == "runs"
     plain = find_plain(view, str, seen)
     assert plain is not None and plain.run is not None and plain.run.name == tiny_run.name
+
+
+def test_a_record_without_weights_is_enough_where_nothing_is_computed(
+    seen: Subject, tiny_run: al.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = keep(tiny_run, tmp_path / "results")
+    (kept / "model.safetensors").unlink()
+    values = record_values(tiny_run.path)
+    values["dataset"]["sha256"] = "0" * 64
+    newer = keep(tiny_run, tmp_path / "runs", tiny_run.name)
+    forge(newer, values | {"name": newer.name, "finished": "2999-01-01T00:00:00+00:00"})
+    view = AttentionView.from_params()
+    found = find_recorded(view, str, seen, model="deit_t")
+    assert found.path.resolve() == kept, "the one on the same data comes first"
+    shutil.rmtree(kept)
+    found = find_recorded(view, str, seen, model="deit_t")
+    assert found.path.resolve() == newer, "one on other data is better than none"
 
 
 @pytest.mark.usefixtures("offline")
