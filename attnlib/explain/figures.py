@@ -13,7 +13,7 @@ import torch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from attnlib.explain.faithfulness import BASELINES, Curves
+from attnlib.explain.faithfulness import BASELINES, Curves, compare_maps, tell_maps
 from attnlib.explain.feature_maps import mean_range
 from attnlib.plotting import COLOURS, INK, WIDTH, Drawing, figure_text, style, subplots
 
@@ -282,7 +282,17 @@ def _areas_words(curves: Mapping[str, Curves]) -> str:
         f"The smallest area under deletion is that of {low}, {deletion[low]:.3f}"
         f"{beside(deletion)}; the largest under insertion that of {high}, {insertion[high]:.3f}"
         f"{beside(insertion)}."
+        f"{_told_words(curves)}"
     )
+
+
+def _told_words(curves: Mapping[str, Curves]) -> str:
+    """Which maps the corrected tests tell from the baselines, where both are there."""
+    images = min(len(each.deletion) for each in curves.values())
+    if images < 2 or not set(BASELINES) <= set(curves):
+        return ""
+    lines = tell_maps(compare_maps(curves)).splitlines()
+    return "".join(f" {line[0].upper()}{line[1:]}." for line in lines)
 
 
 def _bare(grid: Any) -> None:

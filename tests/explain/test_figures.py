@@ -138,8 +138,13 @@ def test_findings_name_what_stands_out() -> None:
         "random": Curves(shares, low, high),
     }
     told = faithfulness_curves(curves).finding
+    assert "told from" not in told, "one image is no test"
     assert "deletion is that of good, 0.000 (random 0.000)" in told
     assert "insertion that of good, 1.000 (random 1.000)" in told
+
+    two = {name: Curves(shares, low.repeat(2, 0), high.repeat(2, 0)) for name in curves}
+    told = faithfulness_curves(two | {"centre": two["random"]}).finding
+    assert "Not told from random by 2 images: good, bad. Not told from centre by 2" in told
 
     told = heads_by_layer({"entropy": [[1.0, 2.0], [3.0, 5.0]]}, 6.0).finding
     assert told == "Mean entropy: 1.50 in layer 1, 4.00 in layer 2."
