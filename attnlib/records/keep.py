@@ -28,7 +28,7 @@ def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
 
     Matrices and kernels are rounded to float16. The rounded network is evaluated in float32 on
     the validation and test images, and the record says what it gets beside what the run got. The
-    record's hash of the weights becomes that of the kept file.
+    record's hashes become those of the kept files.
 
     Args:
         run: Finished, with the weights that it wrote.
@@ -67,8 +67,7 @@ def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
     for name in KEPT_FILES:
         shutil.copyfile(run.path / name, folder / name)
     write_atomically(folder / WEIGHTS_FILE, content)
-    files = run.record.files | hash_files(folder)
-    write_record(folder, replace(run.record, files=files, kept_weights=kept))
+    write_record(folder, replace(run.record, files=hash_files(folder), kept_weights=kept))
     return load_run(folder)
 
 

@@ -46,6 +46,7 @@ def test_kept_weights_are_half_the_size_and_load_as_any_runs(kept, tiny_run, dat
 def test_record_says_what_the_rounded_network_gets_and_hashes_the_kept_file(kept, tiny_run, data):
     said = kept.record.kept_weights
     content = (kept.path / "model.safetensors").read_bytes()
+    assert set(kept.record.files) == {path.name for path in kept.path.iterdir()} - {"record.json"}
     assert kept.record.files["model.safetensors"] == hashlib.sha256(content).hexdigest()
     assert said.rounded_from == tiny_run.record.files["model.safetensors"]
     assert (said.dtype, said.bytes) == ("float16", len(content))
