@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glib
 
 COUNTED = """
 import resource, torch
-for _ in range(2):
+for _ in range(4):
     torch.ones(16 * 2**20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -27,10 +27,10 @@ def count_faults(first: str, **variables: str) -> int:
 
 
 def test_a_tensor_takes_the_pages_of_the_one_that_was_freed_before() -> None:
-    assert count_faults("import attnlib") < 1_000
-    assert count_faults("") > 10_000  # what glibc does by itself
+    assert count_faults("import attnlib") < 5 * 16_384  # the heap may still grow now and then
+    assert count_faults("") > 9 * 16_384  # what glibc does by itself
 
 
 def test_a_user_who_has_set_up_malloc_is_left_alone() -> None:
-    assert count_faults("import attnlib", MALLOC_ARENA_MAX="4") > 10_000
-    assert count_faults("import attnlib", GLIBC_TUNABLES="glibc.malloc.arena_max=4") > 10_000
+    assert count_faults("import attnlib", MALLOC_ARENA_MAX="4") > 9 * 16_384
+    assert count_faults("import attnlib", GLIBC_TUNABLES="glibc.malloc.arena_max=4") > 9 * 16_384

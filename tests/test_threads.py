@@ -35,5 +35,5 @@ def test_threads_sleep_soon_unless_it_is_too_late_or_the_user_has_chosen(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU's OpenMP is Linux's")
 def test_the_library_that_starts_the_threads_has_read_it():
-    done = run_python("import attnlib", OMP_DISPLAY_ENV="VERBOSE")
+    done = run_python("import attnlib, torch", OMP_DISPLAY_ENV="VERBOSE")
     assert "GOMP_SPINCOUNT = '1000'" in done.stderr
