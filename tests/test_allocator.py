@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glib
 
 COUNTED = """
 import resource, torch
-for _ in range(4):
+for _ in range(12):
     torch.ones(16 * 2**20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -27,7 +27,7 @@ def count_faults(first: str, **variables: str) -> int:
 
 
 def test_a_tensor_takes_the_pages_of_the_one_that_was_freed_before() -> None:
-    assert count_faults("import attnlib") < 5 * 16_384  # the heap may still grow now and then
+    assert count_faults("import attnlib") < 16_384
     assert count_faults("") > 9 * 16_384  # what glibc does by itself
 
 
