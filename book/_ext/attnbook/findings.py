@@ -119,8 +119,9 @@ def size(count: float) -> str:
 
 def plain(value: float) -> str:
     """A number without a unit."""
-    whole = isinstance(value, int) or float(value).is_integer()
-    return minus(f"{int(value):,}" if whole and abs(value) < 1e15 else f"{value:.4g}")
+    if (isinstance(value, int) or float(value).is_integer()) and abs(value) < 1e15:
+        return minus(f"{int(value):,}")
+    return minus(f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}")
 
 
 def words_for(name: str, unit: str = "") -> Callable[[float], str]:
