@@ -109,7 +109,7 @@ def class_differences(tests: Sequence[PairedTest], first: str, second: str) -> F
         axes.set_xlabel("accuracy of the first less that of the second,\npercentage points")
         some = f"\n{len(kept)} largest of {len(tests)} differences" * (len(tests) > len(kept))
         title = "\n".join(
-            wrapped_text(f"{k}: {v}", 60) for k, v in (("first", first), ("second", second))
+            wrapped_text(f"{k}: {v}", 44) for k, v in (("first", first), ("second", second))
         )
         axes.set_title(title + some, fontsize=9, loc="left")
         figure.finding = _class_words(tests, first, second)

@@ -68,7 +68,12 @@ def examples(chapter: str) -> doctest.DocTest:
 
 def test_every_chapter_is_in_the_table_of_contents():
     contents = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for part in contents["parts"] for entry in part["chapters"]]
+    files = [
+        page["file"]
+        for part in contents["parts"]
+        for entry in part["chapters"]
+        for page in (entry, *(below for below in entry.get("sections", []) if "file" in below))
+    ]
     assert [f for f in [contents["root"], *files] if f in CHAPTERS] == list(CHAPTERS)
 
 
