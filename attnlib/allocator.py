@@ -28,3 +28,24 @@ def keep_freed_memory(environment: Mapping[str, str]) -> bool:
     if not hasattr(library, "mallopt"):  # not glibc
         return False
     return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, NEVER))
+
+
+class _Counts(ctypes.Structure):
+    """What ``mallinfo2`` returns (malloc.h, glibc 2.33 or later)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd",
+            "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def kept_memory() -> int:
+    """Bytes of freed memory that the process keeps for its next requests; 0 without glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "mallinfo2"):
+        return 0
+    library.mallinfo2.restype = _Counts
+    return int(library.mallinfo2().fordblks)

@@ -34,3 +34,14 @@ def test_a_tensor_takes_the_pages_of_the_one_that_was_freed_before() -> None:
 def test_a_user_who_has_set_up_malloc_is_left_alone() -> None:
     assert count_faults("import attnlib", MALLOC_ARENA_MAX="4") > 9 * 16_384
     assert count_faults("import attnlib", GLIBC_TUNABLES="glibc.malloc.arena_max=4") > 9 * 16_384
+
+
+def test_freed_memory_that_is_kept_is_counted() -> None:
+    script = (
+        "import attnlib, torch; from attnlib.allocator import kept_memory; before = kept_memory(); "
+        "torch.ones(64 * 2**20); print(kept_memory() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 200e6  # of 256 MiB

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnlib.allocator import kept_memory
 from attnlib.training.distributed import Group
 from attnlib.training.state import Training
 
@@ -155,6 +156,7 @@ def available_memory(device: str) -> int | None:
     if device.startswith("cuda"):
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserved
+    kept = kept_memory()
     try:
         import resource
 
@@ -164,7 +166,8 @@ def available_memory(device: str) -> int | None:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     except (ImportError, OSError, ValueError, KeyError):
         return None
-    return free if limit == resource.RLIM_INFINITY else min(free, max(limit - used, 0))
+    free += kept
+    return free if limit == resource.RLIM_INFINITY else min(free, max(limit - used + kept, 0))
 
 
 def explain_out_of_memory(
