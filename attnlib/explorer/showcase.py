@@ -237,7 +237,7 @@ def open_beside(view: View, note: Announce, seen: Subject) -> Subject:
         for folder in (seen.run.path.parent, *find_folders("results", view.runs_dir)):
             if (folder / teacher / "record.json").exists():
                 run = load_run(folder / teacher)
-                if run.has_weights:
+                if run.fetch_weights():
                     return open_run(run, view.data_path, note)
     return open_subject(view, note, beside=seen, model="resnet18")
 

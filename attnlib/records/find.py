@@ -94,18 +94,19 @@ def newest_run(
 
     Args:
         folders: Where runs are.
-        weights: Whether its weights must be present.
+        weights: Whether it must have weights; kept ones are fetched where they aren't here, and a
+            run whose weights can't be had is passed over.
         data: SHA-256 of its data set; any if None.
         like: Values of parameters.
     """
     found = [
         run
         for run in list_runs(*folders)
-        if (run.has_weights or not weights)
-        and data in (None, run.record.dataset.sha256)
+        if data in (None, run.record.dataset.sha256)
         and all(run.config.get(name) == value for name, value in like.items())
     ]
-    return max(found, key=lambda run: run.record.finished, default=None)
+    newest = sorted(found, key=lambda run: run.record.finished, reverse=True)
+    return next((run for run in newest if not weights or run.fetch_weights()), None)
 
 
 def find_showcase(results: str | Path = "results", runs: str | Path = "runs") -> Showcase | None:

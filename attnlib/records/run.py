@@ -16,7 +16,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from attnlib.config import TrainConfig
-from attnlib.data.downloads import fetch
+from attnlib.data.downloads import DownloadError, fetch
 from attnlib.models.zoo import create_model
 from attnlib.records.provenance import commit_words, threads_of, write_json
 from attnlib.records.record import Record, read_checked
@@ -70,6 +70,13 @@ class Run:
         url = f"{REPOSITORY}/raw/main/results/{self.name}/{path.name}"
         sha256 = self.record.files[path.name]
         return fetch(f"{self.name}.safetensors", [url], sha256=sha256, folder="weights")
+
+    def fetch_weights(self) -> bool:
+        """Fetch kept weights that are not here; False if it has none or they can't be had."""
+        try:
+            return self.has_weights and self.weights_path.exists()
+        except DownloadError:
+            return False
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
         """The arrays of ``predictions``, ``attention`` or ``features``.

@@ -15,6 +15,7 @@ from attnlib.data.datasets import load_dataset
 from attnlib.data.downloads import DownloadError
 from attnlib.records import keep
 from attnlib.records.check_weights import check_weights
+from attnlib.records.find import newest_run
 from attnlib.records.keep import MOST_BYTES, keep_weights, round_weights
 from attnlib.records.record import refresh_hashes, write_record
 from attnlib.training.predict import predict
@@ -117,6 +118,9 @@ def test_an_installed_attnlib_fetches_the_weights_that_it_lacks(kept, tmp_path, 
     (tmp_path / "cache" / "weights" / f"{kept.name}.safetensors").unlink()
     with pytest.raises(DownloadError, match="sent another file"):
         run.load_model()
+    assert run.has_weights and not run.fetch_weights()
+    assert newest_run(kept.path.parent) is None, "it is passed over: its weights can't be had"
+    assert newest_run(kept.path.parent, weights=False).name == kept.name
 
 
 def test_committed_weights_stay_within_their_limit():
