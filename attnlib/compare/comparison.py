@@ -233,15 +233,15 @@ def _differing_keys(configs: Sequence[dict[str, Any]]) -> set[str]:
     Chosen one after another, each the one that tells most of them apart; where several do, the
     image size is the first and the seed the last.
     """
-    keys = dict.fromkeys(key for config in configs for key in config)
-    keys = {key: None for key in keys if len({str(_value(c, key)) for c in configs}) > 1}
+    named = dict.fromkeys(key for config in configs for key in config)  # in their order
+    keys = [key for key in named if len({str(_value(c, key)) for c in configs}) > 1]
 
     def count(chosen: Sequence[str]) -> int:
         return len({tuple(str(_value(config, key)) for key in chosen) for config in configs})
 
     ranks = {"img_size": 1, "seed": -1}
     chosen: list[str] = []
-    while count(chosen) < count(list(keys)):
+    while count(chosen) < count(keys):
         chosen.append(max(keys, key=lambda key: (count([*chosen, key]), ranks.get(key, 0))))
     return set(chosen)
 
