@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from attnlib.arrays import Flags, Floats
-from attnlib.compare.reference_runs import ReferenceRow, pair_runs, seed_of, verdict_on
+from attnlib.compare.reference_runs import (
+    ReferenceRow,
+    at_one_length,
+    pair_runs,
+    seed_of,
+    verdict_on,
+)
 from attnlib.human.bootstrap import kappa_rows
 from attnlib.records.answers import read_answers
 from attnlib.seeding import make_rng
@@ -253,11 +259,12 @@ class _Networks:
 
     @classmethod
     def of(cls, rows: Mapping[str, ReferenceRow], *pairings: Pairing) -> "_Networks | None":
-        """The networks of these pairings' rows; None if one has no run."""
+        """The networks of these pairings' rows; None if these share no length of training."""
         names = sorted({name for one in pairings for name in (one.first, one.second)})
-        if not all(rows[name].runs for name in names):
+        asked = at_one_length(*(rows[name] for name in names))
+        if not asked:
             return None
-        groups = pair_runs(*(rows[name] for name in names))
+        groups = pair_runs(*asked)
         seeds = [seed_of(group[0]) for group in groups]
         outcomes = {
             (name, seed): read_answers(run).correct

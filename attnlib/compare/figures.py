@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from attnlib.compare.comparison import Comparison
 from attnlib.compare.error_overlap import Overlap, Reply
 from attnlib.compare.paired_tests import PairedTest, count_confusions, image_titles
-from attnlib.compare.reference_runs import Answer, ReferenceRow
+from attnlib.compare.reference_runs import Answer, ReferenceRow, by_title
 from attnlib.data.datasets import Split
 from attnlib.plotting import (
     COLOURS,
@@ -217,26 +217,26 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
 
 def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
     """Test accuracy of each row with its interval; with several seeds, a dot for each."""
-    made = [row for row in rows.values() if row.runs]
-    made.sort(key=lambda row: row.accuracy.value)
+    made = [(title, row) for title, row in by_title(rows).items() if row.runs]
+    made.sort(key=lambda one: one[1].accuracy.value)
     with style():
         figure, axes = subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")
-        for place, row in enumerate(made):
+        for place, (_, row) in enumerate(made):
             share = row.accuracy
             axes.plot([share.low, share.high], [place, place], color=COLOURS[0], lw=1.6)
             axes.plot(share.value, place, "o", color=COLOURS[0], ms=5)
             for run in row.runs if len(row.runs) > 1 else ():
                 one = run.record.metrics.test_accuracy.value
                 axes.plot(one, place + 0.18, "|", color=INK, ms=7)
-        axes.set_yticks(range(len(made)), [_broken(row.title) for row in made], fontsize=9)
+        axes.set_yticks(range(len(made)), [_broken(title) for title, _ in made], fontsize=9)
         axes.set_ylim(-0.6, len(made) - 0.3)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xlabel("test accuracy, 95% interval")
         if made:
-            last, best = made[0], made[-1]
+            (last, fewest), (best, most) = made[0], made[-1]
             figure.finding = (
-                f"{best.title} recognises most test images, {best.accuracy.value:.1%}, and "
-                f"{last.title} fewest, {last.accuracy.value:.1%}."
+                f"{best} recognises most test images, {most.accuracy.value:.1%}, and "
+                f"{last} fewest, {fewest.accuracy.value:.1%}."
             )
         plt.close(figure)
     return figure

@@ -32,7 +32,7 @@ def run_of(correct, seed):
     arrays = {"labels": np.zeros(len(correct), int), "logits": np.eye(2)[(~correct).astype(int)]}
     dataset = SimpleNamespace(sha256="0", classes=["right", "wrong"])
     record = SimpleNamespace(dataset=dataset, seeds=SimpleNamespace(run=seed))
-    return SimpleNamespace(record=record, arrays=lambda _: arrays)
+    return SimpleNamespace(record=record, config={"epochs": 8}, arrays=lambda _: arrays)
 
 
 def rows_of(outcomes):

@@ -17,6 +17,7 @@ from attnlib.compare.reference_runs import (
     RunClaim,
     answer,
     answer_table,
+    at_one_length,
     compare,
     describe,
     find_rows,
@@ -223,6 +224,27 @@ def test_rows_trained_for_different_numbers_of_epochs_are_not_compared(write):
     rows = find_rows(ROWS, [long, write("deit_t", 600, seed=1)])
     assert answer(rows, [claim])[0].verdict == "holds"
     assert " or " in describe(find_rows(ROWS, [long, short]))
+
+
+def test_a_claim_is_asked_at_the_length_of_most_seeds_that_its_rows_share(write):
+    """So longer runs can be kept one after another, and what shorter ones answer stays answered."""
+    short = [write("resnet18", 700, epochs=2, seed=seed) for seed in (0, 1)]
+    student = [write("deit_t", 400, epochs=2, seed=seed) for seed in (0, 1)]
+    long = [write("resnet18", 900), write("resnet18_p", 950)]
+    rows = find_rows(ROWS, [*short, *student, *long])
+    assert rows["resnet18"].runs == tuple(short), "two seeds go before one"
+    assert [row.runs for row in rows["resnet18"].others] == [(long[0],)]
+    assert at_one_length(rows["deit_t"], rows["resnet18"]) == (rows["deit_t"], rows["resnet18"])
+    assert at_one_length(rows["resnet18_p"], rows["deit_t"]) == ()
+    gain = next(claim for claim in RUN_CLAIMS if claim.rows == ("resnet18_p", "resnet18"))
+    assert answer(rows, [gain])[0].difference.value == pytest.approx(50 / N)
+    shown = reference_table(rows)
+    epochs = long[0].config["epochs"]
+    assert shown.loc["ResNet-18", "epochs"] == 2
+    assert shown.loc[f"ResNet-18, {epochs} epochs", "test accuracy [95%]"].startswith("45.00%")
+    assert len(figures.accuracies(rows).axes[0].get_yticks()) == 4
+    more = find_rows(ROWS, [*short, *long, write("resnet18", 900, seed=1)])
+    assert more["resnet18"].epochs == epochs, "of as many seeds the longest"
 
 
 def test_rows_without_a_common_seed_are_compared_by_their_first_runs(write):

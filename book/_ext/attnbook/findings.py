@@ -17,6 +17,7 @@ from attnlib.compare.error_overlap import STUDENTS, Pairing, between, measure_ov
 from attnlib.compare.reference_runs import (
     ReferenceRow,
     answer,
+    at_one_length,
     compare,
     find_rows,
     pair_runs,
@@ -273,9 +274,10 @@ def find_difference(root: Path, *names: str) -> Finding:
     Raises:
         ValueError: If a row is unknown, or they were tested on different data.
     """
-    rows = [find_row(root, name) for name in names]
-    if not all(row.runs for row in rows):
-        return missing(next(row for row in rows if not row.runs))
+    asked = [find_row(root, name) for name in names]
+    rows = at_one_length(*asked)
+    if not rows:
+        return missing(next((row for row in asked if not row.runs), asked[0]))
     mean, groups = compare(*rows), pair_runs(*rows)
     titles = [row.title for row in rows]
     what = "test accuracy of {} less that of {}".format(*titles)
@@ -301,11 +303,13 @@ def find_kappa(root: Path, pairing: Pairing) -> Finding:
     Raises:
         ValueError: If a row is unknown, or they were tested on different data.
     """
-    rows = {name: find_row(root, name) for name in pairing[:2]}
-    first, second = (rows[name].title for name in pairing[:2])
-    (overlap,) = measure_overlaps(rows, {"": pairing})
-    if overlap.kappa is None:
-        return missing(next((row for row in rows.values() if not row.runs), rows[pairing.first]))
+    asked = [find_row(root, name) for name in pairing[:2]]
+    rows = {row.name: row for row in at_one_length(*asked)}
+    overlaps = measure_overlaps(rows, {"": pairing}) if rows else []
+    if not overlaps or overlaps[0].kappa is None:
+        return missing(next((row for row in asked if not row.runs), asked[0]))
+    (overlap,) = overlaps
+    first, second = (row.title for row in asked)
     kappa, pairs = overlap.kappa, len(overlap.pairs)
     what = f"error consistency (kappa) of {first} and {second}, {pairing.seeds} seeds; mean of "
     what += f"{pairs} pair{'s' * (pairs > 1)} with the 95% interval "
