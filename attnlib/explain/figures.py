@@ -208,7 +208,7 @@ def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Dr
         plt.close(figure)
     most = max(shares, key=lambda name: max(shares[name]))
     figure.finding = (
-        f"The largest share of such maps in a layer is {max(shares[most]):.0%}, of {most}."
+        f"The largest share of such maps in any layer is {max(shares[most]):.0%}, of {most}."
         if max(shares[most])
         else "No network has such a map in any layer."
     )
