@@ -172,8 +172,8 @@ def _class_words(tests: Sequence[PairedTest], first: str, second: str) -> str:
     most = max(tests, key=lambda t: abs(t.difference.value))
     value, low, high = (f"{100 * share:+.1f}" for share in most.difference[:3])
     words = (
-        f"In {better[0]} of {len(tests)} classes {first} is better by the corrected test, in "
-        f"{better[1]} {second}; the largest difference, in {most.name}, is {value} points "
+        f"By the corrected test, {first} is better in {better[0]} of {len(tests)} classes and "
+        f"{second} in {better[1]}; the largest difference, in {most.name}, is {value} points "
         f"[{low}, {high}]."
     )
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", words)
@@ -235,8 +235,8 @@ def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
         if made:
             (last, fewest), (best, most) = made[0], made[-1]
             figure.finding = (
-                f"{best} recognises most test images, {most.accuracy.value:.1%}, and "
-                f"{last} fewest, {fewest.accuracy.value:.1%}."
+                f"{best} recognises the most test images, {most.accuracy.value:.1%}, and "
+                f"{last} the fewest, {fewest.accuracy.value:.1%}."
             )
         plt.close(figure)
     return figure
@@ -280,7 +280,7 @@ def overlaps(measured: Sequence[Overlap]) -> Figure:
         if made:
             least, most = (choose(made, key=_kappa) for choose in (min, max))
             figure.finding = (
-                f"Kappa is least for {least.text} ({_kappa(least):.2f}), "
+                f"Kappa is smallest for {least.text} ({_kappa(least):.2f}) and "
                 f"largest for {most.text} ({_kappa(most):.2f})."
             )
         plt.close(figure)
