@@ -47,7 +47,7 @@ def agreement_with_people(study: Study, systems: Sequence[Measured]) -> Figure:
     """Kappa and both distances of each system to people; the band is people among themselves."""
     people = study.find(PEOPLE)
     if not people:
-        return _say("No people decided on these images.")
+        return _say("There are no decisions of people on these images.")
     with style():
         height = 0.75 + 0.36 * len(systems)
         figure, panels = subplots(
@@ -98,7 +98,7 @@ def shape_bias_by_category(study: Study, systems: Sequence[Measured]) -> Figure:
         axes.set_xlabel("← texture      decided by      shape →")
         figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
         shares = [f"{one.title} {one.measures['shape_bias'].value:.0%}" for one in shown]
-        figure.finding = f"Decided by shape over all images: {', '.join(shares)}."
+        figure.finding = f"Shape bias over all images: {', '.join(shares)}."
         plt.close(figure)
     return figure
 
@@ -108,7 +108,7 @@ def protocol_beside_gaps(study: Study) -> Figure:
     measures = ("kappa", "class_js", "inter_js", "shape_bias")
     rows = [one for one in (*study.gaps, *study.shifts) if one.measure == measures[0]]
     if not rows:
-        return _say("No network was asked by several protocols on these images.")
+        return _say("No network was evaluated by several protocols on these images.")
     with style():
         figure, panels = subplots(
             len(measures),
@@ -194,7 +194,7 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
     hold, or all if it is None, are shown by their positions.
     """
     if not study.compared:
-        return _say("No run on CIFAR-10's test images is here.")
+        return _say("There is no run on CIFAR-10's test images.")
     rows, best = [], most_accurate(study)
     for one, run in zip(best, _titles(replace(study, compared=best)), strict=True):
         alone = one.model_alone_wrong, one.majority_alone_wrong
@@ -231,7 +231,7 @@ def _agreement_words(people: Measured, systems: Sequence[Measured]) -> str:
         return ""
     best = max(systems, key=lambda one: np.nan_to_num(one.measures["kappa"].value, nan=-1))
     return (
-        f"The highest kappa to people is {best.measures['kappa']} ({best.title}); people reach "
+        f"The highest kappa with people is {best.measures['kappa']} ({best.title}); people reach "
         f"{people.measures['kappa']} with each other."
     )
 
@@ -243,7 +243,7 @@ def _protocol_words(study: Study) -> str:
     if not (both and gaps and gaps[0].difference):
         return ""
     return (
-        f"Protocol alone moves the inter-class distance of {study.network} by {both:+}; "
+        f"The protocol alone moves the inter-class distance of {study.network} by {both:+}; "
         f"{gaps[0].text.replace(' - ', ' and ')} differ by {gaps[0].difference:+}."
     )
 
@@ -256,8 +256,8 @@ def _doubt_words(study: VotesStudy) -> str:
     best, title = max(titled, key=lambda pair: pair[0].accuracy.value)
     first, last = best.groups[0], best.groups[-1]
     return (
-        f"{title} recognises {first.model.value:.1%} of the images that are {first.name} among "
-        f"people and {last.model.value:.1%} of those that are {last.name}."
+        f"{title} recognises {first.model.value:.1%} of the images in the group “{first.name}” "
+        f"and {last.model.value:.1%} in the group “{last.name}”."
     )
 
 
