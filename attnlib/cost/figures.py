@@ -36,8 +36,8 @@ def speeds(rows: Sequence[Row]) -> Figure:
                 axes.plot(x, row["value"], marker, mfc=face, mec=colour, ms=5.5, mew=1.3)
             axes.plot([], [], marker + "-", color=colour, label=figure_text(name))
         _logarithmic(axes, sorted({r["batch_size"] for r in measured}))
-        axes.set_xlabel("images a batch")
-        axes.set_ylabel("images a second")
+        axes.set_xlabel("images per batch")
+        axes.set_ylabel("images per second")
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
         figure.finding = _speed_words(measured)
         plt.close(figure)
@@ -90,7 +90,7 @@ def memory(rows: Sequence[Row], attention: str = "explicit") -> Figure:
 
 def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figure:
     """Time and memory against the number of tokens, with the fitted power laws dashed."""
-    panels = {"seconds": ("seconds a pass", 1.0), "peak_bytes": ("peak memory, MB", 1e-6)}
+    panels = {"seconds": ("seconds per pass", 1.0), "peak_bytes": ("peak memory, MB", 1e-6)}
     with style():
         figure, grid = subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, layout="constrained")
         for axes, (quantity, (words, unit)) in zip(grid, panels.items(), strict=True):
@@ -125,7 +125,7 @@ def _speed_words(rows: Sequence[Row]) -> str:
     words = []
     for size in dict.fromkeys(sizes[:1] + sizes[-1:]):
         best = max(select(stable, batch_size=size), key=lambda row: row["value"])
-        images = "one image at a time" if size == 1 else f"{size} images a batch"
+        images = "one image at a time" if size == 1 else f"{size} images per batch"
         words.append(f"With {images}, {title(best)} is fastest: {best['value']:.3g} images/s.")
     return " ".join(words)
 
@@ -136,7 +136,7 @@ def _memory_words(words: str, rows: Sequence[Row]) -> str:
         return ""
     ordered = sorted(rows, key=lambda row: row["value"])
     least, most = (f"{title(r)} ({r['value'] / GIGA:.2f} GB)" for r in (ordered[0], ordered[-1]))
-    return f"{words}, {least} needs least memory and {most} most."
+    return f"{words}, {least} needs the least memory and {most} the most."
 
 
 def _exponent_words(fits: dict[tuple[str, str], Estimate]) -> str:
@@ -146,8 +146,9 @@ def _exponent_words(fits: dict[tuple[str, str], Estimate]) -> str:
     power = {key: f"{fit.value:.2f}" for key, fit in fits.items()}
     return (
         f"Time grows with the power {power['explicit', 'seconds']} of the number of tokens where "
-        f"weights are written down and {power['fused', 'seconds']} where they are not; memory with "
-        f"the power {power['explicit', 'peak_bytes']} and {power['fused', 'peak_bytes']}."
+        f"attention weights are written to memory and {power['fused', 'seconds']} where they are "
+        f"not; memory with the powers {power['explicit', 'peak_bytes']} and "
+        f"{power['fused', 'peak_bytes']}."
     )
 
 
