@@ -194,7 +194,7 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
     hold, or all if it is None, are shown by their positions.
     """
     if not study.compared:
-        return _say("There is no run on CIFAR-10's test images.")
+        return _say("No run on CIFAR-10's test images was found.")
     rows, best = [], most_accurate(study)
     for one, run in zip(best, _titles(replace(study, compared=best)), strict=True):
         alone = one.model_alone_wrong, one.majority_alone_wrong
