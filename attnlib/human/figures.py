@@ -226,7 +226,7 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
 
 
 def _agreement_words(people: Measured, systems: Sequence[Measured]) -> str:
-    """Whose kappa to people is the highest, beside that of people among themselves."""
+    """Whose kappa with people is the highest, beside that of people among themselves."""
     if not systems:
         return ""
     best = max(systems, key=lambda one: np.nan_to_num(one.measures["kappa"].value, nan=-1))

@@ -143,7 +143,7 @@ def systems_table(study: Study) -> "pd.DataFrame":
 
 
 def limit_words(study: Study, one: Measured) -> str:
-    """The highest kappa to people that a system's accuracy allows, and the share it reaches."""
+    """The highest kappa with people that a system's accuracy allows, and the share it reaches."""
     people = next(iter(study.find(PEOPLE)), None)
     if people is None or one is people:
         return ""

@@ -352,7 +352,7 @@ def test_kept_record_is_whole_and_made_from_committed_code(record):
     arrays = run.arrays("predictions")
     right = (arrays["logits"].argmax(axis=1) == arrays["labels"]).mean()
     assert right == run.record.metrics.test_accuracy.value
-    assert run.record.dataset.title in ("CIFAR-10 (JPEG copy)", "tiny-imagenet-32")
+    assert run.record.dataset.title in ("CIFAR-10 (JPEG copy)", "Tiny-ImageNet (32 px copy)")
     assert not {"/tmp", "/home", "/root"} & {word[:5] for word in run.record.command.split()}
     given = {k: v for k, v in run.config.items() if k in TrainConfig.__dataclass_fields__}
     assert TrainConfig(**given).name == run.name  # the name is a function of the configuration

@@ -1,4 +1,4 @@
-"""Figure 5.7.1: the highest kappa to people that an accuracy allows, and what networks reach."""
+"""Figure 5.7.1: the highest kappa with people that an accuracy allows, and what networks reach."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def draw() -> Diagram:
     rows = json.loads(KEPT.read_text(encoding="utf-8"))["rows"]
     systems = {row["system"]: row for row in rows if row.get("part") == "system"}
     people = systems["people"]["accuracy_value"]
-    d.text(4, 10, "kappa to people", "start", faint=True)
+    d.text(4, 10, "kappa with people", "start", faint=True)
     for kappa in (0, 0.5, 1):
         y = place(0, kappa)[1]
         d.line([(LEFT, y), (RIGHT, y)], width=0.5)
