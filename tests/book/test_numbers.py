@@ -145,6 +145,9 @@ def test_runs_of_other_settings_do_not_count_unless_they_are_kept(place: Path):
     assert findings.find_result(place, "resnet18.test_accuracy").text == "70.0%"
     write_reference_run(place / "results", 0.8, "resnet18", epochs=4)
     findings.read_runs.cache_clear()
+    assert findings.find_result(place, "resnet18.test_accuracy").text == "80.0%", "the longest"
+    write_reference_run(place / "results", 0.9, "resnet18", epochs=4, lr=0.1)
+    findings.read_runs.cache_clear()
     with pytest.raises(ValueError, match="two runs of one seed"):
         findings.find_result(place, "resnet18.test_accuracy")
 
