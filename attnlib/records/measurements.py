@@ -12,10 +12,11 @@ from attnlib.records.provenance import (
     describe_device,
     describe_git,
     describe_versions,
+    json_bytes,
     now,
     threads_of,
-    write_json,
 )
+from attnlib.training.checkpoint import write_atomically
 
 SCHEMA = 1
 FOLDER = "results/measurements"
@@ -73,10 +74,16 @@ def write_measurements(
         "versions": describe_versions(),
         "device": {**describe_device(device), **_load()},
         "date": now(),
-        "rows": list(rows),
     }
-    write_json(path, content)
+    write_atomically(path, _in_lines(content, rows))
     return read_measurements(path)
+
+
+def _in_lines(content: Row, rows: Sequence[Row]) -> bytes:
+    """The record as JSON with a line for each row, so that a difference shows which row changed."""
+    lines = ",\n".join(f"  {json.dumps(r, ensure_ascii=False, allow_nan=False)}" for r in rows)
+    empty = json_bytes(content | {"rows": []})
+    return empty.removesuffix(b"[]\n}\n") + f"[\n{lines}\n ]\n}}\n".encode()
 
 
 def read_measurements(path: str | Path) -> Measurements:
