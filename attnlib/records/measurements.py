@@ -81,7 +81,8 @@ def write_measurements(
 
 def _in_lines(content: Row, rows: Sequence[Row]) -> bytes:
     """The record as JSON with a line for each row, so that a difference shows which row changed."""
-    lines = ",\n".join(f"  {json.dumps(r, ensure_ascii=False, allow_nan=False)}" for r in rows)
+    line = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+    lines = ",\n".join(f"  {line(row)}" for row in rows)
     empty = json_bytes(content | {"rows": []})
     return empty.removesuffix(b"[]\n}\n") + f"[\n{lines}\n ]\n}}\n".encode()
 
