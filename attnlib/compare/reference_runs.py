@@ -262,8 +262,8 @@ def _runs_of(
 def at_one_length(*rows: ReferenceRow) -> tuple[ReferenceRow, ...]:
     """The rows with their runs of one number of epochs; nothing if they share none.
 
-    Of several, it is the one of the most seeds that all rows have, or else the longest: after a
-    longer training the networks would differ by that as well.
+    Of several it is the one with the most common seeds, or else the longest. Rows of unlike length
+    would differ by their training as well.
     """
     lengths = [{row.epochs: row for row in each.lengths} for each in rows]
     found = [

@@ -121,6 +121,17 @@ def test_reference_profile_wins_and_is_never_mixed_with_the_cpus(place: Path):
     assert findings.find_result(place, "resnet18 - deit_t").text == "+20.0 points"
 
 
+def test_a_difference_of_rows_of_unlike_length_is_not_run_and_says_why(place: Path):
+    write_reference_run(place / "results", 0.4, "deit_t")
+    asked = findings.find_result(place, "resnet18 - deit_t")
+    assert asked.text == "not run" and asked.facts[0] == ("what", "ResNet-18: no run record yet")
+    write_reference_run(place / "results", 0.7, "resnet18", epochs=3)
+    findings.read_runs.cache_clear()
+    asked = findings.find_result(place, "resnet18 - deit_t")
+    told = "ResNet-18 and DeiT-T: too few runs of one length yet"
+    assert asked.text == "not run" and asked.facts[0] == ("what", told)
+
+
 def test_rows_are_told_apart_by_start_distillation_teacher_and_tokens(place: Path):
     write_reference_run(place / "results", 0.4, "deit_t")
     write_reference_run(place / "results", 0.5, "deit_t_hard")

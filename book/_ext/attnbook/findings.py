@@ -172,12 +172,14 @@ def origin(run: Run) -> Facts:
     )
 
 
-def missing(row: ReferenceRow) -> Finding:
-    """Placeholder for a known row without a record."""
-    facts = (
-        ("what", f"{row.title}: no run record yet"),
-        ("command", REFERENCE_COMMAND),
+def missing(*rows: ReferenceRow) -> Finding:
+    """What is shown if one of these rows has no record, or they share no length of training."""
+    without = next((row.title for row in rows if not row.runs), None)
+    titles = " and ".join(row.title for row in rows)
+    what = (
+        f"{without}: no run record yet" if without else f"{titles}: too few runs of one length yet"
     )
+    facts = (("what", what), ("command", REFERENCE_COMMAND))
     return Finding(NOT_RUN, facts, page="reproduce")
 
 
@@ -277,7 +279,7 @@ def find_difference(root: Path, *names: str) -> Finding:
     asked = [find_row(root, name) for name in names]
     rows = at_one_length(*asked)
     if not rows:
-        return missing(next((row for row in asked if not row.runs), asked[0]))
+        return missing(*asked)
     mean, groups = compare(*rows), pair_runs(*rows)
     titles = [row.title for row in rows]
     what = "test accuracy of {} less that of {}".format(*titles)
@@ -304,11 +306,10 @@ def find_kappa(root: Path, pairing: Pairing) -> Finding:
         ValueError: If a row is unknown, or they were tested on different data.
     """
     asked = [find_row(root, name) for name in pairing[:2]]
-    rows = {row.name: row for row in at_one_length(*asked)}
-    overlaps = measure_overlaps(rows, {"": pairing}) if rows else []
-    if not overlaps or overlaps[0].kappa is None:
-        return missing(next((row for row in asked if not row.runs), asked[0]))
-    (overlap,) = overlaps
+    rows = {row.name: row for row in at_one_length(*asked) or asked}
+    (overlap,) = measure_overlaps(rows, {"": pairing})
+    if overlap.kappa is None:
+        return missing(*asked)
     first, second = (row.title for row in asked)
     kappa, pairs = overlap.kappa, len(overlap.pairs)
     what = f"error consistency (kappa) of {first} and {second}, {pairing.seeds} seeds; mean of "
