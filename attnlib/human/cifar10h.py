@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # SHA-256 of the official test labels, as 10,000 bytes in the official order.
 LABELS_SHA256 = "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
+FIRST = 4  # images kept of those that one side alone gets wrong
 GROUPS = ("unanimous", "least divided third", "middle third", "most divided third")
 
 
@@ -53,6 +54,13 @@ class Disputed(NamedTuple):
     truth: int
     network: int
     people: int  # the majority's answer
+
+
+class AloneWrong(NamedTuple):
+    """How many images one side alone gets wrong, and the first of them."""
+
+    count: int
+    first: Sequence[Disputed]  # FIRST at most, in the test set's order
 
 
 class ImageGroup(NamedTuple):
@@ -87,8 +95,8 @@ class VotesComparison:
     class_js: Interval
     inter_js: Interval
     groups: Sequence[ImageGroup]
-    model_alone_wrong: Sequence[Disputed]
-    majority_alone_wrong: Sequence[Disputed]
+    model_alone_wrong: AloneWrong
+    majority_alone_wrong: AloneWrong
 
 
 def check_official_order(labels: NDArray[np.integer], class_names: Sequence[str]) -> None:
@@ -149,9 +157,9 @@ def compare_votes(
     accuracy = counts @ right / counts.sum(axis=1)
     unanimous = votes[rows, labels] == votes.sum(axis=1)
 
-    def dispute(places: Flags) -> list[Disputed]:
-        columns = np.stack([rows, labels, decisions, majority], axis=1)
-        return [Disputed(*row) for row in columns[places].tolist()]
+    def dispute(places: Flags) -> AloneWrong:
+        columns = np.stack([rows, labels, decisions, majority], axis=1)[places]
+        return AloneWrong(len(columns), [Disputed(*row) for row in columns[:FIRST].tolist()])
 
     return VotesComparison(
         title,
@@ -292,7 +300,7 @@ def votes_table(study: VotesStudy) -> "pd.DataFrame":
             "kappa with the majority": str(one.kappa),
             "class-wise JS distance": str(one.class_js),
             "inter-class JS distance": str(one.inter_js),
-            "wrong where all people are right": str(len(one.model_alone_wrong)),
-            "right where most people are wrong": str(len(one.majority_alone_wrong)),
+            "wrong where all people are right": str(one.model_alone_wrong.count),
+            "right where most people are wrong": str(one.majority_alone_wrong.count),
         }
     return pd.DataFrame(columns).fillna("")

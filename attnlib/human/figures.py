@@ -18,7 +18,7 @@ from attnlib.data.datasets import Split
 from attnlib.data.open_image import read_image
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.human.bootstrap import PEOPLE, Interval
-from attnlib.human.cifar10h import VotesComparison, VotesStudy
+from attnlib.human.cifar10h import FIRST, VotesComparison, VotesStudy
 from attnlib.human.claims import BOTH
 from attnlib.human.decisions import CATEGORIES, read_cues
 from attnlib.human.study import NAMES, Measured, Study
@@ -34,7 +34,6 @@ from attnlib.plotting import (
 )
 
 STIMULI_FOLDER = Path(__file__).with_name("pictures")  # of the cue-conflict images
-DISPUTED = 4  # images shown of each kind
 MARKS = "osD^vP*X<>"
 NEARER = {  # direction of people
     "kappa": "more like people →",
@@ -200,8 +199,8 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
         alone = one.model_alone_wrong, one.majority_alone_wrong
         wrong = "all people right, network wrong", "network right, most people wrong"
         for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):
-            title = f"{figure_text(run, 60)}:\n{words}, {len(images):,} images"
-            rows.append((title, images[:DISPUTED], side))
+            title = f"{figure_text(run, 60)}:\n{words}, {images.count:,} images"
+            rows.append((title, images.first, side))
     with style():
         figure = plt.figure(
             FigureClass=Drawing, figsize=(WIDTH, 1.6 * len(rows)), layout="constrained"
@@ -210,7 +209,7 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
             figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True
         ):
             part.suptitle(title, x=0.01, ha="left", fontsize=9)
-            panels = part.subplots(1, DISPUTED)
+            panels = part.subplots(1, FIRST)
             for axes in panels:
                 axes.axis("off")
             for axes, image in zip(panels, images, strict=False):

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from attnlib.human.bootstrap import MEASURES, Interval
-from attnlib.human.cifar10h import Crowd, Disputed, ImageGroup, VotesComparison, VotesStudy
+from attnlib.human.cifar10h import (
+    AloneWrong,
+    Crowd,
+    Disputed,
+    ImageGroup,
+    VotesComparison,
+    VotesStudy,
+)
 from attnlib.human.claims import Finding
 from attnlib.human.decisions import CATEGORIES
 from attnlib.human.study import Measured, Study
@@ -106,14 +113,14 @@ def write_votes_study(study: VotesStudy, folder: Path) -> None:
         row: Row = {"part": "run", "title": one.title, "majority_accuracy": one.majority_accuracy}
         for key in ("accuracy", "kappa", "class_js", "inter_js"):
             row |= _columns(f"{key}_", getattr(one, key))
-        rows.append(row)
+        rows.append(row | {key: getattr(one, key).count for key in IMAGES})
         for group in one.groups:
             told = {"name": group.name, "images": group.images, "votes_right": group.votes_right}
             numbers = _columns("", group.model)
             rows.append({"part": "group", "title": one.title, **told, **numbers})
         for key in IMAGES:
             shown = {"part": key, "title": one.title}
-            rows += [{**shown, **disputed._asdict()} for disputed in getattr(one, key)]
+            rows += [{**shown, **disputed._asdict()} for disputed in getattr(one, key).first]
     write_measurements(folder / VOTES_RECORD, "human-cifar10h", rows, COMMAND)
 
 
@@ -142,8 +149,9 @@ def _comparison(row: Row, parts: dict[str, list[Row]]) -> VotesComparison:
     def own(part: str) -> list[Row]:
         return [one for one in parts.get(part, []) if one["title"] == row["title"]]
 
-    def disputed(part: str) -> list[Disputed]:
-        return [Disputed(*(one[key] for key in Disputed._fields)) for one in own(part)]
+    def disputed(part: str) -> AloneWrong:
+        first = [Disputed(*(one[key] for key in Disputed._fields)) for one in own(part)]
+        return AloneWrong(row[part], first)
 
     return VotesComparison(
         row["title"],

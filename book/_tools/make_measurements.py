@@ -16,7 +16,6 @@ from attnlib.records.measurements import Measurements, Row, read_measurements
 from attnlib.records.provenance import commit_words
 from page_parts import ROOT, address, command, device_words, table, write
 
-SHOWN = 250  # rows shown in a table; the file has all
 TITLES = {
     "cost": "Cost of the models",
     "scaling": "Cost of attention by tokens",
@@ -123,10 +122,8 @@ def one_table(group: Sequence[tuple[int, Row]]) -> str:
     vary = {name: cells for name, cells in texts.items() if name not in same}
     said = "; ".join(f"{name} {text}" for name, text in same.items() if text)
     above = f"The same in all {len(rows):,} rows: {said}.\n\n" if said else ""
-    if len(rows) > SHOWN:
-        above += f"The first {SHOWN} of {len(rows):,} rows; the file holds all.\n\n"
     lines = []
-    for place, (index, _) in enumerate(group[:SHOWN]):
+    for place, (index, _) in enumerate(group):
         first, *rest = (cells[place] for cells in vary.values())
         lines.append((f'<span id="row-{index}"></span>{first}', *rest))
     letters = "".join("r" if numeric(cells) else "l" for cells in vary.values())

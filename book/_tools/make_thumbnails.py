@@ -13,7 +13,7 @@ from attnlib.compare.confusion_page import choose_pictures
 from attnlib.compare.paired_tests import error_sets, hardest_images
 from attnlib.data.datasets import load_dataset
 from attnlib.human.cifar10h import VotesStudy, check_official_order
-from attnlib.human.figures import DISPUTED, most_accurate
+from attnlib.human.figures import most_accurate
 from attnlib.human.run_study import study_votes
 from attnlib.records.find import list_runs
 from attnlib.records.thumbnails import MOST_THUMBNAILS, write_thumbnails
@@ -58,7 +58,7 @@ def figure_images(comparison: Comparison, study: VotesStudy) -> list[int]:
     shows += hardest_images(comparison, shown).tolist()
     for one in most_accurate(study):
         for disputed in (one.model_alone_wrong, one.majority_alone_wrong):
-            shows += [image.image for image in disputed[:DISPUTED]]
+            shows += [image.image for image in disputed.first]
     return shows
 
 

@@ -143,15 +143,6 @@ def test_each_measurement_file_has_a_page_with_its_rows_and_where_they_come_from
     assert shown in line.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_long_measurements_are_cut_and_say_so(sources: Path):
-    folder = sources / "book" / "runs" / "measurements"
-    text = (folder / "human-cifar10h.md").read_text(encoding="utf-8")
-    rows = json.loads((ROOT / "results/measurements/human-cifar10h.json").read_text())["rows"]
-    count = sum(row["part"] == "model_alone_wrong" for row in rows)
-    assert f"The first 250 of {count:,} rows; the file holds all." in text
-    assert text.count('id="row-') < 600
-
-
 def test_time_outside_its_quartiles_is_not_shown_as_lying_in_them(sources: Path):
     page = sources / "book" / "runs" / "measurements" / "scaling-cpu.md"
     text = page.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from attnlib.data.downloads import cache_dir
 from attnlib.data.readers import CIFAR10_CLASSES
 from attnlib.human import cifar10h, figures, run_study
 from attnlib.human.cifar10h import (
+    FIRST,
     GROUPS,
     check_official_order,
     compare_votes,
@@ -96,10 +97,12 @@ def test_images_where_one_side_alone_is_wrong_are_named_by_their_place():
     wrong = DECISIONS != LABELS
     said = np.stack([np.arange(400), LABELS, DECISIONS, COUNTS.argmax(axis=1)], axis=1).tolist()
     alone = [said[k] for k in range(120) if wrong[k]]
-    assert [list(image) for image in one.model_alone_wrong] == alone
+    assert one.model_alone_wrong.count == len(alone) > FIRST
+    assert [list(image) for image in one.model_alone_wrong.first] == alone[:FIRST]
     majority = COUNTS.argmax(axis=1) != LABELS
     alone = [said[k] for k in range(400) if majority[k] and not wrong[k]]
-    assert [list(image) for image in one.majority_alone_wrong] == alone
+    assert one.majority_alone_wrong.count == len(alone)
+    assert [list(image) for image in one.majority_alone_wrong.first] == alone[:FIRST]
     assert {image[0] for image in alone} & set(range(200, 210))
 
 
@@ -178,7 +181,8 @@ def test_every_fitting_run_is_compared_in_one_study(official, monkeypatch):
     study = run_study.study_votes(runs, resamples=3)
     assert [one.title for one in study.compared] == ["a, CIFAR-10", "b, CIFAR-10"]
     assert [one.accuracy.value for one in study.compared] == [1, 0.9995]
-    assert [image.image for image in study.compared[1].model_alone_wrong] == [0, 1, 2, 3, 4]
+    alone = study.compared[1].model_alone_wrong
+    assert (alone.count, [image.image for image in alone.first]) == (5, [0, 1, 2, 3])
     assert "c is refused" in study.told
 
 
