@@ -10,13 +10,14 @@ import attnlib as al  # first, since it says how PyTorch's threads wait
 # isort: split
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from input import shown_arguments
 
 from attnlib.config import INPUTS
-from attnlib.records.measurements import write_measurements
+from attnlib.records.measurements import Row, write_measurements
 from attnlib.stats.intervals import mean_interval
 
 
@@ -43,27 +44,36 @@ def train(path: str, seed: int, options: argparse.Namespace) -> al.Run:
     return al.run_experiment(config, on_epoch=lambda epoch: print(path, seed, epoch, flush=True))
 
 
-def compare(options: argparse.Namespace) -> tuple[list[dict[str, object]], str]:
-    """A row a path and seed, and a row a path with the mean over seeds; the data set's title."""
-    runs = {(p, s): train(p, s, options) for s in range(options.seeds) for p in INPUTS}
-    accuracies = {key: run.record.metrics.test_accuracy.value for key, run in runs.items()}
-    rows: list[dict[str, object]] = []
-    for (path, seed), run in runs.items():
+def compare(runs: Mapping[tuple[str, int], al.Run], key: str, baseline: str) -> list[Row]:
+    """A row for each run, by value and seed, then one for each value with the mean over seeds."""
+    values, seeds = (list(dict.fromkeys(part)) for part in zip(*runs, strict=True))
+    accuracies = {at: run.record.metrics.test_accuracy.value for at, run in runs.items()}
+    rows: list[Row] = []
+    for (value, seed), run in runs.items():
         accuracy = run.record.metrics.test_accuracy
         rows.append({
-            "path": path, "seed": seed, "accuracy": accuracy.value, "low": accuracy.low,
+            key: value, "seed": seed, "accuracy": accuracy.value, "low": accuracy.low,
             "high": accuracy.high, "n": accuracy.n,
             "train_loss": run.history[-1]["train_loss"], "run": run.name,
         })  # fmt: skip
-    for path in INPUTS:
-        own = [accuracies[path, seed] for seed in range(options.seeds)]
-        gaps = [accuracies[path, s] - accuracies["reference", s] for s in range(options.seeds)]
-        row: dict[str, object] = {"path": path, "seed": None, "accuracy": sum(own) / len(own)}
-        if path != "reference":
-            gap = mean_interval(gaps)
+    for value in values:
+        own = [accuracies[value, seed] for seed in seeds]
+        row: Row = {key: value, "seed": None, "accuracy": sum(own) / len(own)}
+        if value != baseline:
+            gap = mean_interval([accuracies[value, s] - accuracies[baseline, s] for s in seeds])
             row |= {"difference": gap.value, "low": gap.low, "high": gap.high}
         rows.append(row)
-    return rows, runs["fast", 0].record.dataset.title
+    return rows
+
+
+def print_means(rows: Sequence[Row], key: str, baseline: str) -> None:
+    """The mean of each value over seeds, and its difference from the baseline."""
+    for row in rows:
+        if row["seed"] is None:
+            gap = f"  {{difference:+.2%}} [{{low:+.2%}}, {{high:+.2%}}] to {baseline}"
+            print(f"{row[key]:10} {row['accuracy']:.2%}" + (
+                gap.format(**row) if "difference" in row else ""
+            ))  # fmt: skip
 
 
 def main() -> None:
@@ -84,18 +94,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write a JSON record here")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows, title = compare(options)
-    for row in rows:
-        if row["seed"] is None:
-            gap = "  {difference:+.2%} [{low:+.2%}, {high:+.2%}] to reference"
-            print(f"{row['path']:10} {row['accuracy']:.2%}" + (
-                gap.format(**row) if "difference" in row else ""
-            ))  # fmt: skip
+    runs = {(path, s): train(path, s, options) for s in range(options.seeds) for path in INPUTS}
+    rows = compare(runs, "path", "reference")
+    print_means(rows, "path", "reference")
     if options.out:
         about = {
             k: v for k, v in vars(options).items() if k not in ("data_path", "out", "runs_dir")
         }
         command = shlex.join(["python", "benchmarks/compare_inputs.py", *shown_arguments()])
+        title = runs["fast", 0].record.dataset.title
         rows = [row | about | {"dataset": title} for row in rows]
         write_measurements(options.out, "compare_inputs", rows, command, device=options.device)
 
