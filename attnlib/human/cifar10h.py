@@ -59,7 +59,7 @@ class Disputed(NamedTuple):
 class AloneWrong(NamedTuple):
     """How many images one side alone gets wrong, and the first of them."""
 
-    count: int
+    total: int
     first: Sequence[Disputed]  # FIRST at most, in the test set's order
 
 
@@ -300,7 +300,7 @@ def votes_table(study: VotesStudy) -> "pd.DataFrame":
             "kappa with the majority": str(one.kappa),
             "class-wise JS distance": str(one.class_js),
             "inter-class JS distance": str(one.inter_js),
-            "wrong where all people are right": str(one.model_alone_wrong.count),
-            "right where most people are wrong": str(one.majority_alone_wrong.count),
+            "wrong where all people are right": str(one.model_alone_wrong.total),
+            "right where most people are wrong": str(one.majority_alone_wrong.total),
         }
     return pd.DataFrame(columns).fillna("")

@@ -196,11 +196,11 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
         return _say("No run on CIFAR-10's test images was found.")
     rows, best = [], most_accurate(study)
     for one, run in zip(best, _titles(replace(study, compared=best)), strict=True):
-        alone = one.model_alone_wrong, one.majority_alone_wrong
+        sides = one.model_alone_wrong, one.majority_alone_wrong
         wrong = "all people right, network wrong", "network right, most people wrong"
-        for words, images, side in zip(wrong, alone, ("network", "people"), strict=True):
-            title = f"{figure_text(run, 60)}:\n{words}, {images.count:,} images"
-            rows.append((title, images.first, side))
+        for words, alone, side in zip(wrong, sides, ("network", "people"), strict=True):
+            title = f"{figure_text(run, 60)}:\n{words}, {alone.total:,} images"
+            rows.append((title, alone.first, side))
     with style():
         figure = plt.figure(
             FigureClass=Drawing, figsize=(WIDTH, 1.6 * len(rows)), layout="constrained"

@@ -113,7 +113,7 @@ def write_votes_study(study: VotesStudy, folder: Path) -> None:
         row: Row = {"part": "run", "title": one.title, "majority_accuracy": one.majority_accuracy}
         for key in ("accuracy", "kappa", "class_js", "inter_js"):
             row |= _columns(f"{key}_", getattr(one, key))
-        rows.append(row | {key: getattr(one, key).count for key in IMAGES})
+        rows.append(row | {key: getattr(one, key).total for key in IMAGES})
         for group in one.groups:
             told = {"name": group.name, "images": group.images, "votes_right": group.votes_right}
             numbers = _columns("", group.model)

@@ -23,6 +23,7 @@ TITLES = {
     "human-cifar10h": "Beside people: CIFAR-10H",
     "input": "Speed of the input paths",
     "compare_inputs": "Accuracy by input path",
+    "compare_precision": "Accuracy by precision",
     "search_lr": "Search for a learning rate",
     "step": "Speed of a training step",
     "scale": "Growth with images, classes and runs",
@@ -39,6 +40,8 @@ NOTES = {
     "counts least.",
     "compare_inputs": "A row without a seed is the mean over seeds. If it has a difference (from "
     "reference, seed by seed), low and high are the ends of that difference's 95% interval.",
+    "compare_precision": "A row without a seed is the mean over seeds; its difference is from "
+    "float32, seed by seed, with the 95% interval.",
 }
 
 

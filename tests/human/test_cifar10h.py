@@ -97,11 +97,11 @@ def test_images_where_one_side_alone_is_wrong_are_named_by_their_place():
     wrong = DECISIONS != LABELS
     said = np.stack([np.arange(400), LABELS, DECISIONS, COUNTS.argmax(axis=1)], axis=1).tolist()
     alone = [said[k] for k in range(120) if wrong[k]]
-    assert one.model_alone_wrong.count == len(alone) > FIRST
+    assert one.model_alone_wrong.total == len(alone) > FIRST
     assert [list(image) for image in one.model_alone_wrong.first] == alone[:FIRST]
     majority = COUNTS.argmax(axis=1) != LABELS
     alone = [said[k] for k in range(400) if majority[k] and not wrong[k]]
-    assert one.majority_alone_wrong.count == len(alone)
+    assert one.majority_alone_wrong.total == len(alone)
     assert [list(image) for image in one.majority_alone_wrong.first] == alone[:FIRST]
     assert {image[0] for image in alone} & set(range(200, 210))
 
@@ -182,7 +182,7 @@ def test_every_fitting_run_is_compared_in_one_study(official, monkeypatch):
     assert [one.title for one in study.compared] == ["a, CIFAR-10", "b, CIFAR-10"]
     assert [one.accuracy.value for one in study.compared] == [1, 0.9995]
     alone = study.compared[1].model_alone_wrong
-    assert (alone.count, [image.image for image in alone.first]) == (5, [0, 1, 2, 3])
+    assert (alone.total, [image.image for image in alone.first]) == (5, [0, 1, 2, 3])
     assert "c is refused" in study.told
 
 

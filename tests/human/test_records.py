@@ -45,7 +45,7 @@ def test_a_saved_study_of_votes_is_read_back_as_it_was(tmp_path, monkeypatch):
     assert again.told.startswith("first\n") and "human-cifar10h.json" in again.told
     assert again.people == study.people
     (one,), (other,) = study.compared, again.compared
-    assert one.model_alone_wrong.count and one.majority_alone_wrong.first
+    assert one.model_alone_wrong.total and one.majority_alone_wrong.first
     for f in fields(one):
         if f.name in ("accuracy", "kappa", "class_js", "inter_js"):
             assert getattr(other, f.name) == pytest.approx(getattr(one, f.name), abs=1e-6)
