@@ -311,6 +311,11 @@ def test_conclusion_says_what_the_kept_runs_answer():
     rows = find_rows(ROWS, [load_run(path.parent) for path in KEPT])
     told = {(a.claim.first, a.claim.second): a.verdict for a in answer(rows)}
     words = " ".join((ROOT / "book" / "conclusion.md").read_text(encoding="utf-8").split())
+    assert "Tiny-ImageNet help both networks, and the transformer far more" in words
+    pretraining = [a for a in answer(rows) if a.claim.text.startswith("pretraining helps")]
+    assert [one.verdict for one in pretraining] == ["holds"] * 3
+    assert "The pretrained rows have one seed so far" in words
+    assert [one.difference.seeds for one in pretraining] == [1] * 3
     assert "soft distillation helps, hard distillation can't be told from none" in words
     assert told["deit_t_soft", "deit_t"] == "holds"
     assert told["deit_t_hard", "deit_t"] == "not decided"
