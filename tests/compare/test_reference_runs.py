@@ -316,6 +316,14 @@ def test_conclusion_says_what_the_kept_runs_answer():
     assert [one.verdict for one in pretraining] == ["holds"] * 3
     assert "The pretrained rows have one seed so far" in words
     assert [one.difference.seeds for one in pretraining] == [1] * 3
+    assert (
+        "From pretrained weights, hard distillation helps by about as much as in the thesis"
+        in words
+    )
+    gain = next(
+        a for a in answer(rows) if (a.claim.first, a.claim.second) == ("deit_t_dp", "deit_t_p")
+    )
+    assert gain.verdict == "holds" and gain.difference.low < 0.0078 < gain.difference.high
     assert "soft distillation helps, hard distillation can't be told from none" in words
     assert told["deit_t_soft", "deit_t"] == "holds"
     assert told["deit_t_hard", "deit_t"] == "not decided"
