@@ -119,14 +119,22 @@ def scaling(rows: Sequence[Row], fits: dict[tuple[str, str], Estimate]) -> Figur
 
 
 def _speed_words(rows: Sequence[Row]) -> str:
-    """Which model is fastest in the smallest and in the largest batch, of the stable speeds."""
-    stable = [row for row in rows if row["stable"]]
-    sizes = sorted({row["batch_size"] for row in stable})
+    """Which model is fastest in the smallest and in the largest batch; several if ranges overlap.
+
+    Unstable speeds count with their whole range: what varies may still be faster throughout.
+    """
+    sizes = sorted({row["batch_size"] for row in rows})
     words = []
     for size in dict.fromkeys(sizes[:1] + sizes[-1:]):
-        best = max(select(stable, batch_size=size), key=lambda row: row["value"])
+        own = select(rows, batch_size=size)
+        reached = max(row["low"] for row in own)
+        best = [row for row in own if row["high"] >= reached]
         images = "one image at a time" if size == 1 else f"{size} images per batch"
-        words.append(f"With {images}, {title(best)} is fastest: {best['value']:.3g} images/s.")
+        told = " and ".join(
+            f"{title(row)} ({row['low']:.3g} to {row['high']:.3g} images/s)" for row in best
+        )
+        fastest = "is fastest" if len(best) == 1 else "are fastest and can't be told apart"
+        words.append(f"With {images}, {told} {fastest}.")
     return " ".join(words)
 
 

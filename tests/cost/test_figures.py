@@ -35,6 +35,16 @@ def test_speeds_have_a_point_a_row_and_hollow_ones_where_unstable():
     assert [text.get_text() for text in legend.get_texts()] == ["DeiT-T", "ResNet-18"]
 
 
+def test_a_speed_that_varies_is_fastest_if_all_its_range_is_and_shares_the_place_if_a_part_is():
+    steady = cost("resnet18", "images_per_second", 35.0, low=34.0, high=36.0)
+    apart = cost("deit_t", "images_per_second", 43.0, low=40.0, high=47.0, stable=False)
+    words = figures.speeds([steady, apart]).finding
+    assert words == "With one image at a time, DeiT-T (40 to 47 images/s) is fastest."
+    words = figures.speeds([steady, apart | {"low": 33.0}]).finding
+    assert "ResNet-18 (34 to 36 images/s) and DeiT-T (33 to 47 images/s) are fastest" in words
+    assert "can't be told apart" in words
+
+
 def test_models_are_told_apart_by_more_than_colour():
     rows = [cost(f"timm/{k}", "images_per_second", 10.0 + k) for k in range(10)]
     points = [line for line in markers(figures.speeds(rows).axes[0]) if len(line.get_xdata())]
