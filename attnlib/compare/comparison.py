@@ -18,6 +18,7 @@ from attnlib.parameters import parameter, parse_params, suggest
 from attnlib.records.answers import find_images, read_answers
 from attnlib.records.find import find_folders, load_run
 from attnlib.records.run import Run
+from attnlib.records.settings import describe_setting
 from attnlib.stats.intervals import Estimate, Proportion, mean_interval, wilson_interval
 from attnlib.training.predict import Predictions
 
@@ -221,7 +222,9 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
         groups.setdefault(label, []).append(config)
     differing = {label: _differing_keys(group) for label, group in groups.items()}
     settings = [
-        "".join(f", {key} {value}" for key, value in config.items() if key in differing[label])
+        "".join(
+            f", {describe_setting(key, config[key])}" for key in config if key in differing[label]
+        )
         for label, config in zip(labels, configs, strict=True)
     ]
     return _told_apart(_told_apart(labels, settings), [f" ({run.name})" for run in runs])
@@ -231,7 +234,7 @@ def _differing_keys(configs: Sequence[dict[str, Any]]) -> set[str]:
     """As few settings as tell the configurations apart; one that is missing is a default.
 
     Chosen one after another, each the one that tells most of them apart; where several do, the
-    image size is the first and the seed the last.
+    image size is the first, and the seed and a checkpoint, which say least, are the last.
     """
     named = dict.fromkeys(key for config in configs for key in config)  # in their order
     keys = [key for key in named if len({str(_value(c, key)) for c in configs}) > 1]
@@ -239,7 +242,7 @@ def _differing_keys(configs: Sequence[dict[str, Any]]) -> set[str]:
     def count(chosen: Sequence[str]) -> int:
         return len({tuple(str(_value(config, key)) for key in chosen) for config in configs})
 
-    ranks = {"img_size": 1, "seed": -1}
+    ranks = {"img_size": 1, "seed": -1, "initial_checkpoint": -2}
     chosen: list[str] = []
     while count(chosen) < count(keys):
         chosen.append(max(keys, key=lambda key: (count([*chosen, key]), ranks.get(key, 0))))

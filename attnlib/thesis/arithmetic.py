@@ -127,12 +127,12 @@ def needs_more_memory(peak_deit_t: float, peak_resnet18: float) -> bool:
     return peak_deit_t > peak_resnet18
 
 
-def weights_deit_t(count_deit_t: float) -> float:
-    return 4 * count_deit_t / 1e6
+def weights_deit_t(weights_file_deit_t: float) -> float:
+    return weights_file_deit_t / 1e6
 
 
-def weights_resnet18(count_resnet18: float) -> float:
-    return 4 * count_resnet18 / 1e6
+def weights_resnet18(weights_file_resnet18: float) -> float:
+    return weights_file_resnet18 / 1e6
 
 
 def parameter_ratio(count_resnet18: float, count_deit_t: float) -> float:

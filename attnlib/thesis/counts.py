@@ -213,6 +213,7 @@ OF_MODEL: Mapping[str, Callable[[Any], float]] = {
     "conv5_blocks": lambda resnet: len(resnet.layer4),
     "peak_bytes": peak_bytes,
     "graph_bytes": functools.partial(peak_bytes, grad=True),
+    "weights_bytes": measure.weights_size,
     "checkpoint_bytes": measure.checkpoint_size,
 }
 OTHERS: Mapping[str, Callable[..., float]] = {

@@ -18,6 +18,7 @@ from attnlib.cost.scaling import FIT_FROM, exponents
 from attnlib.records.measurements import Measurements, Row, select
 from attnlib.records.record import Accuracy
 from attnlib.records.run import Run
+from attnlib.records.settings import describe_setting
 from attnlib.stats.intervals import mean_interval
 from attnlib.thesis.arithmetic import FORMULAS, compute, names_in
 from attnlib.thesis.counts import (
@@ -219,7 +220,7 @@ class Judge:
         given = subject_given(self.values.thesis, statement.subject)
         found = self.cost_rows(statement, "checkpoint_bytes")
         size = found[0][1]["value"] if found else count("checkpoint_bytes", **given)
-        weights = 4 * count("parameters", **given) / 1e6
+        weights = count("weights_bytes", **given) / 1e6
         how = f"as a full training checkpoint; the weights alone take {weights:.1f} MB"
         ours = size / 1e6
         if abs(ours - statement.value) < statement.step:  # the file format's overhead differs
@@ -401,10 +402,11 @@ def what_it_needs(thesis: Thesis, subject: str, runs: Sequence[Run]) -> tuple[st
         return needs, config.command
     nearest = min(near, key=lambda run: len(departures(run, wanted)))
     others = departures(nearest, wanted)
-    if "dataset" in others:
-        others["dataset"] = nearest.record.dataset.title
-    told = ", ".join(f"{name} {value}" for name, value in others.items())
-    if set(others) == {"dataset"} and others["dataset"].startswith("CIFAR-10"):
+    words = {name: describe_setting(name, value) for name, value in others.items()}
+    if "dataset" in words:
+        words["dataset"] = nearest.record.dataset.title
+    told = ", ".join(words.values())
+    if set(words) == {"dataset"} and words["dataset"].startswith("CIFAR-10"):
         share = nearest.record.metrics.test_accuracy.value
         told += f", on which its accuracy is {share:.2%}"
     return f"{needs}; the nearest record is not comparable: {told}", config.command

@@ -202,9 +202,20 @@ def test_labels_name_no_more_settings_than_tell_the_runs_apart(tiny_run):
 
     small, large = run(img_size=32, epochs=5, lr=1e-3), run(img_size=64, epochs=3, lr=4e-4)
     labels = comparison.label_runs([small, large])
-    assert labels == [f"{tiny_run.title}, img_size {side}" for side in (32, 64)]
+    assert labels == [f"{tiny_run.title}, {side} pixels" for side in (32, 64)]
     labels = comparison.label_runs([small, large, run(img_size=64, epochs=3, lr=4e-4, seed=1)])
-    assert labels[1:] == [f"{tiny_run.title}, img_size 64, seed {seed}" for seed in (0, 1)]
+    assert labels[1:] == [f"{tiny_run.title}, 64 pixels, seed {seed}" for seed in (0, 1)]
+
+
+def test_labels_speak_of_settings_in_words_and_of_checkpoints_only_if_nothing_else_differs(tiny_run):
+    def run(**changes):
+        return dataclasses.replace(tiny_run, config=tiny_run.config | changes)
+
+    first, second = run(initial_checkpoint="a", epochs=6), run(initial_checkpoint="b", epochs=3)
+    assert comparison.label_runs([first, second])[1] == f"{tiny_run.title}, 3 epochs"
+    second = run(initial_checkpoint="b", epochs=6)
+    assert comparison.label_runs([first, second])[1] == f"{tiny_run.title}, from b"
+    assert comparison.label_runs([run(limit=None), run(limit=50)])[1].endswith("50 training images")
 
 
 def test_a_student_is_compared_with_its_teacher_if_both_are_here(write):

@@ -1,5 +1,6 @@
 """Verdicts: what is joined with what, and what is never compared."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from book_sample import invented_record
 
 import attnlib as al
+from attnlib.cost import measure
 from attnlib.records.measurements import Measurements
 from attnlib.records.record import Accuracy, ClassAccuracy, parse_record
 from attnlib.records.run import Run
@@ -101,6 +103,7 @@ def test_run_that_departs_in_one_thing_is_not_compared(other):
     assert found.verdict == "not run" and found.ours == ""
     if "model" not in other:
         assert "nearest record is not comparable" in found.why
+        assert not re.search(r"_|\b(True|False|None|npz)\b", found.why.partition("comparable")[2])
 
 
 def test_untrained_teacher_is_another_row():
@@ -242,6 +245,15 @@ def test_arithmetic_that_fails_is_corrected_also_without_an_erratum():
 def test_verdict_that_needs_no_record(name, expected, ours):
     found = Judge(VALUES, NOTHING).verdict(STATEMENTS[name])
     assert (found.verdict, found.ours) == (expected, ours)
+
+
+def test_weights_have_the_size_of_their_file_wherever_it_is_told():
+    for name in ("deit_t", "resnet18"):
+        model = measure.build_empty(name, num_classes=10)
+        size = f"{measure.weights_size(model) / 1e6:.1f}"
+        statement = STATEMENTS["disk_deit_t_dp" if name == "deit_t" else "disk_resnet18_p"]
+        assert f"the weights alone take {size} MB" in Judge(VALUES, NOTHING).verdict(statement).why
+        assert VALUES.fill(f"{{weights_{name}:.1f}}") == size
 
 
 def test_what_is_corrected_names_its_erratum_or_its_arithmetic():
