@@ -186,7 +186,8 @@
     const label = name(table), around = box(table, label), heads = headings(table);
     const plain = [...table.tBodies[0].rows].every(row => row.cells.length === heads?.length);
     if (table.tBodies[0].rows.length < 2 || !plain || table.querySelector("[rowspan], [colspan]")) return;
-    if (heads.length > 3 && table.matches(".notebook-table, .thesis-table")) asCards(table, heads);
+    const wide = heads.length > 3 || heads.length > 2 && [...table.tBodies[0].rows].some(row => text(row).length > 40);
+    if (wide && table.matches(".notebook-table, .thesis-table")) asCards(table, heads);
     heads.forEach((head, column) => {
       const title = text(head) || "name of the row";
       const button = element("button", {type: "button", className: "table-sort"});

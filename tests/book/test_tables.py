@@ -145,6 +145,21 @@ def test_wide_table_scrolls_in_a_box_that_the_keyboard_reaches(opened: Any):
     assert opened.execute_script("return document.documentElement.scrollWidth") <= 160
 
 
+def test_on_a_phone_a_table_too_wide_for_it_is_cards_and_a_narrow_one_stays_a_table(
+    browser: Any, tmp_path: Path
+):
+    heads = ("model", "batch 1", "batch 4")
+    short = [("DeiT-T", "62", "81"), ("ResNet-18", "40", "54")]
+    long = [(name, f"unstable: {one} to 90", f"{four} (40.5 to 43.4)") for name, one, four in short]
+    page = "".join(rows(*lines, heads=heads) for lines in (short, long))
+    show(browser, tmp_path, page.replace("<table>", "<table class=notebook-table>"))
+    resize(browser, (390, 600))
+    narrow, wide = browser.find_elements(By.TAG_NAME, "table")
+    assert narrow.value_of_css_property("display") == "table"
+    assert wide.value_of_css_property("display") == "block"
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
 def test_grid_of_confusions_is_left_alone(opened: Any):
     assert opened.find_elements(By.CSS_SELECTOR, ".linked-confusion button") == []
 
