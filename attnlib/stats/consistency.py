@@ -33,12 +33,12 @@ def observed_agreement(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> fl
 def expected_agreement(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     """Agreement of independent systems with the same two accuracies, eq. 5.5.
 
-    p_i is the accuracy of system i, not the probability of a given class as the thesis says.
+    It takes the accuracies of the two systems, not probabilities of a class as the thesis says.
     Arguments and errors as for ``observed_agreement``.
     """
     a, b = _paired_outcomes(correct_a, correct_b)
-    p_a, p_b = float(np.mean(a)), float(np.mean(b))
-    return p_a * p_b + (1 - p_a) * (1 - p_b)
+    r_a, r_b = float(np.mean(a)), float(np.mean(b))  # shares of right answers
+    return r_a * r_b + (1 - r_a) * (1 - r_b)
 
 
 def error_consistency(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
