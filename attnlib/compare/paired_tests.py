@@ -112,6 +112,16 @@ def pair_tests(comparison: Comparison, seed: int = 0) -> list[tuple[str, str, Pa
     ]
 
 
+def choose_pairs(
+    comparison: Comparison, pairs: list[tuple[str, str, PairedTest, float]], *names: str
+) -> list[tuple[str, str, PairedTest, float]]:
+    """The pairs that have one of the named runs, and those of one recipe."""
+    return [
+        pair for pair in pairs
+        if {*pair[:2]} & {*names} or pair[1] in comparison.seeds_of(pair[0])
+    ]  # fmt: skip
+
+
 def hardest_images(comparison: Comparison, count: int) -> Ints:
     """Positions of the images that most runs misclassify, hardest first.
 

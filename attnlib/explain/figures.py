@@ -232,7 +232,7 @@ def _half_words(columns: Mapping[str, Tensor]) -> str:
     areas = {name: half_area(planes) for name, planes in columns.items()}
     least, most = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
     if least == most:
-        return f"Half of the weight of {least} lies on {areas[least]:.0%} of the picture."
+        return f"Half of a map's weight lies on {areas[least]:.0%} of the picture for {least}."
     return (
         f"Half of a map's weight lies on {areas[least]:.0%} of the picture for {least}, the most "
         f"concentrated, and on {areas[most]:.0%} for {most}."

@@ -297,10 +297,10 @@ def votes_table(study: VotesStudy) -> "pd.DataFrame":
         columns[one.title] = {
             "accuracy": str(one.accuracy),
             **{f"accuracy, {group.name}": str(group.model) for group in one.groups},
-            "kappa with the majority": str(one.kappa),
+            "kappa with their most frequent answer": str(one.kappa),
             "class-wise JS distance": str(one.class_js),
             "inter-class JS distance": str(one.inter_js),
             "wrong where all people are right": str(one.model_alone_wrong.total),
-            "right where most people are wrong": str(one.majority_alone_wrong.total),
+            "right where their most frequent answer is wrong": str(one.majority_alone_wrong.total),
         }
     return pd.DataFrame(columns).fillna("")

@@ -197,7 +197,7 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
     rows, best = [], most_accurate(study)
     for one, run in zip(best, _titles(replace(study, compared=best)), strict=True):
         sides = one.model_alone_wrong, one.majority_alone_wrong
-        wrong = "all people right, network wrong", "network right, most people wrong"
+        wrong = "all people right, network wrong", "network right, most frequent answer wrong"
         for words, alone, side in zip(wrong, sides, ("network", "people"), strict=True):
             title = f"{figure_text(run, 60)}:\n{words}, {alone.total:,} images"
             rows.append((title, alone.first, side))
@@ -220,6 +220,12 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
                     axes.text(0.5, 0.5, f"image\n{image.image}", ha="center", va="center")
                 else:
                     axes.imshow(picture, interpolation="nearest")
+        figure.finding = " ".join(
+            f"{one.title} is wrong about {one.model_alone_wrong.total:,} images that all people "
+            f"name correctly, and right about {one.majority_alone_wrong.total:,} for which their "
+            "most frequent answer is wrong."
+            for one in best
+        )
         plt.close(figure)
     return figure
 

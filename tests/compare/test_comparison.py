@@ -207,7 +207,7 @@ def test_labels_name_no_more_settings_than_tell_the_runs_apart(tiny_run):
     assert labels[1:] == [f"{tiny_run.title}, 64 pixels, seed {seed}" for seed in (0, 1)]
 
 
-def test_labels_speak_of_settings_in_words_and_of_checkpoints_only_if_nothing_else_differs(tiny_run):
+def test_labels_speak_in_words_and_of_checkpoints_only_if_nothing_else_differs(tiny_run):
     def run(**changes):
         return dataclasses.replace(tiny_run, config=tiny_run.config | changes)
 

@@ -91,6 +91,14 @@ def test_seeds_are_paired_with_each_other_and_the_first_with_other_recipes():
     assert pairs == [("a0", "a1"), ("a0", "a2"), ("a0", "b0"), ("a1", "a2"), ("b0", "b1")]
 
 
+def test_of_many_pairs_those_of_the_named_runs_and_of_one_recipe_are_chosen():
+    runs = compare([0, 1], 2, a0=[0, 1], a1=[0, 0], b0=[0, 1], c0=[1, 1])
+    pairs = paired_tests.pair_tests(runs)
+    assert len(pairs) == 4
+    chosen = [(a, b) for a, b, *_ in paired_tests.choose_pairs(runs, pairs, "c0")]
+    assert chosen == [("a0", "a1"), ("a0", "c0"), ("b0", "c0")]
+
+
 def test_hardest_images_are_those_most_runs_get_wrong_then_the_least_believed():
     logits = {
         "a": np.array([[5, 0], [0, 9], [0, 2], [3, 0]], dtype=np.float32),

@@ -213,7 +213,9 @@ def test_disputed_images_are_shown_by_their_place(official, tmp_path):
     assert titles[0] == f"{names[0]}\n> {following[0]}"
     assert titles[4] == f"{names[2]}\n> {following[2]}"
     words = [part.get_suptitle() for part in figure.subfigs]
-    assert "network wrong, 3 images" in words[0] and "people wrong, 2 images" in words[1]
+    assert "network wrong, 3 images" in words[0]
+    assert "most frequent answer wrong, 2 images" in words[1]
+    assert figure.finding.startswith("a is wrong about 3 images that all people name correctly")
     bare = figures.disputed_images(study, None)
     assert [axes.texts[0].get_text() for axes in bare.axes[:1]] == ["image\n2999"]
 
