@@ -1,7 +1,7 @@
 """Benchmark of the zoo's models: rows of a measurement record, and tables of these rows."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -252,6 +252,25 @@ def speed_table(rows: Sequence[Row]) -> Any:
     for row in select(rows, quantity="images_per_second"):
         cells.setdefault(title(row), {})[f"batch {row['batch_size']}"] = speed_text(row)
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("images/s").fillna("")
+
+
+def compare_speeds(first: str, second: str, places: Mapping[str, Sequence[Row]]) -> str:
+    """How many times as fast as a second model a first one is, one image at a time, by machine.
+
+    The range is that of the quartiles: the slowest of one against the fastest of the other.
+    """
+    lines = []
+    for place, rows in places.items():
+        one, other = (
+            next(iter(select(rows, model=name, quantity="images_per_second", batch_size=1)), None)
+            for name in (first, second)
+        )
+        if one and other and one["value"] and other["value"]:
+            low, high = one["low"] / other["high"], one["high"] / other["low"]
+            lines.append(f"{low:.2f} to {high:.2f} times as fast on {place}")
+    if not lines:
+        return ""
+    return f"One image at a time, {TITLES[first]} and {TITLES[second]}: {'; '.join(lines)}"
 
 
 def speed_text(row: Row) -> str:

@@ -162,16 +162,12 @@ def areas_table(curves: Mapping[str, Curves]) -> "pd.DataFrame":
     """Mean areas of each kind of map with the half-widths of 95% t-intervals over images."""
     import pandas as pd
 
-    rows = {}
+    rows: dict[str, dict[str, str]] = {}
     for kind, each in curves.items():
-        deletion, insertion = mean_interval(each.deletion_area), mean_interval(each.insertion_area)
-        rows[kind] = {
-            "deletion": deletion.value,
-            "+- ": deletion.high - deletion.value,
-            "insertion": insertion.value,
-            "+-": insertion.high - insertion.value,
-        }
-    return pd.DataFrame(rows).T
+        for name, areas in (("deletion", each.deletion_area), ("insertion", each.insertion_area)):
+            mean = mean_interval(areas)
+            rows.setdefault(kind, {})[name] = f"{mean.value:.3f} ± {mean.high - mean.value:.3f}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("map")
 
 
 BASELINES = ("random", "centre")  # maps that know nothing of the model
@@ -226,7 +222,7 @@ def gains_table(tests: Sequence[MapTest]) -> "pd.DataFrame":
     for test in tests:
         words = f"{test.gain.value:+.3f}{' ' if test.verdict == NOT_TOLD else '*'}"
         rows.setdefault(test.kind, {})[f"{test.measure}, {test.baseline}"] = words
-    return pd.DataFrame(rows).T
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("map")
 
 
 def tell_maps(tests: Sequence[MapTest]) -> str:
@@ -250,16 +246,6 @@ def tell_maps(tests: Sequence[MapTest]) -> str:
         }
         lines += [f"{words}: {', '.join(kinds)}" for words, kinds in told.items() if kinds]
     return "\n".join(lines)
-
-
-def report_maps(curves: Mapping[str, Curves]) -> str:
-    """Mean areas with their intervals, gains over the baselines, and what they tell, as text."""
-    tests = compare_maps(curves)
-    return (
-        f"mean area with its 95% interval over images\n{areas_table(curves).round(3).to_string()}\n"
-        "\nhow much better than a map that knows nothing of the model; *: told from 0\n"
-        f"{gains_table(tests).to_string()}\n\n{tell_maps(tests)}"
-    )
 
 
 def attention_entropy(weights: Tensor) -> Tensor:

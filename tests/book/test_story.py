@@ -36,6 +36,13 @@ def test_a_figures_finding_stands_before_its_caption_and_in_its_description():
     assert options["image"]["alt"] == "Dots. Of 10 * 2 are right."
 
 
+def test_a_negative_number_of_a_finding_has_a_minus_sign():
+    cell = code(finding="It is -0.08 for cut-off -1.", figure={"caption": "c"}, image={"alt": "a"})
+    story.tell(cell)
+    caption = cell["metadata"]["mystnb"]["figure"]["caption"]
+    assert caption.startswith("It is \N{MINUS SIGN}0.08 for cut-off \N{MINUS SIGN}1.")
+
+
 def test_a_figure_that_says_nothing_keeps_its_caption():
     cell = code(figure={"caption": "By class."})
     story.tell(cell)

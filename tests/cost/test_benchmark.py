@@ -59,6 +59,21 @@ def test_both_readings_of_atresnet_are_measured(rows):
     assert counted == {("resnet18", None), ("atresnet18", "channel"), ("atresnet18", "spatial")}
 
 
+def test_two_models_are_compared_on_each_machine_by_the_range_of_their_ratio():
+    def speed(model, low, high, batch_size=1):
+        return {"model": model, "quantity": "images_per_second", "batch_size": batch_size,
+                "value": low, "low": low, "high": high}  # fmt: skip
+
+    here = [speed("deit_t", 40, 48), speed("resnet18", 32, 40), speed("deit_t", 1, 1, 4)]
+    kept = [speed("deit_t", 20, 20), speed("resnet18", 40, 50)]
+    words = benchmark.compare_speeds("deit_t", "resnet18", {"A": kept, "here": here})
+    assert words == (
+        "One image at a time, DeiT-T and ResNet-18: 0.40 to 0.50 times as fast on A; "
+        "1.00 to 1.50 times as fast on here"
+    )
+    assert benchmark.compare_speeds("deit_t", "resnet50", {"here": here}) == ""
+
+
 def test_speeds_have_a_row_a_batch_size_and_memory_one_a_kind(rows):
     own = select(rows, model="resnet18")
     assert [r["batch_size"] for r in select(own, quantity="images_per_second")] == [1, 2]

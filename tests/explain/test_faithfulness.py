@@ -20,7 +20,6 @@ from attnlib.explain.faithfulness import (
     deletion_and_insertion,
     gains_table,
     random_maps,
-    report_maps,
     substrate,
     tell_maps,
 )
@@ -97,10 +96,8 @@ def test_areas_are_trapezoids_over_the_share_of_pixels() -> None:
 def test_table_gives_means_with_t_intervals_over_images() -> None:
     deletion = np.array([[0.2, 0.2], [0.4, 0.4], [0.6, 0.6]])
     table = areas_table({"mean": Curves(np.array([0, 1]), deletion, 1 - deletion)})
-    assert table.loc["mean", "deletion"] == pytest.approx(0.4)
-    assert table.loc["mean", "insertion"] == pytest.approx(0.6)
     half = 4.302653 * 0.2 / math.sqrt(3)  # t at 97.5% with 2 degrees of freedom
-    assert table.iloc[0, 1] == pytest.approx(half) and table.iloc[0, 3] == pytest.approx(half)
+    assert table.loc["mean"].tolist() == [f"0.400 ± {half:.3f}", f"0.600 ± {half:.3f}"]
 
 
 @pytest.mark.parametrize(
@@ -231,8 +228,6 @@ def test_maps_are_told_from_the_baselines_image_by_image() -> None:
     table = gains_table(list(tests.values()))
     assert table.loc["good", "deletion, random"].endswith("*")
     assert not table.loc["guess", "deletion, random"].endswith("*")
-    report = report_maps(curves)
-    assert "95% interval" in report and report.endswith("worse than centre: good, guess")
 
 
 def test_many_questions_raise_the_bar_of_each() -> None:

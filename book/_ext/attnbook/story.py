@@ -14,6 +14,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from attnbook.outputs import MINUS
 from attnlib import escaping
 
 FOLDED = "hide-input"
@@ -33,7 +34,8 @@ def fold(cell: dict[str, Any]) -> None:
 def findings_of(cell: dict[str, Any]) -> list[str]:
     """What the figures of a cell say that they show."""
     outputs = [output.get("metadata", {}).get(SVG, {}) for output in cell["outputs"]]
-    return [output["finding"] for output in outputs if output.get("finding")]
+    found = [output["finding"] for output in outputs if output.get("finding")]
+    return [MINUS.sub("\N{MINUS SIGN}", finding) for finding in found]
 
 
 def tell(cell: dict[str, Any]) -> None:
