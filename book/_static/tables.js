@@ -3,6 +3,7 @@
 (() => {
   "use strict";
   const ROWS_TO_FILTER = 8;
+  const CARDS_TO_SHORTEN = 10;
   const NUMBER = /^[<>≈~≤≥]?\s*([-+−]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?)\s*([%×]|[a-zµ][\w µ·/.]*)?\s*([[(±,;].*|to .*)?$/i;
   const UNITS = {ns: 1e-9, "µs": 1e-6, ms: 1e-3, min: 60, h: 3600, kB: 1e3, KiB: 1024, MB: 1e6, MiB: 2 ** 20, GB: 1e9, GiB: 2 ** 30, M: 1e6, G: 1e9};
   const PURE_NUMBER = /^[-+−]?(?=\.?\d)(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?(?:e[-+−]?\d+)?$/i;
@@ -181,6 +182,21 @@
     }
   }
 
+  /** On a phone the first cards of many stand for all, until all are asked for, filtered or led to. */
+  function shorten(table, around) {
+    const rows = table.tBodies[0].rows.length;
+    if (rows <= CARDS_TO_SHORTEN) return;
+    const button = element("button", {type: "button", className: "table-all", textContent: `Show all ${rows} rows`});
+    const open = () => { table.classList.remove("short"); button.remove(); };
+    const lead = () => { if (location.hash && table.querySelector(`[id="${CSS.escape(location.hash.slice(1))}"]`)) open(); };
+    table.classList.add("short");
+    button.addEventListener("click", open);
+    around.after(button);
+    around.previousElementSibling?.querySelector("input")?.addEventListener("input", open);
+    window.addEventListener("hashchange", lead);
+    lead();
+  }
+
   function equip(table) {
     if (!table.tHead || table.tBodies.length !== 1 || table.querySelector("table")) return;
     const label = name(table), around = box(table, label), heads = headings(table);
@@ -202,6 +218,7 @@
       button.addEventListener("click", () => sort(table, heads, column));
     });
     around.before(tools(table, label));
+    if (table.matches(".cards")) shorten(table, around);
   }
 
   function start() {

@@ -160,6 +160,35 @@ def test_on_a_phone_a_table_too_wide_for_it_is_cards_and_a_narrow_one_stays_a_ta
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
+def test_on_a_phone_many_cards_are_few_until_all_are_asked_for_or_filtered(
+    browser: Any, tmp_path: Path
+):
+    lines = [(f"model {n}", "1", "2", "3") for n in range(20)]
+    page = rows(*lines, heads=("name", "a", "b", "c"))
+    show(browser, tmp_path, page.replace("<table>", "<table class=notebook-table>"))
+    assert len(column(browser, 1)) == 20
+    assert not browser.find_element(By.CLASS_NAME, "table-all").is_displayed()
+    resize(browser, (390, 600))
+    assert len(column(browser, 1)) == 8
+    button = browser.find_element(By.CLASS_NAME, "table-all")
+    assert button.text == "Show all 20 rows"
+    button.click()
+    assert len(column(browser, 1)) == 20
+    browser.refresh()
+    browser.find_element(By.CSS_SELECTOR, ".table-tools input").send_keys("model 19")
+    assert column(browser, 1) == ["model 19"]
+
+
+def test_a_link_to_a_row_shows_it_on_a_phone(browser: Any, tmp_path: Path):
+    lines = [(f"model {n}", "1", "2", "3") for n in range(20)]
+    page = rows(*lines, heads=("name", "a", "b", "c")).replace("<td>model 15", "<td id=r15>model 15")
+    show(browser, tmp_path, page.replace("<table>", "<table class=notebook-table>"))
+    resize(browser, (390, 600))
+    assert "model 15" not in column(browser, 1)
+    browser.execute_script("location.hash = '#r15'")
+    assert wait(lambda: "model 15" in column(browser, 1))
+
+
 def test_grid_of_confusions_is_left_alone(opened: Any):
     assert opened.find_elements(By.CSS_SELECTOR, ".linked-confusion button") == []
 
