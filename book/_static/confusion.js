@@ -24,7 +24,7 @@
       [`only ${second} is right`, i => !a(i) && b(i)],
       ["both are wrong", i => !a(i) && !b(i)],
     ];
-    const state = {run: 0, filter: 0, cell: [0, 0]};
+    const state = {run: 0, filter: 0, cell: [0, 0], shown: null, picked: false};
     const cells = [...table.tBodies[0].rows].map(row => [...row.cells].slice(1));
     const caption = element("p", {id: `confusion-${number}`}), opened = element("div", {class: "confusion-opened", "aria-live": "polite"});
 
@@ -63,6 +63,7 @@
     }
 
     function open(r, c) {
+      state.shown = [r, c];
       const own = chosen().filter(i => labels[i] === r && decisions[state.run][i] === c);
       const seen = own.filter(i => pictures.has(i)).slice(0, TILES), kept = new Set(seen);
       const rest = own.filter(i => !kept.has(i)), plural = own.length === 1 ? "" : "s";
@@ -91,7 +92,7 @@
       options.forEach((label, value) => {
         const radio = element("input", {type: "radio", name: `confusion-${number}-${title}`, value});
         radio.checked = value === 0;
-        radio.addEventListener("change", () => { change(value); fill(); opened.replaceChildren(); });
+        radio.addEventListener("change", () => { change(value); fill(); if (state.shown) open(...state.shown); });
         radios.push(radio);
         set.append(element("label", {}, radio, ` ${label}`));
       });
@@ -99,10 +100,10 @@
     }
 
     const count = filter => [...labels.keys()].filter(filter).length.toLocaleString("en");
-    const [runs, runRadios] = choice("Decisions of", data.runs, value => { state.run = value; });
+    const [runs, runRadios] = choice("Decisions of", data.runs, value => { state.run = value; state.picked = true; });
     const [images] = choice("Count", filters.map(([name, filter]) => `${name} (${count(filter)})`), value => {
       state.filter = value;
-      if (value === 1 || value === 2) { // whoever errs is the one to look at
+      if (!state.picked && (value === 1 || value === 2)) { // whoever errs is the one to look at
         state.run = value === 1 ? 1 : 0;
         runRadios[state.run].checked = true;
       }

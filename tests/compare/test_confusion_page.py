@@ -186,14 +186,25 @@ def test_runs_go_by_their_names(opened: Any) -> None:
 
 
 @pytest.mark.slow
-def test_another_choice_closes_the_list_and_frees_its_cell(opened: Any) -> None:
-    for choice in ("both are wrong", "only good is right"):
-        opened.find_elements(By.CSS_SELECTOR, ".linked-confusion td")[1].click()
-        selected = By.CSS_SELECTOR, "td[aria-selected=true]"
-        assert len(opened.find_elements(*selected)) == 1
-        choose(opened, choice)
-        assert opened.find_elements(*selected) == []
-        assert opened.find_element(By.CLASS_NAME, "confusion-opened").text == ""
+def test_another_choice_keeps_the_open_cell_and_counts_its_images_anew(opened: Any) -> None:
+    some = compare()
+    opened.find_elements(By.CSS_SELECTOR, ".linked-confusion td")[1].click()
+    choose(opened, "both are wrong")
+    both = paired_tests.error_sets(some.correct("good"), some.correct("bad")).both_wrong
+    count = sum(some.labels[i] == 0 and some.decisions("good")[i] == 1 for i in both)
+    (cell,) = opened.find_elements(By.CSS_SELECTOR, "td[aria-selected=true]")
+    assert int(cell.text) == count
+    text = opened.find_element(By.CLASS_NAME, "confusion-opened").text
+    assert text.startswith(f"Where both are wrong: {count} image")
+
+
+@pytest.mark.slow
+def test_a_network_that_was_chosen_stays_chosen_when_other_images_are_counted(opened: Any) -> None:
+    radios = opened.find_elements(By.CSS_SELECTOR, ".confusion fieldset:last-of-type input")
+    radios[1].click()
+    radios[0].click()
+    choose(opened, "only good is right")
+    assert radios[0].is_selected() and not radios[1].is_selected()
 
 
 @pytest.mark.slow
