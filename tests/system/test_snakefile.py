@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,45 @@ def test_each_run_of_a_profile_for_a_gpu_asks_for_one_and_no_other_does(folder):
         assert sum("gpu=1" in resources for resources in jobs) == count, jobs
 
 
+def test_the_book_is_planned_from_five_runs(folder):
+    said = plan(folder, "profile=quick")
+    assert re.search(r"train\s+5", said) and re.search(r"book\s+1", said)
+
+
 def test_a_profile_that_depends_on_the_machine_is_refused(folder):
     assert "the profile auto depends on the machine" in plan(folder, "profile=auto")
 
 
+REFERENCE = ("data=cifar10-jpeg.npz", "pretrain=tiny-imagenet-32.npz")
+
+
+def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it(folder):
+    said = plan(folder, *REFERENCE, target="reference")
+    tables = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())
+    wanted = sum(
+        len(row["seeds"])
+        for table in ("pretraining", "reference", "showcase")
+        for row in tables[table].values()
+    )
+    planned = re.findall(r"^    output: results/([\w.-]+)/record\.json$", said, re.M)
+    kept = {path.parent.name for path in ROOT.glob("results/*/record.json")}
+    assert len(set(planned)) == len(planned) <= wanted <= len(planned) + len(kept)
+    assert planned and not kept & {*planned}  # what is kept is not made again
+    places = {name: said.index(f"output: runs/{name}/train.ipynb") for name in planned}
+    students = [name for name in planned if "-hard-" in name or "-soft-" in name]
+    assert all(
+        any(places[other] < places[name] for other in planned if other.startswith(("res", "eff")))
+        for name in students
+    )
+
+
+def test_make_reference_refuses_a_file_whose_name_would_train_all_again(folder):
+    said = " ".join(plan(folder, "data=other.npz", target="reference").split())
+    assert "on cifar10-jpeg.npz" in said and "got other.npz" in said and "move those runs" in said
+
+
 def test_weights_are_kept_of_the_showcase_and_of_the_pretrained_transformer(folder):
-    data = "data=cifar10-jpeg.npz", "pretrain=tiny-imagenet-32.npz"
-    said = plan(folder, *data, target="reference")
+    said = plan(folder, *REFERENCE, target="reference")
     weighty = re.findall(r"&& python book/_tools/keep_weights\.py runs/(\S+) (\S+)", said)
     planned = {re.sub(r"-s0-\w{8}$", "", name): file for name, file in weighty}
     there = {path.parent.name for path in ROOT.glob("results/*/model.safetensors")}
