@@ -1,15 +1,17 @@
 """A small book made of invented records, to build and open where no real run is at hand."""
 
 import base64
+import contextlib
+import importlib
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -148,15 +150,14 @@ def write_executed(folder: Path, name: str, title: str) -> None:
     for path in (source, page):
         write_notebook(path, title)
     places = ["--source", f"notebooks/{name}.ipynb", str(page), "pyproject.toml"]
-    run_tool(folder, ROOT / "book" / "_tools" / "stamp.py", *places)
+    run_tool(folder, "stamp", *places)
 
 
-def run_tool(folder: Path, script: Path, *arguments: str) -> None:
-    """Run a script of the book in ``folder``, with the packages of this checkout."""
-    packages = os.pathsep.join([str(ROOT), str(ROOT / "book" / "_ext")])
-    environment = {**os.environ, "PYTHONPATH": packages}
-    command = [sys.executable, str(script), *arguments]
-    subprocess.run(command, cwd=folder, check=True, env=environment)
+def run_tool(folder: Path, name: str, *arguments: str) -> None:
+    """Run a script of the book in ``folder``; in this process, since PyTorch's import is slow."""
+    tool = importlib.import_module(name)
+    with contextlib.chdir(folder), mock.patch.object(sys, "argv", [name, *arguments]):
+        tool.main()
 
 
 def copy_sources(folder: Path) -> None:
@@ -184,10 +185,10 @@ def copy_sources(folder: Path) -> None:
 def make_pages(folder: Path) -> None:
     """Write the pages of runs and of measurements of the copy in ``folder``."""
     for script, places in (
-        ("make_pages.py", ["--runs", "runs", "--results", "results"]),
-        ("make_measurements.py", ["--results", "results/measurements"]),
+        ("make_pages", ["--runs", "runs", "--results", "results"]),
+        ("make_measurements", ["--results", "results/measurements"]),
     ):
-        run_tool(folder, folder / "book" / "_tools" / script, *places, "--out", "book/runs")
+        run_tool(folder, script, *places, "--out", "book/runs")
 
 
 def build(folder: Path) -> subprocess.CompletedProcess[str]:
