@@ -134,20 +134,30 @@ def test_figure_of_a_run_names_the_command_that_makes_the_run_first(executed: Pa
 
 
 @pytest.mark.slow
-def test_built_page_has_the_mark_and_a_box_under_each_figure(tmp_path: Path):
-    html = book_sample.sample_book(tmp_path)
-    page = (html / "runs" / "train.html").read_text(encoding="utf-8")
+def test_built_page_has_the_mark_and_a_box_under_each_figure(sample: Path):
+    page = (sample / "_build" / "html" / "runs" / "train.html").read_text(encoding="utf-8")
     assert re.search(r"Training a model.*?</h1>\s*<details class=\"freshness fresh\">", page)
     assert re.search(r"</figure>\s*<details class=\"reproduce-this\">", page)
     assert page.count("<figure") == page.count('class="reproduce-this"')
     links = set(re.findall(r'href="(https://colab[^"]+)"', page))
     assert {link.split("/blob/")[1] for link in links} == {"main/notebooks/train.ipynb"}
+
+
+@pytest.mark.slow
+def test_a_stale_page_and_a_reference_to_nothing_are_warnings_and_stop_the_build(
+    sample: Path, tmp_path: Path
+):
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("_build"))
     notebook = tmp_path / "notebooks" / "train.ipynb"
     content = json.loads(notebook.read_text(encoding="utf-8"))
     code = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
     code["source"] = [*code["source"], "\nprint(2)"]
     notebook.write_text(json.dumps(content), encoding="utf-8")
-    shutil.rmtree(tmp_path / "_build")  # make book reads all pages again too
+    with (tmp_path / "book" / "reproduce.md").open("a", encoding="utf-8") as page:
+        page.write("\nSee {doc}`nowhere`.\n")
     result = book_sample.build(tmp_path)
     assert result.returncode != 0
-    assert "stale" in result.stderr and "notebooks/train.ipynb" in result.stderr
+    warnings = [line for line in result.stderr.splitlines() if "WARNING: " in line]
+    assert len(warnings) == 2, warnings
+    assert any("stale" in line and "notebooks/train.ipynb" in line for line in warnings)
+    assert any("nowhere" in line and "reproduce.md" in line for line in warnings)

@@ -159,18 +159,18 @@ def test_nothing_is_written_where_a_record_says(sources: Path):
 
 
 @pytest.fixture(scope="module")
-def html(sources: Path) -> Path:
-    """The book of those runs, built strictly."""
+def hostile(sources: Path) -> Path:
+    """The HTML of those runs' book, built strictly."""
     result = book_sample.build(sources)
     assert result.returncode == 0, result.stdout + result.stderr
     return sources / "_build" / "html"
 
 
 @pytest.mark.slow
-def test_hostile_runs_build_a_harmless_book(browser: Any, html: Path):
+def test_hostile_runs_build_a_harmless_book(browser: Any, hostile: Path):
     console_faults(browser)
     outside_requests(browser)
-    for path in built_pages(html):
+    for path in built_pages(hostile):
         browser.get(path.as_uri())
         wait(lambda: browser.execute_script("return document.readyState") == "complete")
         assert browser.execute_script("return window.pwned ?? null") is None, path.name
@@ -178,12 +178,12 @@ def test_hostile_runs_build_a_harmless_book(browser: Any, html: Path):
         assert browser.execute_script(strange) == 0, path.name
         assert console_faults(browser) == [], path.name
         assert outside_requests(browser) == [], path.name
-    assert not list(html.parents[2].rglob("pwned"))
+    assert not list(hostile.parents[2].rglob("pwned"))
 
 
 @pytest.mark.slow
-def test_hostile_text_is_shown_as_it_is(browser: Any, html: Path):
-    browser.get((html / "runs" / "records" / "hostile.html").as_uri())
+def test_hostile_text_is_shown_as_it_is(browser: Any, hostile: Path):
+    browser.get((hostile / "runs" / "records" / "hostile.html").as_uri())
     shown = browser.execute_script("return document.querySelector('article').innerText")
     words = " ".join(WORDS.split())
     for typeset, typed in {
@@ -196,15 +196,15 @@ def test_hostile_text_is_shown_as_it_is(browser: Any, html: Path):
         shown = shown.replace(typeset, typed)
     for text in (f"Hostile {words}", f"cat {words}", f"x86_64 {words}"):
         assert text in " ".join(shown.split()), text
-    browser.get((html / "runs" / "index.html").as_uri())
+    browser.get((hostile / "runs" / "index.html").as_uri())
     listed = browser.execute_script("return document.querySelector('article').innerText")
     for name in FAULTS:
         assert " ".join(f"runs/{name}".split()) in " ".join(listed.split())
 
 
 @pytest.mark.slow
-def test_hostile_runs_can_be_compared(browser: Any, html: Path):
-    browser.get((html / "compare.html").as_uri())
+def test_hostile_runs_can_be_compared(browser: Any, hostile: Path):
+    browser.get((hostile / "compare.html").as_uri())
     choose = (
         "const e = document.getElementById(arguments[0]); e.value = [...e.options].find("
         "o => o.textContent.includes(arguments[1])).value; e.dispatchEvent(new Event('change'))"

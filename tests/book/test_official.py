@@ -91,10 +91,13 @@ def test_official_pages_share_no_label_with_the_book(name: str):
 
 
 @pytest.mark.slow
-def test_stand_ins_in_the_cache_make_pages_of_a_strict_book(
+def test_stand_ins_in_the_cache_make_pages_of_a_strict_book_without_a_run(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """From files of the right shape to pages: small sizes and few images, all else as it is."""
+    """From files of the right shape to pages: small sizes and few images, all else as it is.
+
+    The book has no run yet, as in a fresh clone, and says so.
+    """
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(ANY_HASH)
     paths = [tmp_path / "site", ROOT, ROOT / "book" / "_ext", os.environ.get("PYTHONPATH", "")]
@@ -138,7 +141,6 @@ def test_stand_ins_in_the_cache_make_pages_of_a_strict_book(
     assert "ResNet-18, ImageNet weights" in texts["features"]
     for name, title in (("data", "The data"), ("train", "Training a model")):
         book_sample.write_executed(book, name, title)
-    book_sample.write_runs(book)
     book_sample.make_pages(book)
     built = book_sample.build(book)
     said = (built.stdout + built.stderr).splitlines()
@@ -147,3 +149,5 @@ def test_stand_ins_in_the_cache_make_pages_of_a_strict_book(
     assert "Outputs match this code" in page.read_text()
     drawn = figures_of(page)["fig-official-attention-kinds"]
     assert count_pictures(drawn) == 7, "the cat and its six maps"
+    runs = (book / "_build" / "html" / "runs" / "index.html").read_text(encoding="utf-8")
+    assert "no finished run record" in runs
