@@ -65,8 +65,9 @@ test: lint .venv/axe
 	$(BIN)/pytest tests/$(WING)
 else
 test: lint book .venv/axe
-	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval-lax notebooks
+	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" OMP_NUM_THREADS=1 \
+		$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax notebooks
 endif
 
 clean:

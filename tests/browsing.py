@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +13,9 @@ import fetch_axe
 import pytest
 
 AXE = """
-const done = arguments[arguments.length - 1];
+const [rules, done] = arguments;
 const options = {resultTypes: ['violations'], preload: false};  // a file asks for no style sheet
+if (rules) options.runOnly = {type: 'rule', values: rules};
 axe.run(document, options).then(result => done(result.violations.flatMap(
     rule => rule.nodes.map(node => `${rule.id}: ${node.target} ${node.html.slice(0, 120)}`))))"""
 WIDE, NARROW = (1400, 1000), (390, 844)
@@ -62,6 +64,16 @@ def wait(condition: Callable[[], Any], seconds: float = 10) -> Any:
     return value
 
 
+@contextmanager
+def offline(browser: Any) -> Iterator[None]:
+    """Without a network; what is asked of it is listed all the same."""
+    browser.execute_cdp_cmd("Network.enable", {})
+    blocked = {"urls": ["http://*", "https://*", "ws://*", "wss://*"]}
+    browser.execute_cdp_cmd("Network.setBlockedURLs", blocked)
+    yield
+    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+
+
 def requested(browser: Any) -> list[str]:
     """Requests since the last call, as URLs."""
     messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
@@ -81,8 +93,8 @@ def console_faults(browser: Any) -> list[str]:
     return [e["message"] for e in browser.get_log("browser") if e["level"] in {"SEVERE", "WARNING"}]
 
 
-def violations(browser: Any) -> list[str]:
-    """What axe-core finds wrong with the page."""
+def violations(browser: Any, rules: list[str] | None = None) -> list[str]:
+    """What axe-core finds wrong with the page, by all of its rules or by some."""
     assert fetch_axe.SCRIPT.exists(), "axe-core is missing: `make test` fetches it first"
     browser.execute_script(fetch_axe.SCRIPT.read_text(encoding="utf-8"))
-    return list(browser.execute_async_script(AXE))
+    return list(browser.execute_async_script(AXE, rules))

@@ -11,12 +11,13 @@ import book_sample
 import pytest
 import torch
 from browsing import open_browser
+from page_walk import Visit, walk
 from pretended_device import T4, Machine, pretend
 
 import attnlib as al
 
-TESTS = Path(__file__).parent
 HAS_CUDA = torch.cuda.is_available()
+LONG = ("book", "system")  # whole programs, the book and a browser; the other folders take seconds
 
 
 def pytest_configure() -> None:
@@ -24,14 +25,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers a file stays on one of them, and all that looks at the book on one.
+def group_of(item: pytest.Item) -> str:
+    """What stays on one worker: a file, or all that share the small book or the walk of pages."""
+    used = {"sample", "visits", "html"} & {*getattr(item, "fixturenames", ())}
+    if "html" in used and "ATTNLIB_BOOK_HTML" not in os.environ:
+        used.add("sample")
+    return next(iter(sorted(used - {"html"})), str(item.path))
 
-    What a file's tests share is made once, and the book is built and opened once.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, what tests share is made once, and short files come last.
+
+    So both workers are busy to the end.
     """
     for item in items:
-        in_book = TESTS / "book" in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("book" if in_book else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 def pytest_report_header() -> str:
@@ -125,3 +134,9 @@ def html(request: pytest.FixtureRequest) -> Path:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Headless Chromium with its console and its network in the logs."""
     yield from open_browser(tmp_path_factory.mktemp("chromium"))
+
+
+@pytest.fixture(scope="session")
+def visits(browser: Any, html: Path) -> dict[str, Visit]:
+    """Every page of that HTML as the browser and axe-core have seen it."""
+    return walk(browser, html)

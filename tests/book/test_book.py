@@ -6,25 +6,16 @@ it the tests build a small one from invented records.
 
 import os
 import re
-import shutil
 import time
-from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import book_sample
 import pytest
-from browsing import (
-    NARROW,
-    WIDE,
-    built_pages,
-    console_faults,
-    outside_requests,
-    resize,
-    wait,
-)
+from browsing import NARROW, built_pages, console_faults, wait
+from bs4 import BeautifulSoup
+from page_walk import Visit
 from pybtex.database import parse_file
 
 from attnbook.mathml import to_mathml
@@ -32,47 +23,6 @@ from attnbook.way import is_appendix
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
-FIGURES = """
-const seen = [...document.querySelectorAll('article img, article figure svg')]
-    // not what gave way to a live figure, nor drawings whose words stand beside them
-    .filter(seen => !seen.closest('.is-live > :is(.look-static, .play-still), [aria-hidden]'));
-return seen.map(image => ({
-    width: image.naturalWidth ?? image.getBoundingClientRect().width,
-    height: image.naturalHeight ?? image.getBoundingClientRect().height,
-    alt: image.getAttribute('alt') ?? image.getAttribute('aria-label') ?? '',
-}))"""
-
-
-@dataclass
-class Visit:
-    """What was seen on one page."""
-
-    console: list[str]
-    outside: list[str]
-    figures: list[dict[str, Any]]
-    overflow: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="session")
-def visits(browser: Any, html: Path) -> dict[str, Visit]:
-    """Every page opened from the disk, wide and narrow."""
-    seen = {}
-    console_faults(browser)  # drops what earlier tests provoked
-    for path in built_pages(html):
-        resize(browser, WIDE)
-        browser.get(path.as_uri())
-        wait(lambda: browser.execute_script("return document.readyState") == "complete")
-        time.sleep(0.2)  # scripts that start after loading
-        visit = Visit([], [], browser.execute_script(FIGURES))
-        resize(browser, NARROW)
-        width = browser.execute_script("return document.documentElement.scrollWidth")
-        if width > NARROW[0]:
-            visit.overflow.append(f"{width} px")
-        visit.console = console_faults(browser)
-        visit.outside = outside_requests(browser)
-        seen[path.relative_to(html).as_posix()] = visit
-    resize(browser, WIDE)
-    return seen
 
 
 def test_no_page_writes_an_error_to_the_console(visits: dict[str, Visit]):
@@ -116,35 +66,28 @@ def test_pages_with_data_stay_under_two_megabytes(html: Path):
 
 
 def test_no_page_scrolls_sideways_on_a_phone(visits: dict[str, Visit]):
-    assert {page: visit.overflow for page, visit in visits.items() if visit.overflow} == {}
+    wide = {page: visit.width_on_phone for page, visit in visits.items()}
+    assert {page: width for page, width in wide.items() if width > NARROW[0]} == {}
 
 
-def test_next_and_previous_lead_through_every_chapter_and_back(browser: Any, html: Path):
-    from selenium.webdriver.common.by import By
+def test_next_and_previous_lead_through_every_chapter_and_back(html: Path):
+    def linked(page: Path, selector: str) -> list[Path]:
+        links = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").select(selector)
+        return [(page.parent / unquote(str(a["href"]).partition("#")[0])).resolve() for a in links]
 
-    def follow(button: str) -> list[str]:
-        order = [page()]
-        while links := browser.find_elements(By.CSS_SELECTOR, f"a.{button}"):
-            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", links[0])
-            links[0].click()
-            assert wait(lambda: page() != order[-1]), f"{button} on {order[-1]} leads nowhere"
-            wait(lambda: browser.execute_script("return document.readyState") == "complete")
-            assert page() not in order, order
-            order.append(page())
+    def follow(page: Path, button: str) -> list[Path]:
+        order = [page]
+        while found := linked(order[-1], f"a.{button}"):
+            assert found[0] not in order, order
+            order += found
         return order
 
-    def page() -> str:
-        return unquote(urlsplit(browser.current_url).path)
-
-    browser.get((html / "index.html").as_uri())
-    listed = {
-        unquote(urlsplit(link.get_attribute("href")).path)
-        for link in browser.find_elements(By.CSS_SELECTOR, "nav.bd-docs-nav a.reference.internal")
-    }
-    pages = {path: Path(path).relative_to(html).with_suffix("").as_posix() for path in listed}
-    forward = follow("right-next")
+    first = (html / "index.html").resolve()
+    listed = {first, *linked(first, "nav.bd-docs-nav a.reference.internal[href*=html]")}
+    pages = {path: path.relative_to(html).with_suffix("").as_posix() for path in listed}
+    forward = follow(first, "right-next")
     assert set(forward) == {path for path, name in pages.items() if not is_appendix(name)}
-    assert follow("left-prev") == forward[::-1]
+    assert follow(forward[-1], "left-prev") == forward[::-1]
 
 
 def test_search_finds_a_page_without_a_server(browser: Any, html: Path):
@@ -255,21 +198,3 @@ def test_formula_that_cannot_be_shown_is_refused():
     for wrong in (r"\sofmax x", r"a & b", r"\frac{1}", "{a"):
         with pytest.raises(ValueError, match="formula"):
             to_mathml(wrong, "inline")
-
-
-def test_book_without_a_run_builds_strictly_and_says_so(tmp_path: Path):
-    book_sample.copy_sources(tmp_path)
-    for name in ("data", "train"):
-        book_sample.write_executed(tmp_path, name, name.title())
-    book_sample.make_pages(tmp_path)
-    result = book_sample.build(tmp_path)
-    assert result.returncode == 0, result.stderr
-    page = (tmp_path / "_build" / "html" / "runs" / "index.html").read_text(encoding="utf-8")
-    assert "no finished run record" in page
-
-
-def test_warning_stops_the_build(sample: Path, tmp_path: Path):
-    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
-    page = tmp_path / "book" / "reproduce.md"
-    page.write_text(page.read_text(encoding="utf-8") + "\nSee {doc}`nowhere`.\n", encoding="utf-8")
-    assert book_sample.build(tmp_path).returncode != 0
