@@ -55,6 +55,11 @@ def test_wrong_parameters_are_told_the_valid_ones(given: dict, told: str) -> Non
         AttentionView.from_params(**given)
 
 
+def test_wrong_parameters_of_features_are_told_the_valid_ones() -> None:
+    with pytest.raises(ValueError, match=r"no such parameter\. Did you mean 'threshold'\?"):
+        FeaturesView.from_params(treshold="1")
+
+
 def test_parameters_come_as_papermill_gives_them() -> None:
     view = AttentionView.from_params(image=12, layer="3", run=None, model="timm/vit_tiny")
     assert (view.image, view.layer, view.run, view.model) == ("12", 3, None, "timm/vit_tiny")
