@@ -1,8 +1,8 @@
 """Cost: counts of the specification, files as written, memory as an allocator counts it."""
 
-import time
 from collections import Counter
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,19 +28,21 @@ class CountCalls(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-class Sleeper(nn.Module):
-    """Takes the times that it is given, and remembers how it was called."""
+class Timed(nn.Module):
+    """Takes the times that it is given, on a clock of its own, and remembers how it was called."""
 
     img_size = 8
 
-    def __init__(self, *pauses: float) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
-        self.pauses, self.calls = pauses, []
+        self.seconds, self.calls, self.now = seconds, [], 0.0
+        clock = SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr(measure, "time", clock)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.calls.append((len(images), self.training, torch.is_grad_enabled()))
-        time.sleep(self.pauses[len(self.calls) % len(self.pauses)])
+        self.now += self.seconds[len(self.calls) % len(self.seconds)]
         return images.mean(dim=(2, 3)) * self.weight
 
 
@@ -181,36 +183,37 @@ def test_counting_leaves_the_model_as_it_was_even_after_an_exception():
     assert {p.device.type for p in model.parameters()} == {"meta"}
 
 
-def test_speed_follows_the_algorithm_and_restores_the_mode():
-    model = Sleeper(0.002).train()
+def test_speed_follows_the_algorithm_and_restores_the_mode(monkeypatch):
+    model = Timed(monkeypatch, 0.002).train()
     speed = measure.measure_speed(model, batch_size=3, repeats=7)
     assert model.calls == [(3, False, False)] * (measure.WARM_UP + 7) and model.training
     assert (speed.repeats, speed.batch_size) == (7, 3)
-    assert 3 / 0.02 < speed.low <= speed.value <= speed.high < 3 / 0.002
-    assert 3 / 0.02 < speed.mean < 3 / 0.002
+    found = [speed.low, speed.value, speed.high, speed.mean]
+    assert found == pytest.approx([3 / 0.002] * 4)
 
 
-def test_each_timed_step_takes_the_answer_to_the_cpu():
+def test_each_timed_step_takes_the_answer_to_the_cpu(monkeypatch):
     with CountCalls() as counted:
-        measure.measure_speed(Sleeper(0.0), repeats=7)
+        measure.measure_speed(Timed(monkeypatch, 1.0), repeats=7)
     assert counted.calls["aten.argmax.default"] == measure.WARM_UP + 7
     assert counted.calls["aten._to_copy.default"] >= measure.WARM_UP + 7  # to bytes
 
 
-def test_a_speed_that_does_not_hold_still_is_no_number():
-    speed = measure.measure_speed(Sleeper(0.001, 0.006), repeats=12)
+def test_a_speed_that_does_not_hold_still_is_no_number(monkeypatch):
+    speed = measure.measure_speed(Timed(monkeypatch, 0.001, 0.006), repeats=12)
+    assert (speed.low, speed.high) == pytest.approx((1 / 0.006, 1 / 0.001))
     assert not speed.stable and str(speed).startswith("unstable: ")
     assert str(speed._replace(low=speed.value, high=speed.value)).endswith(" images/s")
     assert speed._replace(low=95.0, value=100.0, high=104.0).stable
     assert not speed._replace(low=95.0, value=100.0, high=106.0).stable
 
 
-def test_a_time_limit_ends_the_timing_after_five():
-    speed = measure.measure_speed(Sleeper(0.005), repeats=1000, seconds=0.0)
+def test_a_time_limit_ends_the_timing_after_five(monkeypatch):
+    speed = measure.measure_speed(Timed(monkeypatch, 0.005), repeats=1000, seconds=0.0)
     assert speed.repeats == measure.FEWEST
 
 
 @pytest.mark.parametrize(("batch_size", "repeats"), [(0, 5), (1, 0)])
-def test_speed_needs_images_and_repeats(batch_size, repeats):
+def test_speed_needs_images_and_repeats(monkeypatch, batch_size, repeats):
     with pytest.raises(ValueError, match="batch_size and repeats: expected numbers >= 1"):
-        measure.measure_speed(Sleeper(0.0), batch_size=batch_size, repeats=repeats)
+        measure.measure_speed(Timed(monkeypatch, 1.0), batch_size=batch_size, repeats=repeats)

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 import zlib
 from pathlib import Path
 
@@ -207,16 +206,12 @@ def test_a_url_is_fetched_by_its_hash(
     }
 
 
-def test_the_dog_offline_is_missed_by_name_within_five_seconds(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_dog_offline_is_missed_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATTNLIB_DATA", str(tmp_path))
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    started = time.perf_counter()
     with pytest.raises(DownloadError, match=r"(?s)dog\.png .*Put the file at .*dog\.png"):
         open_image("dog")
-    assert time.perf_counter() - started < 5
 
 
 def test_the_dog_in_the_cache_is_the_thesiss() -> None:
