@@ -1,7 +1,11 @@
-"""Every page of a built book, opened from the disk without a network, once in each theme."""
+"""Every page of a built book, opened from the disk without a network, in light and in the dark.
+
+Pages of runs are of one form, and so are those of measurements: all are opened, and axe-core, the
+dark and paper are for the first of each.
+"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +70,16 @@ return {
 
 @dataclass
 class Visit:
-    """What was seen on one page, in both themes together unless it says otherwise."""
+    """What was seen on one page, in all its looks together unless it says otherwise."""
 
-    console: list[str]
-    outside: list[str]  # requests, although they were blocked
-    broken: list[str]
-    violations: list[str]
     figures: list[dict[str, Any]]  # in light
+    broken: list[str]
     width_on_phone: int  # pixels, on a screen of NARROW
     small_text: list[tuple[str, float]]  # letters of drawings below 6 pixels, on a PHONE
-    paper: dict[str, Any]  # what is printed from the dark
+    violations: list[str] = field(default_factory=list)
+    paper: dict[str, Any] | None = None  # what is printed from the dark
+    console: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)  # requests, although they were blocked
 
 
 def in_theme(browser: Any, path: Path, theme: str) -> None:
@@ -88,28 +92,31 @@ def in_theme(browser: Any, path: Path, theme: str) -> None:
     wait(lambda: browser.execute_script("return document.fonts.status") == "loaded")
 
 
-def visit(browser: Any, path: Path) -> Visit:
-    """Look at a page in light, wide and narrow, and in the dark, on a screen and on paper."""
+def in_light(browser: Any, path: Path) -> Visit:
+    """Look at a page in light, wide and narrow."""
     resize(browser, WIDE)
     in_theme(browser, path, "light")
     time.sleep(0.2)  # scripts that start after loading, and what fades in
     figures, broken = browser.execute_script(FIGURES), browser.execute_script(BROKEN)
-    found = [f"light: {each}" for each in violations(browser)]
     resize(browser, NARROW)
     width = browser.execute_script("return document.documentElement.scrollWidth")
     resize(browser, PHONE)
     small = browser.execute_script(SMALL_TEXT, 6)
     resize(browser, WIDE)
+    return Visit(figures, broken, width, small)
+
+
+def look_closely(browser: Any, path: Path, seen: Visit) -> None:
+    """What axe-core finds on the page, which is open in light; then the page in the dark."""
+    seen.violations += [f"light: {each}" for each in violations(browser)]
     in_theme(browser, path, "dark")
     time.sleep(0.2)
-    broken += browser.execute_script(BROKEN)
-    found += [f"dark: {each}" for each in violations(browser, COLOURS)]
+    seen.broken += browser.execute_script(BROKEN)
+    seen.violations += [f"dark: {each}" for each in violations(browser, COLOURS)]
     resize(browser, PAPER)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    paper = browser.execute_script(ON_PAPER)
+    seen.paper = browser.execute_script(ON_PAPER)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-    console, outside = console_faults(browser), outside_requests(browser)
-    return Visit(console, outside, broken, found, figures, width, small, paper)
 
 
 def walk(browser: Any, html: Path) -> dict[str, Visit]:
@@ -118,8 +125,17 @@ def walk(browser: Any, html: Path) -> dict[str, Visit]:
     browser.set_script_timeout(300)
     browser.get((html / "intro.html").as_uri())
     console_faults(browser), outside_requests(browser)  # drops what earlier tests provoked
+    visits: dict[str, Visit] = {}
+    folders = [html / "runs" / name for name in ("records", "measurements")]
+    alike = {path for folder in folders for path in sorted(folder.glob("*.html"))[1:]}
     with offline(browser):
-        seen = {p.relative_to(html).as_posix(): visit(browser, p) for p in built_pages(html)}
+        for path in built_pages(html):
+            visit = in_light(browser, path)
+            if path not in alike:
+                look_closely(browser, path, visit)
+            visit.console = console_faults(browser)
+            visit.outside = outside_requests(browser)
+            visits[path.relative_to(html).as_posix()] = visit
     browser.execute_script("localStorage.clear()")
     resize(browser, WIDE)
-    return seen
+    return visits

@@ -115,8 +115,7 @@ def test_drawings_can_be_read_on_a_phone(visits: dict[str, Visit]):
 
 def test_printed_pages_hold_the_text_and_whole_figures_alone(visits: dict[str, Visit]):
     figures, wrong = 0, {}
-    for page, visit in visits.items():
-        seen = visit.paper
+    for page, seen in {page: v.paper for page, v in visits.items() if v.paper}.items():
         figures += seen["figures"]
         if seen["machinery"] or seen["cut"] or seen["untitled"]:
             wrong[page] = (seen["machinery"], seen["cut"], seen["untitled"])
