@@ -324,6 +324,8 @@ def test_conclusion_says_what_the_kept_runs_answer():
         a for a in answer(rows) if (a.claim.first, a.claim.second) == ("deit_t_dp", "deit_t_p")
     )
     assert gain.verdict == "holds" and gain.difference.low < 0.0078 < gain.difference.high
+    assert "AtResNet-18 with channels as tokens ends below the ResNet-18" in words
+    assert told["atresnet18_p", "resnet18_p"] == "holds"
     assert "soft distillation helps, hard distillation can't be told from none" in words
     assert told["deit_t_soft", "deit_t"] == "holds"
     assert told["deit_t_hard", "deit_t"] == "not decided"
