@@ -122,6 +122,9 @@ def test_two_runs_stand_side_by_side_with_settings_curves_and_intervals(page: An
     paths = "return [...document.querySelectorAll('#compare-result path')]"
     drawn = page.execute_script(f"{paths}.map(path => path.getAttribute('d'))")
     assert len(drawn) == 2 and all(path.count("L") == 5 for path in drawn)
+    labels = "return [...document.querySelectorAll('#compare-result svg text')]"
+    axis = page.execute_script(f"{labels}.map(label => label.textContent)")
+    assert axis[0] == "0.0%", "the axis of accuracy begins at zero"
     links = page.execute_script("return [...document.querySelectorAll('td a')].map(a => a.href)")
     assert [Path(link).stem for link in links] == [FIRST, SECOND]
 

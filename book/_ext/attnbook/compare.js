@@ -47,7 +47,7 @@
     const isShare = curve.endsWith('accuracy');
     const words = byId('compare-curve').selectedOptions[0].textContent;
     if (!all.length) return make('p', {}, `Neither run has recorded its ${words}.`);
-    const low = Math.min(...all), high = Math.max(...all, low + 1e-6);
+    const low = 0, high = Math.max(...all, 1e-6);
     const epochs = Math.max(2, ...values.map((v) => v.length));
     const x = (i) => left + (i * (w - left - 12)) / (epochs - 1);
     const y = (v) => h - bottom - ((v - low) * (h - bottom - 14)) / (high - low);
@@ -70,7 +70,8 @@
       at.forEach(([a, b]) => svg.append(make('circle', { class: SERIES[k], cx: a, cy: b, r: 2.5 })));
     });
     const legend = make('figcaption', {}, `The ${words} over the epochs: `,
-      make('span', { class: 'key-1' }, `${pair[0].label} (solid)`), ', ', make('span', { class: 'key-2' }, `${pair[1].label} (dashed)`), '.');
+      make('span', { class: 'key-1' }, `${pair[0].label} (solid)`), ', ', make('span', { class: 'key-2' }, `${pair[1].label} (dashed)`),
+      pair[0].sha256 === pair[1].sha256 ? '.' : '. The data are different, so the curves can\u2019t be compared.');
     return make('figure', {}, svg, legend);
   };
   const metricRows = (pair) => {
@@ -81,7 +82,7 @@
       row('Test loss, nats', (r) => r.metrics.test_loss.toFixed(3)),
       row('Epoch that was kept', (r) => plain(r.metrics.best_epoch)),
       row('Parameters', (r) => count(r.cost.parameters)),
-      row('Training images a second', (r) => count(Math.round(r.cost.train_images_per_second))),
+      row('Training images per second', (r) => count(Math.round(r.cost.train_images_per_second))),
       row('Seconds of training', (r) => count(Math.round(r.cost.wall_seconds))),
       row('Data', (r) => r.data),
       row('Device', (r) => r.device),
