@@ -305,7 +305,9 @@ def _dots(made: Sequence[tuple[str, CrossedMean, str]], scale: float, label: str
         axes.set_ylim(-0.6, len(made) - 0.4)
         axes.set_xlabel(label)
         decided = sum(verdict != OPEN for *_, verdict in made)
-        figure.finding = f"The runs decide {decided} of {len(made)} questions."
+        figure.finding = (
+            f"Of {len(made)} questions for which there are runs, {decided} are decided."
+        )
         plt.close(figure)
     return figure
 

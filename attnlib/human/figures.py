@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from attnlib.catalogue import TITLES
 from attnlib.data.datasets import Split
 from attnlib.data.open_image import read_image
 from attnlib.data.readers import CIFAR10_CLASSES
@@ -65,7 +66,7 @@ def agreement_with_people(study: Study, systems: Sequence[Measured]) -> Figure:
             panel.set_xlabel(direction, loc="right" if direction.endswith("→") else "left")
             if measure == "kappa":
                 panel.set_xlim(left=min(0, panel.get_xlim()[0]))
-        figure.finding = _agreement_words(people[0], systems)
+        figure.finding = _agreement_words(people[0], study)
         plt.close(figure)
     return figure
 
@@ -132,7 +133,10 @@ def protocol_beside_gaps(study: Study) -> Figure:
             panel.set_title(f"{NAMES[measure]}: difference", loc="left")
         figure.finding = _protocol_words(study)
         for place, text in enumerate(
-            ("between networks", figure_text(f"{study.network}, protocol alone"))
+            (
+                "between networks",
+                figure_text(f"{TITLES.get(study.network, study.network)}, protocol alone"),
+            )
         ):
             panels[0].plot([], [], _mark(place), color=_colour(place), label=text)
         figure.legend(loc="outside upper left", ncols=1, fontsize=9, handletextpad=0.3)
@@ -230,11 +234,12 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
     return figure
 
 
-def _agreement_words(people: Measured, systems: Sequence[Measured]) -> str:
-    """Whose kappa with people is the highest, beside that of people among themselves."""
-    if not systems:
+def _agreement_words(people: Measured, study: Study) -> str:
+    """Whose kappa with people is the highest of all networks, beside people among themselves."""
+    networks = [one for one in study.systems if one.system != PEOPLE]
+    if not networks:
         return ""
-    best = max(systems, key=lambda one: np.nan_to_num(one.measures["kappa"].value, nan=-1))
+    best = max(networks, key=lambda one: np.nan_to_num(one.measures["kappa"].value, nan=-1))
     return (
         f"The highest kappa with people is {best.measures['kappa']} ({best.title}); people reach "
         f"{people.measures['kappa']} with each other."
@@ -248,7 +253,8 @@ def _protocol_words(study: Study) -> str:
     if not (both and gaps and gaps[0].difference):
         return ""
     return (
-        f"The protocol alone moves the inter-class distance of {study.network} by {both:+}; "
+        f"The protocol alone moves the inter-class distance of "
+        f"{TITLES.get(study.network, study.network)} by {both:+}; "
         f"{gaps[0].text.replace(' - ', ' and ')} differ by {gaps[0].difference:+}."
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnlib.catalogue import TITLES
 from attnlib.human.bootstrap import MEASURES, Interval
 from attnlib.human.cifar10h import (
     AloneWrong,
@@ -90,7 +91,7 @@ def _system(row: Row, categories: Sequence[Row]) -> Measured:
     own = {one["category"]: one for one in categories if one["system"] == row["system"]}
     return Measured(
         row["system"],
-        row["title"],
+        TITLES.get(row["title"], row["title"]),
         row["protocol"],
         row["source"],
         {measure: _interval(row, f"{measure}_") for measure in MEASURES},

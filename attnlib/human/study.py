@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attnlib.catalogue import TITLES
 from attnlib.human.bootstrap import MEASURES, PEOPLE, Agreement, Interval
 from attnlib.human.claims import (
     BOTH,
@@ -115,7 +116,7 @@ def _describe(one: Agreement) -> Measured:
         origin = ORIGINS[one.system]
     elif ours:
         words = f"{ours[2].upper()}, {ours[3].replace('-', ', ')}"
-        origin = Origin(ours[1], words, "attnlib")
+        origin = Origin(TITLES.get(ours[1], ours[1]), words, "attnlib")
     return Measured(
         one.system,
         *origin,
