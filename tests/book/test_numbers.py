@@ -287,6 +287,8 @@ def test_measured_reads_one_row_of_a_file():
          "inter-class JS distance: ViT-B/32, less ResNet-50"),
         ("cost-cpu(model=deit_t, quantity=images_per_second, batch_size=1).value",
          "images per second: DeiT-T, batches of 1"),
+        ("human(part=shifts, measure=inter_js, first=efficientnet_lite0-bgr-sum).value",
+         "inter-class JS distance: EfficientNet-Lite0 (BGR, sum)"),
     ],
 )  # fmt: skip
 def test_a_box_speaks_words_and_not_the_keys_of_files(key: str, words: str):
@@ -305,6 +307,8 @@ def test_thesis_number_is_as_printed_and_marked():
 def test_counted_counts_now():
     assert findings.find_counted(ROOT, "tokens(model=deit_t)").text == "198"
     assert findings.find_counted(ROOT, "parameters(model=resnet18)").text == "11,181,642"
+    facts = dict(findings.find_counted(ROOT, "parameters(model=atresnet18, tokens=spatial)").facts)
+    assert facts["what"] == "parameters: AtResNet-18, spatial tokens"
     with pytest.raises(ValueError, match="no count"):
         findings.find_counted(ROOT, "tokenz(model=deit_t)")
     with pytest.raises(ValueError, match="needs"):

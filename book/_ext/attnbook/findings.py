@@ -426,6 +426,7 @@ WORDS = {
     "layer": "{}", "first": "{}", "second": "less {}", "system": "{}", "model": "{}",
 }  # fmt: skip
 UNSAID = ("quantity", "measure", "part", "text")
+OURS = re.compile(r"(\w+)-(rgb|bgr)-(\w+)")  # a network that attnlib ran, and the protocol
 
 
 def spoken(name: str) -> str:
@@ -440,8 +441,12 @@ def in_words(name: str, value: Any) -> str:
     """A key of a measurement file with its value; empty if it says nothing."""
     if name in UNSAID:
         return ""
-    system = ORIGINS.get(str(value))
-    told = system.title if system else TITLES.get(str(value), spoken(str(value)))
+    system, ours = ORIGINS.get(str(value)), OURS.fullmatch(str(value))
+    if ours:
+        network, channels, pooling = ours.groups()
+        told = f"{TITLES.get(network, network)} ({channels.upper()}, {pooling})"
+    else:
+        told = system.title if system else TITLES.get(str(value), spoken(str(value)))
     return WORDS.get(name, f"{spoken(name)} {{}}").format(told)
 
 
@@ -549,7 +554,7 @@ def find_counted(root: Path, key: str) -> Finding:
         own = set(values) - set(read_statements())
         one_of(name, [*COUNTS, *own], "count")
         value, how = values[name], "attnlib/thesis/errata.toml"
-    about = ", ".join(f"{k} {v}" for k, v in given.items())
+    about = ", ".join(filter(None, (in_words(k, v) for k, v in given.items())))
     facts = (
         ("what", f"{name.replace('_', ' ')}{f': {about}' if about else ''}"),
         ("counted by", "attnlib/thesis/counts.py, when this page was built"),
