@@ -39,7 +39,8 @@ def open_browser(profile: Path) -> Iterator[Any]:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    chrome.set_page_load_timeout(60)
+    chrome.set_page_load_timeout(300)  # a busy machine takes its time, and axe-core reads it all
+    chrome.set_script_timeout(300)
     chrome.get("about:blank")
     chrome.get_log("performance")  # drops what the browser's own first page asked for
     yield chrome
@@ -56,7 +57,7 @@ def resize(browser: Any, size: tuple[int, int]) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
 
 
-def wait(condition: Callable[[], Any], seconds: float = 10) -> Any:
+def wait(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value of ``condition``, or its last false one."""
     deadline = time.monotonic() + seconds
     while not (value := condition()) and time.monotonic() < deadline:

@@ -121,8 +121,6 @@ def look_closely(browser: Any, path: Path, seen: Visit) -> None:
 
 def walk(browser: Any, html: Path) -> dict[str, Visit]:
     """Visit every page of the book in ``html``, by its place there."""
-    browser.set_page_load_timeout(300)  # a busy machine takes its time, and axe-core reads it all
-    browser.set_script_timeout(300)
     browser.get((html / "intro.html").as_uri())
     console_faults(browser), outside_requests(browser)  # drops what earlier tests provoked
     visits: dict[str, Visit] = {}

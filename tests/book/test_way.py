@@ -32,7 +32,7 @@ def results(browser: Any, html: Path, query: str) -> list[dict[str, str]]:
         page: decodeURI(item.querySelector('a').href.split('/html/').pop()),
         excerpt: item.querySelector('.context')?.textContent ?? ''}))"""
     wait(lambda: browser.execute_script(found))
-    wait(lambda: any(one["excerpt"] for one in browser.execute_script(found)), 3)
+    wait(lambda: any(one["excerpt"] for one in browser.execute_script(found)))
     listed: list[dict[str, str]] = browser.execute_script(found)
     return listed
 

@@ -91,7 +91,7 @@ class Colab:
         given = {"ATTNLIB_SOURCE": str(self.wheel), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         return subprocess.run(
             [self.python, "-c", script], cwd=self.work, env=inherited | pip | given | environment,
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=600,
         )  # fmt: skip
 
     def versions(self) -> dict[str, str]:

@@ -100,7 +100,6 @@ def ask(browser: Any, page: Path, model: nn.Module, images: torch.Tensor) -> lis
     side = images.shape[-1]
     packed = pack_network(model, CLASSES, side)
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy().astype("<f4").tobytes()
-    browser.set_script_timeout(300)
     browser.get(page.as_uri())
     outside_requests(browser)
     header = json.loads(json.dumps(packed.header))

@@ -90,7 +90,7 @@ def test_command_line_ends_with_the_code_of_its_signal(tmp_path, number, code):
         if line.startswith("epoch"):
             break
     process.send_signal(number)
-    output, errors = process.communicate(timeout=240)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == code, errors
     assert "stopping: sav" in output and "Traceback" not in errors
 
