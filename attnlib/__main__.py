@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from attnlib.commands.parser import make_parser
 from attnlib.escaping import printable
 
+WRONG_PARAMETER = 2
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code (``commands.parser.CODES``)."""
@@ -40,15 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def exit_code(fault: Exception) -> int | None:
     """The code that tells of this fault; None if there is none, and it is ours to mend."""
-    from attnlib.training import failures
-
-    codes: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (
-        (failures.NonFiniteLossError, failures.NOT_FINITE),
-        (failures.OutOfMemoryError, failures.NO_MEMORY),
-        (failures.StorageError, failures.NO_STORAGE),
-        ((ValueError, OSError, ImportError), failures.WRONG_PARAMETER),
-    )
-    return next((code for kind, code in codes if isinstance(fault, kind)), None)
+    usual = WRONG_PARAMETER if isinstance(fault, (ValueError, OSError, ImportError)) else None
+    code: int | None = getattr(fault, "exit_code", usual)  # training's own faults have one
+    return code
 
 
 def print_anything() -> None:

@@ -23,6 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FLOORS = (
     {
         "arrays",
+        "atomic",
         "catalogue",
         "colab",
         "config",

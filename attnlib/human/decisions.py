@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlib.arrays import Flags
-from attnlib.training.checkpoint import write_atomically
+from attnlib.atomic import write_atomically
 
 Names = NDArray[np.str_]
 

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from attnlib.atomic import write_atomically
 from attnlib.models.layers import Normalize
 from attnlib.records.formats import FORMATS
 from attnlib.records.network import METADATA, Network, load_network
-from attnlib.training.checkpoint import write_atomically
 
 LOGIT_TOLERANCE = 1e-4  # of logits; of the largest one, where that is above 1
 BATCHES = (1, 2, 5)  # images at a time, in the check

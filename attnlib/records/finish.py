@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from attnlib.atomic import write_atomically
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Dataset
 from attnlib.records.provenance import (
@@ -39,7 +40,6 @@ from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, pack_arrays, rea
 from attnlib.records.samples import sample_attention, sample_features
 from attnlib.stats.calibration import BINS
 from attnlib.stats.consistency import confusion_matrix
-from attnlib.training.checkpoint import write_atomically
 from attnlib.training.distributed import Group
 from attnlib.training.predict import Predictions, images_at_once, predict
 from attnlib.training.state import Training, amp_dtype, precision_name

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from attnlib.atomic import write_atomically
 from attnlib.data.datasets import Dataset, Split
 from attnlib.records.check_weights import check_accuracy, check_weights
 from attnlib.records.find import load_run
 from attnlib.records.record import Accuracy, KeptWeights, hash_files, write_record
 from attnlib.records.run import Run
-from attnlib.training.checkpoint import write_atomically
 from attnlib.training.predict import predict
 
 WEIGHTS_FILE = "model.safetensors"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attnlib.atomic import write_atomically
 from attnlib.records.find import find_folders
 from attnlib.records.provenance import (
     describe_device,
@@ -16,7 +17,6 @@ from attnlib.records.provenance import (
     now,
     threads_of,
 )
-from attnlib.training.checkpoint import write_atomically
 
 SCHEMA = 1
 FOLDER = "results/measurements"

@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from attnlib.training.checkpoint import write_atomically
+from attnlib.atomic import write_atomically
 
 PACKAGES = ("attnlib", "torch", "torchvision", "timm", "numpy", "Pillow", "scikit-learn")
 
@@ -72,6 +70,8 @@ def describe_git() -> dict[str, Any]:
 
 def describe_device(device: str) -> dict[str, Any]:
     """The device that the run used."""
+    import torch  # takes seconds, and those who read a record do without
+
     name = platform.processor() or platform.machine()
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from attnlib.atomic import write_atomically
 from attnlib.records.provenance import json_bytes
 from attnlib.stats.intervals import Proportion
-from attnlib.training.checkpoint import write_atomically
 
 RECORD_SCHEMA = 1
 BLANK = "0" * 64  # placeholder while the seal is computed

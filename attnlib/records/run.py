@@ -7,20 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor, nn
 
+from attnlib.atomic import write_atomically
 from attnlib.config import TrainConfig
 from attnlib.data.downloads import DownloadError, fetch
-from attnlib.models.zoo import create_model
 from attnlib.records.provenance import commit_words, threads_of, write_json
 from attnlib.records.record import Record, read_checked
-from attnlib.training.checkpoint import write_atomically
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import: what needs it says so where it is called
+    from torch import Tensor, nn
 
 REPOSITORY = "https://github.com/attnlib/attnlib"  # of kept weights, which no wheel holds
 WEIGHTS, AVERAGED_WEIGHTS = "model.safetensors", "average.safetensors"
@@ -95,7 +94,7 @@ class Run:
         except Exception as fault:  # zipfile, zlib and numpy each raise their own
             raise ValueError(f"{path} can't be read: {fault}") from None
 
-    def load_model(self, *, average: bool = False) -> nn.Module:
+    def load_model(self, *, average: bool = False) -> "nn.Module":
         """The trained model, in evaluation mode.
 
         Args:
@@ -111,7 +110,7 @@ class Run:
         model.load_state_dict(weights)
         return model.eval()
 
-    def read_weights(self) -> dict[str, Tensor]:
+    def read_weights(self) -> "dict[str, Tensor]":
         """The weights by name, checked against the record.
 
         Raises:
@@ -120,13 +119,9 @@ class Run:
         """
         path = self.weights_path
         is_here = path.parent == self.path
-        content = self.read(path.name) if is_here else path.read_bytes()
-        try:
-            return load(content)
-        except SafetensorError as fault:
-            raise ValueError(f"{path} can't be read: {fault}") from None
+        return _weights_in(self.read(path.name) if is_here else path.read_bytes(), path)
 
-    def read_average(self) -> dict[str, Tensor]:
+    def read_average(self) -> "dict[str, Tensor]":
         """The averaged weights by name, checked against the record.
 
         Raises:
@@ -142,10 +137,7 @@ class Run:
                 f"{self.path} has no averaged weights (committed records have none); make them "
                 f"with: {self.record.command}"
             )
-        try:
-            return load(self.read(path.name))
-        except SafetensorError as fault:
-            raise ValueError(f"{path} can't be read: {fault}") from None
+        return _weights_in(self.read(path.name), path)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file of the run, checked against its record.
@@ -198,8 +190,22 @@ class Run:
         )
 
 
-def build_model(config: dict[str, Any], num_classes: int, *, pretrained: bool = False) -> nn.Module:
+def _weights_in(content: bytes, path: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(content)
+    except SafetensorError as fault:
+        raise ValueError(f"{path} can't be read: {fault}") from None
+
+
+def build_model(
+    config: dict[str, Any], num_classes: int, *, pretrained: bool = False
+) -> "nn.Module":
     """The model that ``config`` names, with fresh or ImageNet weights."""
+    from attnlib.models.zoo import create_model
+
     return create_model(
         config["model"],
         num_classes,

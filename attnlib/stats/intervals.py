@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # whose parts are imported when they are first used
 
 from attnlib.arrays import Floats
 
@@ -47,7 +47,7 @@ def wilson_interval(successes: int, n: int) -> Proportion:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"expected 0 <= successes <= n and n >= 1; got {successes} of {n}.")
-    interval = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     return Proportion(successes / n, float(interval.low), float(interval.high), n)
 
 
@@ -128,7 +128,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
         raise ValueError(f"expected counts >= 0; got {only_a} and {only_b}.")
     if only_a + only_b == 0:
         return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
@@ -171,7 +171,7 @@ def mean_interval(values: npt.ArrayLike) -> Estimate:
 
 def t_reach(standard_error: float, freedom: float) -> float:
     """Half-width of a 95% t-interval with ``freedom`` degrees of freedom."""
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * standard_error)
+    return float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom) * standard_error)
 
 
 def _pair(values_a: npt.ArrayLike, values_b: npt.ArrayLike) -> tuple[Floats, Floats]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from attnlib.atomic import write_atomically
 
 STATE_SCHEMA = 2
 KEEP = 2  # states kept: the newest and a fallback
@@ -22,27 +23,6 @@ class State(NamedTuple):
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` survive a power cut; a no-op if folders can't be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def save_state(folder: Path, epoch: int, step: int, state: State) -> None:

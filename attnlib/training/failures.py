@@ -24,13 +24,15 @@ from attnlib.allocator import kept_memory
 from attnlib.training.distributed import Group
 from attnlib.training.state import Training
 
-WRONG_PARAMETER, NOT_FINITE, NO_MEMORY, NO_STORAGE = 2, 3, 4, 5  # exit codes
+NOT_FINITE, NO_MEMORY, NO_STORAGE = 3, 4, 5  # exit codes
 SPARE_BYTES = 16 * 2**20  # for logs, predictions and maps
 LEAST_SCALE = 1e-4  # loss scale of float16 below which training has diverged, as in fairseq
 
 
 class NonFiniteLossError(FloatingPointError):
     """Losses or gradients became NaN or infinite; ``report`` has the details."""
+
+    exit_code = NOT_FINITE
 
     def __init__(self, report: dict[str, Any]) -> None:
         samples = ", ".join(str(index) for index in report["samples"][:8])
@@ -48,9 +50,13 @@ class NonFiniteLossError(FloatingPointError):
 class OutOfMemoryError(MemoryError):
     """A step did not fit into memory; the message says what would."""
 
+    exit_code = NO_MEMORY
+
 
 class StorageError(OSError):
     """The run can't be written; the last saved state is intact."""
+
+    exit_code = NO_STORAGE
 
 
 @dataclass

@@ -73,19 +73,33 @@ def typed(words: list[str], here: Path, given: bytes | None = None):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["models", "--help"], ["completion", "bash"]])
-def test_help_and_completion_answer_without_importing_pytorch(words):
-    """Its import takes seconds; neither is anything else of the size."""
+def test_help_and_completion_answer_without_importing_anything_large(words):
+    loaded = loaded_by(words, ".")
+    assert not loaded & {"torch", "torchvision", "timm", "numpy", "scipy", "pandas", "sklearn"}
+
+
+@pytest.mark.parametrize("command", ["runs", "show", "card", "show no_such_run"])
+def test_reading_records_does_not_wait_for_pytorch(command, here, runs):
+    """Nor for what else takes seconds to import."""
+    words = command.split()
+    loaded = loaded_by(words + [runs[0].name] * (words in (["show"], ["card"])), here)
+    assert "attnlib.records.find" in loaded
+    assert not loaded & {"torch", "torchvision", "timm", "scipy.stats", "pandas", "sklearn"}
+
+
+def loaded_by(words: list[str], here: str | Path) -> set[str]:
+    """The modules that a command imports."""
     script = (
         "import sys\nfrom attnlib.__main__ import main\ntry:\n    main(sys.argv[1:])\n"
         "except SystemExit:\n    pass\nprint('loaded:', *sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *words], capture_output=True, text=True, check=True,
-        env=child_environment() | {"PYTHONPATH": str(Path(al.__file__).parents[1])},
+        cwd=here, env=child_environment() | {"PYTHONPATH": str(Path(al.__file__).parents[1])},
     )  # fmt: skip
     loaded = set(done.stdout.rpartition("loaded:")[2].split())
     assert "attnlib.commands.parser" in loaded
-    assert not loaded & {"torch", "torchvision", "timm", "numpy", "scipy", "pandas", "sklearn"}
+    return loaded
 
 
 def commands_of(parser) -> dict:

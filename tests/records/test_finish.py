@@ -35,7 +35,7 @@ def test_every_file_is_synced_and_renamed_before_the_record(tiny, tmp_path, monk
         renamed.append(Path(target))
         return real_replace(self, target)
 
-    monkeypatch.setattr(checkpoint.os, "fsync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(checkpoint.Path, "replace", rename)
     run = al.run_experiment(replace(tiny, epochs=1, warmup_epochs=0, runs_dir=str(tmp_path)))
     written = [path.name for path in renamed if path.parent == run.path]
