@@ -2,7 +2,11 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnlib.records.network import Network
 
 Subcommands = Any  # argparse's own class is private
 RUNS = {"bash": "_attnlib_runs", "zsh": "_attnlib_runs"}  # functions that complete a run's name
@@ -38,7 +42,7 @@ def add_command(
 
 def add_run(parser: argparse.ArgumentParser, name: str = "run", about: str = "") -> None:
     """Add the argument of a finished run, completed by the shell."""
-    told = about or "name or folder of a finished run"
+    told = about or "a finished run: its folder, its name, or how that begins or ends"
     complete(parser.add_argument(name, metavar=name.upper(), help=told), RUNS)
     if not any(action.dest == "runs_dir" for action in parser._actions):
         add_runs_dir(parser)
@@ -53,7 +57,7 @@ def add_runs_dir(parser: argparse.ArgumentParser) -> None:
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Add what chooses a network: a run or a file of weights, and how to read it."""
-    add_run(parser, about="a finished run's name or folder, or a file of weights")
+    add_run(parser, about="a finished run (a folder, a name or its ends), or a file of weights")
     parser.add_argument("--average", action="store_true", help="take the averaged weights (ema)")
     parser.add_argument("--model", help="of a file whose name does not say: deit_t, timm/NAME, ...")
     parser.add_argument("--img_size", type=int, metavar="PIXELS", help="of a file; if not its own")
@@ -61,6 +65,34 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch_size", type=positive, default=64, metavar="IMAGES", help="at once (default: 64)"
     )
+
+
+def network_of(chosen: argparse.Namespace) -> "Network":
+    """The network that the arguments of ``add_network`` choose."""
+    from attnlib.records.network import load_network
+
+    return load_network(
+        chosen.run,
+        runs_dir=chosen.runs_dir,
+        average=chosen.average,
+        model=chosen.model,
+        img_size=chosen.img_size,
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, name: str, about: str) -> None:
+    """Add an option for a file to write, whose folder must be there: work is not to be in vain."""
+    complete(parser.add_argument(name, type=new_file, metavar="FILE", help=about), FILES)
+
+
+def new_file(text: str) -> Path:
+    """A path at which a file can be."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; expected a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
 
 
 def add_forms(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,8 @@
 """``attnlib card``: a model card in Markdown."""
 
 import argparse
-from pathlib import Path
 
-from attnlib.commands.arguments import FILES, Subcommands, add_command, add_run, complete
+from attnlib.commands.arguments import Subcommands, add_command, add_output, add_run
 
 
 def add_card(commands: Subcommands) -> None:
@@ -16,18 +15,17 @@ def add_card(commands: Subcommands) -> None:
         card,
     )
     add_run(parser)
-    output = parser.add_argument("--output", metavar="FILE", help="(default: standard output)")
-    complete(output, FILES)
+    add_output(parser, "--output", "(default: standard output)")
 
 
 def card(chosen: argparse.Namespace) -> int:
     """Print the card, or write it to a file."""
     from attnlib.records.card import model_card
-    from attnlib.records.find import load_run
+    from attnlib.records.find import find_run
 
-    text = model_card(load_run(chosen.run, chosen.runs_dir))
+    text = model_card(find_run(chosen.run, chosen.runs_dir))
     if chosen.output:
-        Path(chosen.output).write_text(text, encoding="utf-8")
+        chosen.output.write_text(text, encoding="utf-8")
     else:
         print(text, end="")
     return 0

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnlib.commands.arguments import (
@@ -37,19 +36,15 @@ def add_compare(commands: Subcommands) -> None:
 
 def compare_two(chosen: argparse.Namespace) -> int:
     """Print the test over all images, and one for each class."""
-    from attnlib.compare.comparison import compare_runs, find_runs
+    from attnlib.compare.comparison import compare_runs
     from attnlib.compare.paired_tests import class_tests, pair_tests
+    from attnlib.records.find import find_run
     from attnlib.stats.intervals import p_words
 
-    folders: dict[str, Path] = {}
-    for given in (chosen.a, chosen.b):
-        path = Path(given)
-        is_folder = (path / "record.json").exists()
-        folders |= (
-            {path.absolute().name: path} if is_folder else find_runs([given], chosen.runs_dir)
-        )
+    runs = [find_run(given, chosen.runs_dir) for given in (chosen.a, chosen.b)]
+    folders = {run.name: run.path for run in runs}
     if len(folders) < 2:
-        raise ValueError(f"expected two different runs; got {chosen.a} twice")
+        raise ValueError(f"expected two different runs; got {runs[0].name} twice")
     comparison = compare_runs(folders)
     a, b = comparison.names
     ((_, _, whole, kappa),) = pair_tests(comparison, chosen.seed)
@@ -57,7 +52,7 @@ def compare_two(chosen: argparse.Namespace) -> int:
     rows = [_test_row(test) for test in sorted(tests, key=lambda test: test.p)]
     if chosen.form == "json":
         total = {k: v for k, v in _test_row(whole).items() if k != "class"}
-        values = {"a": chosen.a, "b": chosen.b, **total, "kappa": kappa, "per_class": rows}
+        values = {"a": runs[0].name, "b": runs[1].name, **total, "kappa": kappa, "per_class": rows}
         print(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False))
         return 0
     if chosen.form == "table":

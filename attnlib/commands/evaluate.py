@@ -12,7 +12,9 @@ from attnlib.commands.arguments import (
     add_command,
     add_forms,
     add_network,
+    add_output,
     complete,
+    network_of,
 )
 from attnlib.commands.output import bar, painted, print_rows, warn
 from attnlib.config import DATASETS
@@ -57,10 +59,7 @@ def add_evaluate(commands: Subcommands) -> None:
         "--classes", nargs="+", default=[], metavar="THEIRS=OURS",
         help="the network's class for one of the data set's, where their names differ",
     )  # fmt: skip
-    confusion = parser.add_argument(
-        "--confusion", metavar="FILE", help="write the confusion matrix there, as CSV"
-    )
-    complete(confusion, FILES)
+    add_output(parser, "--confusion", "write the confusion matrix there, as CSV")
     add_forms(parser)
 
 
@@ -77,17 +76,10 @@ class Evaluation(NamedTuple):
 def evaluate(chosen: argparse.Namespace) -> int:
     """Print the scores, and those of each class."""
     from attnlib.records.answers import confusion_csv
-    from attnlib.records.network import load_network
     from attnlib.training.predict import predict
 
     given = parse_classes(chosen.classes)
-    network = load_network(
-        chosen.run,
-        runs_dir=chosen.runs_dir,
-        average=chosen.average,
-        model=chosen.model,
-        img_size=chosen.img_size,
-    )
+    network = network_of(chosen)
     data = find_data(chosen.data, network)
     asked = getattr(data, chosen.split)
     if not len(asked):
@@ -104,7 +96,7 @@ def evaluate(chosen: argparse.Namespace) -> int:
         )
     found = Evaluation(network, data, chosen.split, predictions, left_out)
     if chosen.confusion:
-        Path(chosen.confusion).write_text(confusion_csv(predictions, network.class_names), "utf-8")
+        chosen.confusion.write_text(confusion_csv(predictions, network.class_names), "utf-8")
     if left_out:
         told = ", ".join(f"{name} ({count})" for name, count in list(left_out.items())[:10])
         warn(f"left out: {sum(left_out.values())} images of classes the network has not: {told}")

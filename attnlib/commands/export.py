@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from attnlib.commands.arguments import FILES, Subcommands, add_command, add_run, complete
+from attnlib.commands.arguments import Subcommands, add_command, add_output, add_run
 from attnlib.records.formats import FORMATS
 
 
@@ -19,8 +19,7 @@ def add_export(commands: Subcommands) -> None:
     add_run(parser)
     parser.add_argument("--average", action="store_true", help="take the averaged weights (ema)")
     parser.add_argument("--format", choices=tuple(FORMATS), default="onnx", help="(default: onnx)")
-    output = parser.add_argument("--output", metavar="FILE", help="(default: RUN with the ending)")
-    complete(output, FILES)
+    add_output(parser, "--output", "(default: RUN with the ending)")
 
 
 def export(chosen: argparse.Namespace) -> int:
@@ -30,7 +29,8 @@ def export(chosen: argparse.Namespace) -> int:
 
     network = load_network(chosen.run, runs_dir=chosen.runs_dir, average=chosen.average)
     name = network.run.name if network.run else Path(chosen.run).stem
-    path = Path(chosen.output or f"{name}{'-average' * chosen.average}{FORMATS[chosen.format]}")
+    own_name = f"{name}{'-average' * chosen.average}{FORMATS[chosen.format]}"
+    path = chosen.output or Path(own_name)
     done = export_network(network, path, chosen.format)
     size = network.img_size
     print(f"{done.path}  {done.bytes / 1e6:.1f} MB")

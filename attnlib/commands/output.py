@@ -68,8 +68,8 @@ def print_rows(
                 writer = csv.DictWriter(sys.stdout, list(row), lineterminator="\n")
                 writer.writeheader()
             writer.writerow(row)
-    else:
-        print(format_table([words(row) for row in rows]))
+    elif table := format_table([words(row) for row in rows]):
+        print(table)
 
 
 def bar(total: int | None, unit: str) -> Any:

@@ -14,6 +14,7 @@ from attnlib.commands.arguments import (
     add_forms,
     add_network,
     complete,
+    network_of,
     positive,
 )
 from attnlib.commands.output import PrintedRow, bar, print_rows, warn
@@ -53,15 +54,7 @@ def add_predict(commands: Subcommands) -> None:
 
 def predict_images(chosen: argparse.Namespace) -> int:
     """Print a row for each image; 1 if some could not be read."""
-    from attnlib.records.network import load_network
-
-    network = load_network(
-        chosen.run,
-        runs_dir=chosen.runs_dir,
-        average=chosen.average,
-        model=chosen.model,
-        img_size=chosen.img_size,
-    )
+    network = network_of(chosen)
     files = list(dict.fromkeys(find_images_in(chosen.paths)))  # each once
     if not files:
         raise ValueError(f"no image in {', '.join(chosen.paths)}")
@@ -95,7 +88,7 @@ def answer_rows(
         for prediction in predictions:
             progress.update()
             if prediction.probabilities is None:
-                faults.append(f"passed over: {prediction.file}: {prediction.fault}")
+                faults.append(f"passed over: {prediction.fault}")
             else:
                 yield row_of(prediction, network.class_names, top)
 

@@ -41,10 +41,10 @@ def add_show(commands: Subcommands) -> None:
 
 def show(chosen: argparse.Namespace) -> int:
     """Print what a run has left behind; 2 if a file of it is damaged."""
-    from attnlib.records.find import load_run
+    from attnlib.records.find import find_run
     from attnlib.records.record import to_json
 
-    run = load_run(chosen.run, chosen.runs_dir)
+    run = find_run(chosen.run, chosen.runs_dir)
     if chosen.json:
         values = to_json(run.record) | {"config": run.config, "history": run.history}
         print(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False))

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Split
-from attnlib.parameters import parameter, parse_params, suggest
+from attnlib.parameters import parameter, parse_params
 from attnlib.records.answers import find_images, read_answers
-from attnlib.records.find import find_folders, load_run
+from attnlib.records.find import load_run
 from attnlib.records.run import Run
 from attnlib.records.settings import describe_setting
 from attnlib.stats.intervals import Estimate, Proportion, mean_interval, wilson_interval
@@ -131,31 +131,6 @@ class Comparison:
             *(f"left out: {name}: {reason}" for name, reason in self.left_out.items()),
         ]
         return "\n".join(lines)
-
-
-def find_runs(names: Sequence[str] = (), runs_dir: str | Path = "runs") -> dict[str, Path]:
-    """Folders of finished runs by name, in ``runs_dir`` and ``results``; the former has priority.
-
-    Args:
-        names: Only these, in this order; if empty, all by name.
-        runs_dir: Where runs are written.
-
-    Raises:
-        ValueError: If one of ``names`` is not found.
-    """
-    folders = find_folders("results", runs_dir)
-    found = {
-        path.parent.name: path.parent
-        for folder in folders
-        for path in sorted(folder.glob("*/record.json"))
-    }
-    for name in names:
-        if name not in found:
-            known = ", ".join(sorted(found)) or "none"
-            raise ValueError(
-                f"runs: no finished run {name!r}.{suggest(name, found)} Finished runs: {known}."
-            )
-    return {name: found[name] for name in (names or sorted(found))}
 
 
 def compare_runs(folders: dict[str, Path]) -> Comparison:

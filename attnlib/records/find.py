@@ -1,14 +1,17 @@
 """Finding runs by name or folder, in ``runs``, in ``results`` and in an installed attnlib."""
 
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from attnlib.catalogue import TRANSFORMERS
+from attnlib.parameters import suggest
 from attnlib.records.record import parse_object, read_checked, read_record
 from attnlib.records.run import Run, parse_history
 
 PACKAGE = Path(__file__).parents[1]
+SHOWN = 8  # of the names in an error; attnlib runs lists them all
 
 
 class Showcase(NamedTuple):
@@ -34,8 +37,7 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     places = [Path(run), *(f / run for f in find_folders("results", runs_dir)[::-1])]
     path = next((p for p in places if (p / "record.json").exists()), None)
     if path is None:
-        known = ", ".join(r.name for r in read_runs(*find_folders(runs_dir)).runs) or "none"
-        raise ValueError(f"run: no finished run {str(run)!r}. Finished runs: {known}.")
+        raise ValueError(f"run: {_not_found(str(run), find_runs(runs_dir=runs_dir))}")
     record = read_record(path)
     if record.name != path.absolute().name:
         raise ValueError(f"{path}: its record is that of {record.name}")
@@ -49,6 +51,56 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
         parse_history(history, path / "history.jsonl"),
         record,
     )
+
+
+def find_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
+    """Read a finished run as people name it: ``load_run``, or a part that only its name has.
+
+    That is how the name begins, or the digest at its end.
+
+    Raises:
+        ValueError: As ``load_run``; or if several runs' names have that part.
+    """
+    part, names = str(run), find_runs(runs_dir=runs_dir)
+    if part in names or (Path(run) / "record.json").exists():
+        return load_run(run, runs_dir)
+    having = [name for name in names if name.startswith(part) or name.endswith(f"-{part}")]
+    if part and len(having) > 1:
+        raise ValueError(f"run: {part!r} may be any of {_some(having)}.")
+    return load_run(having[0] if part and having else run, runs_dir)
+
+
+def find_runs(names: Sequence[str] = (), runs_dir: str | Path = "runs") -> dict[str, Path]:
+    """Folders of finished runs by name, in ``runs_dir`` and ``results``; the former has priority.
+
+    Args:
+        names: Only these, in this order; if empty, all by name.
+        runs_dir: Where runs are written.
+
+    Raises:
+        ValueError: If one of ``names`` is not found.
+    """
+    folders = find_folders("results", runs_dir)
+    found = {
+        path.parent.name: path.parent
+        for folder in folders
+        for path in sorted(folder.glob("*/record.json"))
+    }
+    for name in names:
+        if name not in found:
+            raise ValueError(f"runs: {_not_found(name, found)}")
+    return {name: found[name] for name in (names or sorted(found))}
+
+
+def _not_found(name: str, names: Iterable[str]) -> str:
+    """That there is no such run, and which there are."""
+    return f"no finished run {name!r}.{suggest(name, names)} Finished runs: {_some([*names])}."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "none") + more
 
 
 def find_folders(*folders: str | Path) -> list[Path]:

@@ -11,7 +11,7 @@ from torch import nn
 from attnlib.catalogue import CATALOGUE, TRANSFORMERS
 from attnlib.models.pretrained import IMAGENET_CLASSES, StateDict, read_checkpoint, start_from
 from attnlib.models.zoo import VARIANTS, create_model
-from attnlib.records.find import load_run
+from attnlib.records.find import find_run, load_run
 from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, build_model
 
 USUAL_SIZE = 224  # pixels of a side, where neither weights nor timm say more
@@ -39,7 +39,7 @@ def load_network(
     model: str | None = None,
     img_size: int | None = None,
 ) -> Network:
-    """Load a run, by name or folder, or a file: attnlib's, timm's, torchvision's or DeiT's.
+    """Load a run, as ``find_run`` does, or a file: attnlib's, timm's, torchvision's or DeiT's.
 
     Args:
         source: A run, or a ``.safetensors`` or ``.pth`` file.
@@ -50,14 +50,17 @@ def load_network(
         img_size: Pixels of a side, for a file; None: those that its positions are made for.
 
     Raises:
-        ValueError: If it is not found, can't be read, or does not fit the model.
+        ValueError: If it is not found, can't be read, or does not fit the model; or if ``average``
+            is asked of a file, or ``model`` or ``img_size`` given where both are known.
     """
     path = Path(source).expanduser()
     if not path.is_file():
         if path.suffix in ENDINGS:
             raise ValueError(f"there is no file {path}")
-        return _from_run(load_run(source, runs_dir), average)
+        _refuse(source, "is a run", model=model, img_size=img_size)
+        return _from_run(find_run(source, runs_dir), average)
     if path.name in (WEIGHTS, AVERAGED_WEIGHTS) and (path.parent / "record.json").exists():
+        _refuse(source, "is that of a run", model=model, img_size=img_size)
         return _from_run(load_run(path.parent), average or path.name == AVERAGED_WEIGHTS)
     if average:
         raise ValueError(f"average: {path} is a file and has one set of weights; leave average out")
@@ -65,6 +68,13 @@ def load_network(
         return _from_file(path, model, img_size)
     except ValueError as fault:
         raise ValueError(str(fault).removeprefix("initial_checkpoint: ")) from None
+
+
+def _refuse(source: str | Path, what: str, **given: object) -> None:
+    """Refuse what is given beside a network that has its own."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}: {source} {what} and has its own; leave {name} out")
 
 
 def _from_run(run: Run, average: bool) -> Network:
@@ -77,6 +87,7 @@ def _from_run(run: Run, average: bool) -> Network:
 def _from_file(path: Path, name: str | None, img_size: int | None) -> Network:
     state = read_checkpoint(path)
     if about := _read_metadata(path):
+        _refuse(path, "was exported from a run", model=name, img_size=img_size)
         model = build_model(about["config"], len(about["classes"]))
         model.load_state_dict(state)
         size = int(about["config"]["img_size"])

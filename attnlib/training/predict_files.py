@@ -58,9 +58,10 @@ def predict_files(
         try:
             data = Path(file).read_bytes() if content is None else content  # type: ignore[arg-type]
             return name, transform(decode_image(data, name)), ""
-        except (OSError, ValueError) as fault:
-            told = getattr(fault, "strerror", None) or str(fault).removeprefix(f"{name} ")
-            return name, None, told
+        except OSError as fault:
+            return name, None, f"{name}: {fault.strerror or fault}"
+        except ValueError as fault:
+            return name, None, str(fault)
 
     parts = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:

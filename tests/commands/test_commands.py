@@ -133,6 +133,36 @@ def test_a_run_that_does_not_exist_is_named_with_code_2(words, here, capsys):
     assert "error: run: no finished run 'no_such_run'. Finished runs: " in capsys.readouterr().err
 
 
+def test_a_run_is_known_by_how_its_name_begins_or_ends(here, runs, capsys):
+    one, other = (run.name for run in runs)
+    digest = one.rpartition("-")[2]
+    beginning = next(one[:n] for n in range(1, len(one)) if not other.startswith(one[:n]))
+    for part in (digest, beginning, one, str(runs[0].path)):
+        assert in_json(capsys, "show", part)["name"] == one
+    assert main(["show", beginning[:-1]]) == 2
+    assert f"may be any of {', '.join(sorted([one, other]))}." in capsys.readouterr().err
+    found = in_json(capsys, "compare", digest, other.rpartition("-")[2])
+    assert (found["a"], found["b"]) == (one, other)
+
+
+def test_what_a_run_knows_itself_is_refused(here, runs, capsys):
+    """It would be left aside without a word."""
+    for words in (["--model", "deit_t"], ["--img_size", "64"]):
+        for source in (runs[0].name, str(runs[0].path / "model.safetensors")):
+            assert main(["predict", source, "photos", *words]) == 2
+            assert "has its own; leave" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["card", "--output"], ["export", "--output"], ["evaluate", "--confusion"]]
+)
+def test_a_file_that_cannot_be_there_is_refused_before_the_work(words, here, runs, capsys):
+    for file, told in (("nowhere/a", "there is no folder nowhere"), ("photos", "is a folder")):
+        with pytest.raises(SystemExit) as ended:
+            main([words[0], runs[0].name, words[1], file])
+        assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
 def test_running_out_of_memory_has_its_own_code(here, runs, capsys, monkeypatch):
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -254,7 +284,10 @@ def test_unreadable_files_are_named_and_passed_over_with_code_1(here, runs, caps
     assert main(words) == 1
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 1 + 4
-    assert "passed over: photos/bad.png: " in printed.err and "missing.png: No such" in printed.err
+    assert main(["predict", runs[0].name, "missing.png"]) == 1
+    assert capsys.readouterr().out == ""
+    assert "passed over: photos/bad.png (12 bytes) is no image" in printed.err
+    assert "passed over: missing.png: No such" in printed.err
 
 
 def test_a_folder_without_images_is_a_wrong_argument(here, runs, capsys):

@@ -10,9 +10,9 @@ from forged_runs import forge, record_values
 
 import attnlib as al
 from attnlib.compare import comparison
-from attnlib.compare.comparison import ErrorsConfig, compare_runs, find_runs, load_images
+from attnlib.compare.comparison import ErrorsConfig, compare_runs, load_images
 from attnlib.records import answers
-from attnlib.records.find import find_folders, list_runs, load_run
+from attnlib.records.find import find_folders, find_runs, list_runs, load_run
 
 DATA = al.load_dataset("digits")
 
