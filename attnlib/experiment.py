@@ -109,17 +109,21 @@ def run_experiment(
 
 @contextmanager
 def fast_matmul(config: TrainConfig) -> Iterator[None]:
-    """In mixed precision on CUDA, use TF32 for what stays float32, and let cuDNN tune itself."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    """On CUDA, use TF32 for what stays float32 in mixed precision, and let cuDNN tune itself.
+
+    Without mixed precision, nothing is TF32: by PyTorch's default convolutions are.
+    """
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     if config.device.startswith("cuda"):
-        torch.backends.cudnn.benchmark = True
-        if amp_dtype(config) is not None:
-            torch.set_float32_matmul_precision("high")
+        is_mixed = amp_dtype(config) is not None
+        torch.set_float32_matmul_precision("high" if is_mixed else "highest")
+        cudnn.allow_tf32, cudnn.benchmark = is_mixed, True
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        cudnn.allow_tf32, cudnn.benchmark = before[1:]
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,29 @@ def test_a_run_stays_on_its_card_from_the_first_step_to_its_record(
     assert held == 0, "the run is over and tensors of it are still on the card"
 
 
+@pytest.mark.parametrize(("amp", "is_tf32"), [("false", False), ("true", True)])
+@pytest.mark.parametrize("before", [("highest", True), ("high", True), ("highest", False)])
+def test_products_and_convolutions_are_both_float32_or_both_tf32(amp, is_tf32, before, configure):
+    """Whatever was set before, as PyTorch's default is TF32 for convolutions alone."""
+    seen = set()
+
+    def look(step: object) -> None:
+        seen.add((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+    try:
+        with pretend(A100):
+            run = al.run_experiment(configure("cuda", amp=amp), on_step=look)
+        after = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = True
+    assert seen == {("high", True) if is_tf32 else ("highest", False)}
+    assert run.record.precision == ("bfloat16 autocast" if is_tf32 else "float32")
+    assert after == before
+
+
 def test_a_run_on_a_mac_stays_on_its_device(configure):
     with pretend(M1) as machine:
         run = al.run_experiment(configure("mps", ema=0.9, drop_path=0.1))
