@@ -14,6 +14,7 @@ from torch import Tensor
 from attnlib.atomic import write_atomically
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Dataset
+from attnlib.models.vit import DeiT
 from attnlib.records.provenance import (
     describe_device,
     describe_git,
@@ -212,10 +213,10 @@ def averaged_metrics(training: Training, data: Dataset, config: TrainConfig) -> 
 def variants(training: Training, data: Dataset, config: TrainConfig) -> dict[str, Any]:
     """Test accuracy of variants of the same weights, by their names in ``Metrics``."""
     model = training.model
-    if not hasattr(model, "average"):
+    if not isinstance(model, DeiT):
         return {}
     usual = model.average
-    model.average = "softmax"  # type: ignore[assignment]  # of the heads
+    model.average = "softmax"  # of the heads
     answers = predict(model, data.test, **evaluation_options(config))
     model.average = usual
     return {"test_accuracy_softmax": Accuracy.of(answers.interval)}

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import small_runs  # makes its model known to timm
 import timm
+from timm.models import register_model
 from torch import nn
 
 import attnlib as al
@@ -139,6 +141,18 @@ def test_no_family_of_timm_prevents_the_record(name, tmp_path):
     for picture in RECORDED_PICTURES:
         reason = run.record.not_drawn.get(picture)
         assert bool(run.arrays(picture)) != bool(reason), (picture, reason)
+
+@register_model
+def averaging(num_classes=10, **options):
+    """A network of one's own, whose ``average`` is a layer."""
+    layers = {"average": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
+    return nn.Sequential(OrderedDict(**layers, head=nn.Linear(3, num_classes)))
+
+
+def test_a_layer_called_average_is_not_taken_for_the_way_of_averaging_heads(tmp_path):
+    run = al.load_run(finish_untrained(averaging.__name__, 32, tmp_path))
+    assert run.record.metrics.test_accuracy_softmax is None
+
 
 
 @pytest.mark.parametrize("fault", [ValueError("no\nplace"), RuntimeError(), MemoryError("full")])
