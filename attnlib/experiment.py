@@ -41,12 +41,12 @@ from attnlib.records.provenance import (
 )
 from attnlib.records.run import (
     Run,
-    append_history,
     build_model,
     config_values,
     cut_history,
     read_history,
     write_config,
+    write_history,
 )
 from attnlib.seeding import derive_seed, seeded
 from attnlib.training.checkpoint import KEEP, has_state, load_state, save_state
@@ -353,8 +353,7 @@ def resume(
             )
     if group.is_first:
         with storage_faults(path):
-            cut_history(path, training.progress.epoch)
-        listener.replay(read_history(path))
+            listener.replay(cut_history(path, training.progress.epoch))
     return times
 
 
@@ -406,6 +405,7 @@ class Saver:
     def __post_init__(self) -> None:
         self.began = self.saved = time.perf_counter()
         config, data = self.trainer.config, self.trainer.data
+        self.history = read_history(self.path) if self.trainer.group.is_first else []
         self.pause = drive.DRIVE_SAVE_SECONDS if config.drive else 0.0
         self.origin = {
             "data": data.sha256,
@@ -458,6 +458,12 @@ class Saver:
                 )
         self.saved = time.perf_counter()
 
+    def save_history(self) -> None:
+        """Write all epochs so far, also those of a file that was removed meanwhile."""
+        self.check_folder()
+        with storage_faults(self.path):
+            write_history(self.path, self.history)
+
     def stopping(self) -> bool:
         """Whether any process was asked to stop; every process must call this."""
         return self.trainer.group.any(bool(self.stop))
@@ -477,9 +483,8 @@ class Saver:
     def after_epoch(self, epoch: Epoch) -> None:
         """Write the epoch's line and save; stop here if asked to."""
         if self.trainer.group.is_first:
-            self.check_folder()
-            with storage_faults(self.path):
-                append_history(self.path, epoch.values())
+            self.history.append(epoch.values())
+            self.save_history()
         if self.log:
             self.log.epoch(epoch)
         is_last = epoch.epoch == self.trainer.config.epochs
@@ -510,7 +515,7 @@ def train_and_save(
         raise
     if trainer.group.is_first:
         (path / "fault.json").unlink(missing_ok=True)
-        saver.check_folder()
+        saver.save_history()
     return saver.spent()
 
 

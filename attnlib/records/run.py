@@ -1,9 +1,8 @@
 """Finished runs, read from their folders, and the files that a run writes."""
 
 import json
-import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -254,16 +253,17 @@ def parse_history(content: bytes, path: Path) -> list[dict[str, Any]]:
     return epochs
 
 
-def append_history(path: Path, epoch: dict[str, Any]) -> None:
-    """Append one epoch and sync the file to disk."""
-    with (path / "history.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(epoch) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def write_history(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``history.jsonl``."""
+    lines = [json.dumps(epoch) + "\n" for epoch in epochs]
+    write_atomically(path / "history.jsonl", "".join(lines).encode())
 
 
-def cut_history(path: Path, epochs: int) -> None:
+def cut_history(path: Path, epochs: int) -> list[dict[str, Any]]:
     """Keep the first ``epochs`` epochs; the rest, or a partial line, will be trained again.
+
+    Returns:
+        Those epochs.
 
     Raises:
         ValueError: If the file has fewer, so that the history would be incomplete.
@@ -274,8 +274,8 @@ def cut_history(path: Path, epochs: int) -> None:
             f"{path / 'history.jsonl'} has {len(kept)} whole epochs and the saved state "
             f"{epochs}: a line is damaged or gone. Put it back, or remove {path} to start over."
         )
-    lines = [json.dumps(epoch) + "\n" for epoch in kept]
-    write_atomically(path / "history.jsonl", "".join(lines).encode())
+    write_history(path, kept)
+    return kept
 
 
 def config_values(config: TrainConfig) -> dict[str, Any]:

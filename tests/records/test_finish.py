@@ -17,7 +17,7 @@ import attnlib as al
 from attnlib.data.datasets import Dataset, Split
 from attnlib.records.finish import RECORDED_PICTURES, Times, finish, to_keep
 from attnlib.records.provenance import now
-from attnlib.records.run import append_history, build_model, write_config
+from attnlib.records.run import build_model, write_config, write_history
 from attnlib.training import checkpoint
 from attnlib.training.distributed import Group
 from attnlib.training.predict import Predictions
@@ -43,8 +43,7 @@ def test_every_file_is_synced_and_renamed_before_the_record(tiny, tmp_path, monk
     written = [path.name for path in renamed if path.parent == run.path]
     assert written[-1] == "record.json"
     files = {path.name for path in run.path.iterdir() if path.is_file()}
-    assert files - {"history.jsonl"} <= set(written), "history is appended to and synced"
-    assert str(run.path / "history.jsonl") in synced
+    assert files <= set(written)
     assert not list(run.path.glob("*.tmp"))
 
 
@@ -125,7 +124,7 @@ def finish_untrained(name, side, folder):
     training = Training.start(model, config)
     training.best_weights = {k: v.clone() for k, v in model.state_dict().items()}
     write_config(path, config)
-    append_history(path, {"epoch": 1, "images_per_second": 1.0})
+    write_history(path, [{"epoch": 1, "images_per_second": 1.0}])
     finish(training, data, config, path, Times(now(), 1.0), None, Group())
     return path
 
@@ -142,6 +141,7 @@ def test_no_family_of_timm_prevents_the_record(name, tmp_path):
         reason = run.record.not_drawn.get(picture)
         assert bool(run.arrays(picture)) != bool(reason), (picture, reason)
 
+
 @register_model
 def averaging(num_classes=10, **options):
     """A network of one's own, whose ``average`` is a layer."""
@@ -152,7 +152,6 @@ def averaging(num_classes=10, **options):
 def test_a_layer_called_average_is_not_taken_for_the_way_of_averaging_heads(tmp_path):
     run = al.load_run(finish_untrained(averaging.__name__, 32, tmp_path))
     assert run.record.metrics.test_accuracy_softmax is None
-
 
 
 @pytest.mark.parametrize("fault", [ValueError("no\nplace"), RuntimeError(), MemoryError("full")])

@@ -13,12 +13,13 @@ from small_runs import small_config
 
 import attnlib as al
 from attnlib.records.record import refresh_hashes
-from attnlib.records.run import append_history, cut_history, read_history
+from attnlib.records.run import cut_history, read_history, write_history
 
 
 def write_lines(path, count):
-    for epoch in range(1, count + 1):
-        append_history(path, {"epoch": epoch, "val_accuracy": epoch / 10})
+    write_history(
+        path, [{"epoch": epoch, "val_accuracy": epoch / 10} for epoch in range(1, count + 1)]
+    )
     return (path / "history.jsonl").read_bytes().splitlines(keepends=True)
 
 

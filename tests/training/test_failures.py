@@ -456,6 +456,35 @@ def test_configuration_removed_while_training_ends_with_a_message(tmp_path):
         al.run_experiment(config, on_epoch=remove)
 
 
+def test_an_epoch_that_ends_in_nan_is_not_the_best(fragile, monkeypatch):
+    """Weights that are lost in the last step of all answer NaN, which no loss has shown."""
+
+    def lose(self, x):
+        last = Fragile.place >= 6 and not self.training
+        Fragile.place += self.training
+        return x * float("nan") if last else x
+
+    monkeypatch.setattr(Fragile, "forward", lose)
+
+    def mend(epoch):
+        monkeypatch.setattr(Fragile, "forward", lambda self, x: x)
+
+    run = al.run_experiment(fragile, on_epoch=lambda e: mend(e) if e.epoch == 2 else None)
+    assert run.record.metrics.best_epoch == 1 and run.history[1]["val_accuracy"] == 0
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_history_removed_while_training_is_written_again(tmp_path, after):
+    config = small_config(tmp_path, epochs=3)
+
+    def remove(epoch):
+        if epoch.epoch == after:
+            (tmp_path / config.name / "history.jsonl").unlink()
+
+    run = al.run_experiment(config, on_epoch=remove)
+    assert [epoch["epoch"] for epoch in run.history] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_no_memory_while_evaluating_is_told_as_in_training(fragile, monkeypatch, split):
     real, calls = Fragile.forward, itertools.count()
