@@ -76,7 +76,11 @@ class ImageFiles:
 
     def __getitem__(self, position: int) -> NDArray[np.uint8]:
         path = self.paths[position]
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError as fault:  # not one of the run's folder
+            reason = fault.strerror or fault
+            raise ValueError(f"{readable(path)} can't be read any more: {reason}") from fault
         if hashlib.sha256(data).digest() != self.digests[position]:
             raise ValueError(
                 f"{readable(path)} has changed since it was checked; put it back, or start again "

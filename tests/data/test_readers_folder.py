@@ -175,6 +175,14 @@ def test_a_file_that_changed_since_its_check_is_noticed(root: Path) -> None:
         images[1]
 
 
+def test_a_file_that_was_removed_since_its_check_is_named(root: Path) -> None:
+    """As wrong data: an OSError would be taken for one of the run's own folder."""
+    images = read_folder(root).train_images
+    (root / "train" / "cat" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"cat/1\.png can't be read any more: No such file"):
+        images[1]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX systems only")
 def test_files_and_classes_with_undecodable_names_are_read_and_named(tmp_path: Path) -> None:
     for part in ("train", "test"):
