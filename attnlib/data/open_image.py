@@ -19,6 +19,7 @@ from attnlib.data.downloads import fetch
 PHOTOGRAPH_FOLDER = Path(__file__).with_name("pictures")  # scikit-image's, free to use
 PHOTOGRAPHS = ("cat", "coffee", "rocket", "china", "flower")  # the last two inside scikit-learn
 MAX_PIXELS = 50_000_000
+MAX_RATIO = 100  # of the sides, both of which are enlarged until the shorter one has a model's size
 MAX_BYTES = 200_000_000  # of a download
 WHITES = {"I": (255, 65535), "F": (1, 255, 65535)}  # maximum by Pillow's mode; 16 bits are 65535
 UPRIGHT = {  # by the orientation in the EXIF data
@@ -47,7 +48,7 @@ def open_image(image: str | Path) -> Image.Image:
 
     Raises:
         ValueError: If the file is missing, a URL has no hash, or the file is no image, is animated,
-            or has more than 50 million pixels.
+            has more than 50 million pixels, or is a strip.
         DownloadError: If it is neither cached nor downloadable.
     """
     name = str(image)
@@ -80,7 +81,8 @@ def read_image(path: Path) -> Image.Image:
     """Read a file as an upright RGB image.
 
     Raises:
-        ValueError: If it is not an image, is animated, or has more than 50 million pixels.
+        ValueError: If it is not an image, is animated, has more than 50 million pixels, or one of
+            its sides is more than 100 times the other.
     """
     return decode_image(path.read_bytes(), f"image: {readable(path.name)}")
 
@@ -95,14 +97,15 @@ def decode_image(data: bytes, name: str, *, small: bool = False) -> Image.Image:
             the same: a file that can be read this way can be read in full.
 
     Raises:
-        ValueError: If it is not an image, is animated, or has more than 50 million pixels.
+        ValueError: If it is not an image, is animated, has more than 50 million pixels, or one of
+            its sides is more than 100 times the other.
     """
     about = f"{name} ({len(data)} bytes)"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings about sizes and odd EXIF data
             with Image.open(io.BytesIO(data)) as image:
-                _refuse_huge_and_moving(image, about)
+                _refuse_odd(image, about)
                 if small:
                     image.draft("RGB", (1, 1))
                 image.load()
@@ -121,11 +124,16 @@ class _RefusedError(ValueError):
     """An intact image that is not accepted."""
 
 
-def _refuse_huge_and_moving(image: Image.Image, about: str) -> None:
+def _refuse_odd(image: Image.Image, about: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _RefusedError(
             f"{about} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read: "
             f"make it smaller first"
+        )
+    if max(image.size) > MAX_RATIO * min(image.size):
+        raise _RefusedError(
+            f"{about} has sides of {image.width} and {image.height} pixels; one may be at most "
+            f"{MAX_RATIO} times the other: cut it"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG with an embedded preview

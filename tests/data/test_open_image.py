@@ -154,6 +154,19 @@ def test_what_is_huge_is_refused_before_it_is_decoded(
         open_image(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("size", [(101, 1), (1, 101), (50_000_000, 1), (2, 5000)])
+def test_a_strip_that_would_become_enormous_is_refused(size: tuple[int, int]) -> None:
+    """Its shorter side is enlarged to the size of the model's images, and the other with it."""
+    with pytest.raises(ValueError, match=r"a\.png .* sides .* at most 100 times"):
+        decode_image(png_header(*size), "a.png", small=True)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (100, 1), (3, 299)])
+def test_narrow_images_are_read(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    assert open_image(tmp_path / "a.png").size == size
+
+
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("not a picture")
     with pytest.raises(ValueError, match=r"a\.png .* is no image that Pillow can read"):
