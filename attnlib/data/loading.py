@@ -371,6 +371,7 @@ def load_samples(
         samples,
         batch_sampler=batches,
         num_workers=workers,
+        collate_fn=Collated,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
@@ -379,4 +380,26 @@ def load_samples(
     for _ in batches:
         with current_device(device):
             batch = next(loaded)
-        yield batch
+        yield batch.images, batch.labels
+
+
+class Collated:
+    """A batch on the host.
+
+    A worker sends it through a pipe, as arrays. Tensors would be passed in shared memory, of which
+    a container may have as little as 64 MB.
+    """
+
+    def __init__(self, samples: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self.images, self.labels = map(torch.stack, zip(*samples, strict=True))
+
+    def __getstate__(self) -> list[NDArray[Any]]:
+        return [self.images.numpy(), self.labels.numpy()]
+
+    def __setstate__(self, arrays: list[NDArray[Any]]) -> None:
+        self.images, self.labels = map(torch.from_numpy, arrays)
+
+    def pin_memory(self) -> "Collated":
+        """Move it to pinned memory; called by the loader."""
+        self.images, self.labels = self.images.pin_memory(), self.labels.pin_memory()
+        return self
