@@ -39,8 +39,8 @@ class Predictions:
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether each decision is the label (N,)."""
-        return self.decisions == self.labels
+        """Whether each decision is the label (N,); never where a logit is not a number."""
+        return (self.decisions == self.labels) & ~np.isnan(self.logits).any(axis=1)
 
     @property
     def accuracy(self) -> float:
@@ -109,7 +109,7 @@ def predict(
         img_size: Pixels of a side; if None the model's ``img_size``, else 224.
         batch_size: Images per forward pass.
         device: Where to compute; if None, where the model is.
-        amp: Dtype of autocast; None computes in the model's own.
+        amp: Dtype of autocast; None computes in the model's own, as does what overflows.
         on_images: Called after each batch with the number of its images, for progress bars.
 
     Returns:
@@ -124,7 +124,10 @@ def predict(
     with evaluating(model), torch.inference_mode():
         for images in batches:  # made in full precision
             with mixed:
-                logits.append(model(images).float().cpu())
+                answers = model(images).float().cpu()
+            if amp is not None and not answers.isfinite().all():  # half precision may overflow
+                answers = model(images).float().cpu()
+            logits.append(answers)
             if on_images is not None:
                 on_images(len(images))
     return Predictions(torch.cat(logits).numpy(), np.asarray(split.labels, dtype=np.int64))

@@ -59,6 +59,24 @@ def test_accuracy_decisions_and_classes_agree():
     assert (zero.value, zero.n, one.value, one.n, two) == (1.0, 1, 2 / 3, 3, None)
 
 
+def test_an_answer_that_is_no_number_is_never_right():
+    logits = np.zeros((3, 2), dtype=np.float32)
+    logits[:, 0], logits[2, 1] = np.nan, np.inf
+    answers = Predictions(logits, np.array([0, 0, 1]))
+    assert answers.accuracy == 0 == answers.interval.value == answers.per_class()[0].value
+
+
+@pytest.mark.parametrize("amp", [torch.float16, torch.bfloat16, None])
+def test_what_overflows_in_half_precision_is_computed_in_the_models_own(amp):
+    head = nn.Linear(3, 10)
+    nn.init.constant_(head.weight, 6e4)  # below float16's largest number, and its sums are above
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    answers = al.predict(model, DATA.val, img_size=32, amp=amp)
+    expected = al.predict(model, DATA.val, img_size=32)
+    assert expected.logits.max() > np.finfo(np.float16).max
+    np.testing.assert_allclose(answers.logits, expected.logits, rtol=1e-2)
+
+
 def test_loss_is_the_mean_cross_entropy():
     logits = np.log(np.array([[0.8, 0.2], [0.4, 0.6]], dtype=np.float32))
     expected = -(np.log(0.8) + np.log(0.6)) / 2
