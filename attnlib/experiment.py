@@ -51,6 +51,7 @@ from attnlib.records.run import (
 from attnlib.seeding import derive_seed, seeded
 from attnlib.training.checkpoint import KEEP, has_state, load_state, save_state
 from attnlib.training.distributed import Group, join, local_device
+from attnlib.training.epoch import Epoch, Step
 from attnlib.training.failures import (
     SPARE_BYTES,
     NonFiniteLossError,
@@ -60,7 +61,7 @@ from attnlib.training.failures import (
     stop_on_signals,
     storage_faults,
 )
-from attnlib.training.loop import Epoch, Step, Trainer
+from attnlib.training.loop import Trainer
 from attnlib.training.state import Training, amp_dtype, precision_name, state_bytes
 from attnlib.training.tensorboard import TensorBoard
 

@@ -7,7 +7,7 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
-from attnlib.training.loop import Epoch, Step
+from attnlib.training.epoch import Epoch, Step
 
 REDRAW_SECONDS = 2.0  # drawing a figure takes about 0.2 s
 

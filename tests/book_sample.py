@@ -82,14 +82,13 @@ def invented_record(name: str, title: str, teacher: str | None = None) -> dict[s
     }
 
 
-def invented_epoch(epoch: int, *, mixed: bool) -> dict[str, Any]:
-    """One line of a history; ``mixed`` labels have no training accuracy."""
+def invented_epoch(epoch: int) -> dict[str, Any]:
+    """One line of a history."""
     return {
         "epoch": epoch,
         "epochs": 6,
         "lr": 5e-4,
         "train_loss": 2.3 * math.exp(-epoch / 3),
-        "train_accuracy": None if mixed else 1 - math.exp(-epoch / 2),
         "val_loss": 0.2 + 2.3 * math.exp(-epoch / 2.5),
         "val_accuracy": 0.95 - 0.8 * math.exp(-epoch / 2) - (0.02 if epoch == 6 else 0),
         "images_per_second": 500.0,
@@ -97,24 +96,24 @@ def invented_epoch(epoch: int, *, mixed: bool) -> dict[str, Any]:
     }
 
 
-def invented_history(*, mixed: bool = False) -> str:
+def invented_history() -> str:
     """The six epochs of an invented run."""
-    return "".join(json.dumps(invented_epoch(n, mixed=mixed)) + "\n" for n in range(1, 7))
+    return "".join(json.dumps(invented_epoch(n)) + "\n" for n in range(1, 7))
 
 
-def write_run(folder: Path, name: str, title: str, *, mixed: bool = False) -> None:
+def write_run(folder: Path, name: str, title: str) -> None:
     """Write an invented run to ``folder/name``."""
     path = folder / name
     path.mkdir(parents=True)
     (path / "record.json").write_text(json.dumps(invented_record(name, title)))
     (path / "config.json").write_text(json.dumps(CONFIG))
-    (path / "history.jsonl").write_text(invented_history(mixed=mixed))
+    (path / "history.jsonl").write_text(invented_history())
 
 
 def write_runs(folder: Path) -> None:
     """Write one run that is kept and one that is fresh."""
     write_run(folder / "results", "resnet18-a", "ResNet-18")
-    write_run(folder / "runs", "deit_t-b", "DeiT-T, hard distillation from ResNet-18", mixed=True)
+    write_run(folder / "runs", "deit_t-b", "DeiT-T, hard distillation from ResNet-18")
 
 
 def write_notebook(path: Path, title: str) -> None:

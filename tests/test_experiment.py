@@ -14,7 +14,8 @@ from attnlib import experiment
 from attnlib.records import finish
 from attnlib.records.run import read_history
 from attnlib.training.checkpoint import load_state, save_state
-from attnlib.training.loop import Epoch, Trainer, describe_seconds
+from attnlib.training.epoch import Epoch, describe_seconds
+from attnlib.training.loop import Trainer
 from attnlib.training.state import Training
 
 

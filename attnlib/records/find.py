@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from attnlib.catalogue import TRANSFORMERS
 from attnlib.parameters import suggest
-from attnlib.records.record import parse_object, read_checked, read_record
-from attnlib.records.run import Run, parse_history
+from attnlib.records.record import read_checked, read_record
+from attnlib.records.run import Run, parse_config, parse_history
 
 PACKAGE = Path(__file__).parents[1]
 SHOWN = 8  # of the names in an error; attnlib runs lists them all
@@ -45,12 +45,15 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     history = b""
     if "history.jsonl" in record.files or (path / "history.jsonl").exists():
         history = read_checked(path, "history.jsonl", record.files)
-    return Run(
+    run = Run(
         path,
-        parse_object(config, path / "config.json"),
+        parse_config(config, path / "config.json"),
         parse_history(history, path / "history.jsonl"),
         record,
     )
+    if record.metrics.best_epoch not in [line["epoch"] for line in run.history]:
+        raise ValueError(f"{path / 'history.jsonl'} lacks the epoch that was tested")
+    return run
 
 
 def find_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-import math
+import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
@@ -16,6 +17,7 @@ from attnlib.stats.intervals import Proportion
 
 RECORD_SCHEMA = 1
 BLANK = "0" * 64  # placeholder while the seal is computed
+LARGEST = sys.float_info.max  # JSON's integers have no limit
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,11 @@ class Record:
     def __post_init__(self) -> None:
         if self.status != "finished":
             raise ValueError(f"status: expected finished, got {self.status!r}")
+        if self.initial_checkpoint is not None and {*self.initial_checkpoint} != {"name", "sha256"}:
+            raise ValueError("initial_checkpoint: expected keys name, sha256")
+        counted = [one.name for one in self.metrics.per_class]
+        if counted != list(self.dataset.classes):
+            raise ValueError(f"metrics.per_class: expected one entry a class; got {counted}")
 
 
 def parse_record(values: Any, path: str | Path = "record") -> Record:
@@ -202,11 +209,21 @@ def parse_record(values: Any, path: str | Path = "record") -> Record:
     schema = values.get("schema") if isinstance(values, dict) else None
     if type(schema) is int and schema != RECORD_SCHEMA:
         raise ValueError(f"{path}: schema: expected {RECORD_SCHEMA}, got {schema}")
+    record: Record = parse_values(Record, values, path)
+    return record
+
+
+def parse_values(kind: Any, values: Any, path: str | Path) -> Any:
+    """The dataclass ``kind`` described by JSON ``values``, strictly.
+
+    Raises:
+        ValueError: Naming every key that is missing, unknown, of another type or invalid.
+    """
     faults: list[str] = []
-    record: Record = _parse(Record, values, "", faults)
+    parsed = _parse(kind, values, "", faults)
     if faults:
         raise ValueError(f"{path}: " + "; ".join(faults))
-    return record
+    return parsed
 
 
 def read_record(path: Path) -> Record:
@@ -216,7 +233,7 @@ def read_record(path: Path) -> Record:
         ValueError: If it is damaged, not JSON, or not a record.
     """
     file = path / "record.json"
-    content = file.read_bytes()
+    content = _content(file)
     values = parse_object(content, file)
     seal = values.pop("seal", None)  # absent in records of version 0.1.0
     if seal is not None and seal != _seal(content):
@@ -268,9 +285,7 @@ def read_checked(path: Path, name: str, files: Mapping[str, str]) -> bytes:
         ValueError: If they don't match the record.
     """
     file = path / name
-    if not file.exists():
-        raise ValueError(f"{file} is missing")
-    content = file.read_bytes()
+    content = _content(file)
     if files and name not in files:
         raise ValueError(f"{file} is not among the files of its record")
     found = hashlib.sha256(content).hexdigest()
@@ -278,6 +293,20 @@ def read_checked(path: Path, name: str, files: Mapping[str, str]) -> bytes:
         told = f"its SHA-256 is {found[:12]}..., in the record {files[name][:12]}..."
         raise ValueError(f"{file} is damaged: {told}")
     return content
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ValueError: If it is missing or can't be read, naming it.
+    """
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{file} is missing") from None
+    except OSError as fault:  # a folder, or no permission
+        raise ValueError(f"{file} can't be read: {fault.strerror}") from None
 
 
 def parse_object(content: bytes, path: Path) -> dict[str, Any]:
@@ -338,7 +367,7 @@ def _parse(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
         inner = get_args(kind)[1]
         return {name: _parse(inner, one, f"{key}.{name}", faults) for name, one in value.items()}
     if not _is_scalar(kind, value):
-        faults.append(f"{key}: unexpected {type(value).__name__} {value!r}")
+        faults.append(f"{key}: unexpected {type(value).__name__} {reprlib.repr(value)}")
     return value
 
 
@@ -350,7 +379,7 @@ def _types_of(kind: type) -> dict[str, Any]:
 
 def _is_scalar(kind: Any, value: Any) -> bool:
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and abs(value) <= LARGEST  # never NaN
     return type(value) is kind  # True is not accepted as an integer
 
 

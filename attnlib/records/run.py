@@ -12,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from attnlib.atomic import write_atomically
-from attnlib.config import TrainConfig
+from attnlib.config import TrainConfig, complete_values
 from attnlib.data.downloads import DownloadError, fetch
 from attnlib.records.provenance import commit_words, threads_of, write_json
-from attnlib.records.record import Record, read_checked
+from attnlib.records.record import Record, parse_object, parse_values, read_checked
+from attnlib.training.epoch import Epoch
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import: what needs it says so where it is called
     from torch import Tensor, nn
 
 REPOSITORY = "https://github.com/attnlib/attnlib"  # of kept weights, which no wheel holds
+NEEDED = ("model", "profile", "img_size", "epochs")  # of a configuration, whatever its version
 WEIGHTS, AVERAGED_WEIGHTS = "model.safetensors", "average.safetensors"
 
 
@@ -245,6 +247,8 @@ def parse_history(content: bytes, path: Path) -> list[dict[str, Any]]:
             epoch = json.loads(line)
             if not isinstance(epoch, dict) or epoch.get("epoch") != number:
                 raise ValueError(f"expected epoch {number}")
+            finite = json.loads(line, parse_constant=lambda name: 0.0)  # a loss may be NaN
+            parse_values(Epoch, finite, f"epoch {number}")
         except (ValueError, RecursionError) as fault:
             if number == len(lines):
                 break
@@ -276,6 +280,20 @@ def cut_history(path: Path, epochs: int) -> list[dict[str, Any]]:
         )
     write_history(path, kept)
     return kept
+
+
+def parse_config(content: bytes, path: Path) -> dict[str, Any]:
+    """The configuration in the bytes of ``path``; older ones lack what was added since.
+
+    Raises:
+        ValueError: If it is not JSON, or naming each value that is missing, unknown or of another
+            type.
+    """
+    values = parse_object(content, path)
+    if lacking := [name for name in NEEDED if name not in values]:
+        raise ValueError(f"{path}: it lacks {', '.join(lacking)}")
+    parse_values(TrainConfig, complete_values(values), path)
+    return values
 
 
 def config_values(config: TrainConfig) -> dict[str, Any]:

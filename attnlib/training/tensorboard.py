@@ -9,7 +9,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from attnlib.escaping import markdown
-from attnlib.training.loop import Epoch, Step, Trainer
+from attnlib.training.epoch import Epoch, Step
+from attnlib.training.loop import Trainer
 
 SHOWN_IMAGES = 64  # of the first batch
 SHOWN_CLASSES = 50  # up to which the counts of a confusion matrix are written as a table

@@ -36,7 +36,7 @@ def write_runs(folder: Path) -> None:
         model = name.split("-")[0]
         record["command"] = f"papermill notebooks/train.ipynb OUT.ipynb -p model {model}"
         (path / "record.json").write_text(json.dumps(record))
-        config = {"model": model, "epochs": 6, "lr": 5e-4} | CHOICE
+        config = book_sample.CONFIG | {"model": model} | CHOICE
         (path / "config.json").write_text(json.dumps(config))
         right = np.arange(400) < 400 * accuracy
         decided = np.where(right, LABELS, (LABELS + 1) % 3)

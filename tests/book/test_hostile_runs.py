@@ -46,7 +46,7 @@ def write_hostile(folder: Path, name: str) -> Path:
     hostile["versions"] |= {WORDS: WORDS}
     (path / "record.json").write_text(json.dumps(hostile))
     config = json.loads((path / "config.json").read_text())
-    settings = change(config) | {WORDS: WORDS, "teacher": WORDS}
+    settings = change(config) | {"teacher": WORDS}
     (path / "config.json").write_text(json.dumps(settings))
     logits, labels = np.eye(3, dtype=np.float16)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])
     np.savez(path / "predictions.npz", logits=logits, labels=labels)
@@ -92,12 +92,13 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "torn-config": (edit("config.json", "{"), "config.json: not JSON"),
     "no-config": (lambda path: (path / "config.json").unlink(), "config.json"),
     "list-config": (edit("config.json", "[1]"), "config.json: not an object"),
-    "nested-config": (edit("config.json", lr=[1]), "more than settings"),
-    "lacking-config": (edit("config.json", "{}"), "lacks 'img_size'"),
-    "numbered-teacher": (edit("config.json", teacher=7), "teacher"),
+    "nested-config": (edit("config.json", lr=[1]), "lr: unexpected list"),
+    "lacking-config": (edit("config.json", "{}"), "lacks model, profile, img_size"),
+    "later-config": (edit("config.json", **{WORDS: WORDS}), "is unknown"),
+    "numbered-teacher": (edit("config.json", teacher=7), "teacher: unexpected int"),
     "no-history": (lambda path: (path / "history.jsonl").unlink(), "lacks the epoch"),
     "word-history": (edit("history.jsonl", '{"epoch": 1, "train_loss": "a", "val_loss": 1, '
-                                           '"val_accuracy": 1}\n'), "words where a number"),
+                                           '"val_accuracy": 1}\n'), "lacks the epoch"),
     "list-history": (edit("history.jsonl", "[1]\n"), "."),
     "torn-array": (tear_array, "features.npz is torn"),
     "flipped-array": (flip_array, "features.npz is torn"),

@@ -183,8 +183,6 @@ def test_a_link_to_a_row_shows_it_on_a_phone(browser: Any, tmp_path: Path):
     lines = [(f"model {n}", "1", "2", "3") for n in range(20)]
     page = rows(*lines, heads=("name", "a", "b", "c"))
     page = page.replace("<td>model 15", "<td id=r15>model 15")
-        "<td>model 15", "<td id=r15>model 15"
-    )
     show(browser, tmp_path, page.replace("<table>", "<table class=notebook-table>"))
     resize(browser, (390, 600))
     assert "model 15" not in column(browser, 1)

@@ -27,6 +27,7 @@ def write(tiny_run, tmp_path):
         known = record_values(folder)
         known |= {"name": name, "title": name, **record}
         known["dataset"] |= dataset or {}
+        known["metrics"]["per_class"] = [{"class": one} for one in known["dataset"]["classes"]]
         forge(folder, known)
         settings = json.loads((folder / "config.json").read_text()) | (config or {})
         (folder / "config.json").write_text(json.dumps(settings))

@@ -60,6 +60,7 @@ def write(tiny_run, tmp_path):
         record = record_values(tiny_run.path)
         record |= {"name": config.name, "title": config.title, "teacher": teacher}
         record["seeds"]["run"] = seed
+        record["metrics"]["best_epoch"] = 1
         share = wilson_interval(right, N)
         record["metrics"]["test_accuracy"] = {**share._asdict(), "method": "Wilson, 95%"}
         forge(folder, record)

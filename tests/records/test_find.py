@@ -133,3 +133,67 @@ def test_showcase_is_the_distilled_transformer_whose_weights_are_kept(tiny_run, 
     assert (found.student.path, found.teacher.path) == (results / "kept", results / "teacher")
     (results / "teacher" / "model.safetensors").unlink()
     assert find_showcase(results, runs).student.name == "hard"
+
+
+def test_a_folder_in_place_of_a_file_is_named(tiny_run: al.Run, tmp_path: Path):
+    for file in ("record.json", "config.json", "history.jsonl"):
+        path = copy(tiny_run, tmp_path / file)
+        (path / file).unlink()
+        (path / file).mkdir()
+        (reason,) = read_runs(path.parent).left_out.values()
+        assert reason.startswith(f"{file} can't be read")
+    path = copy(tiny_run, tmp_path / "damaged")
+    (path / "predictions.npz").unlink()
+    (path / "predictions.npz").mkdir()
+    assert list(al.load_run(path).find_damage()) == ["predictions.npz"]
+
+
+ODD_SETTINGS = {
+    "of-a-later-version": ({"flux": 1}, "flux is unknown"),
+    "number-for-model": ({"model": 5}, "model: unexpected int 5"),
+    "list-for-model": ({"model": ["deit_t"]}, "model: unexpected list"),
+    "text-for-lr": ({"lr": "fast"}, "lr: unexpected str 'fast'"),
+    "text-for-size": ({"img_size": "32"}, "img_size: unexpected str '32'"),
+    "no-number": ({"lr": float("nan")}, "lr: unexpected float nan"),
+    "endless": ({"lr": 10**400}, "lr: unexpected int 1000"),
+    "nothing-for-model": ({"model": None}, "model: unexpected NoneType"),
+}
+ODD_EPOCHS = {
+    "lacking": {"val_accuracy": ...},
+    "worded": {"val_accuracy": "high"},
+    "later": {"flux": 1},
+    "nothing": {"lr": None},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_SETTINGS)
+def test_a_configuration_of_odd_values_is_refused_by_name(tiny_run: al.Run, tmp_path: Path, odd):
+    path = copy(tiny_run, tmp_path)
+    changes, said = ODD_SETTINGS[odd]
+    (path / "config.json").write_text(json.dumps(tiny_run.config | changes))
+    refresh_hashes(path)
+    with pytest.raises(ValueError, match=rf"config\.json: {said}"):
+        al.load_run(path)
+    (path / "config.json").write_text("{}")
+    refresh_hashes(path)
+    with pytest.raises(ValueError, match=r"config\.json: it lacks model"):
+        al.load_run(path)
+
+
+@pytest.mark.parametrize("odd", ODD_EPOCHS)
+def test_a_history_of_odd_values_is_refused(tiny_run: al.Run, tmp_path: Path, odd):
+    path = copy(tiny_run, tmp_path)
+    line = {k: v for k, v in (tiny_run.history[0] | ODD_EPOCHS[odd]).items() if v is not ...}
+    (path / "history.jsonl").write_text(json.dumps(line) + "\n")
+    refresh_hashes(path)
+    with pytest.raises(ValueError, match=r"history\.jsonl lacks the epoch that was tested"):
+        al.load_run(path)
+
+
+def test_a_history_without_the_tested_epoch_is_refused(tiny_run: al.Run, tmp_path: Path):
+    path = copy(tiny_run, tmp_path)
+    values = record_values(path)
+    values["metrics"]["best_epoch"] = 99
+    forge(path, values)
+    with pytest.raises(ValueError, match=r"history\.jsonl lacks the epoch that was tested"):
+        al.load_run(path)

@@ -184,3 +184,24 @@ def test_a_new_field_is_one_line_and_older_records_stay_readable(monkeypatch):
     more = replace(old, checkpoint="a.safetensors", precisions=("bfloat16", "float16"))
     assert parse_record(to_json(more)) == more
     assert to_json(more)["precisions"] == ["bfloat16", "float16"]
+
+
+def test_a_number_too_large_for_a_float_is_refused_by_name():
+    values = invented()
+    values["metrics"]["test_loss"] = 10**400
+    with pytest.raises(ValueError, match=r"test_loss: unexpected int 1000\S*0000$"):
+        parse_record(values)
+
+
+@pytest.mark.parametrize("names", [[], ["cat"], ["cat", "ship", "dog"]], ids=len)
+def test_classes_other_than_the_data_set_s_are_refused(names):
+    values = invented()
+    values["metrics"]["per_class"] = [{"class": name} for name in names]
+    with pytest.raises(ValueError, match=r"per_class: expected one entry a class"):
+        parse_record(values)
+
+
+@pytest.mark.parametrize("start", [{}, {"name": "a"}, {"name": "a", "sha256": "b", "size": "c"}])
+def test_initial_weights_have_a_name_and_a_hash(start):
+    with pytest.raises(ValueError, match="initial_checkpoint: expected keys name, sha256"):
+        parse_record(invented() | {"initial_checkpoint": start})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from book_sample import invented_epoch
 from forged_runs import forge, record_values
 from small_runs import small_config
 
@@ -17,9 +18,7 @@ from attnlib.records.run import cut_history, read_history, write_history
 
 
 def write_lines(path, count):
-    write_history(
-        path, [{"epoch": epoch, "val_accuracy": epoch / 10} for epoch in range(1, count + 1)]
-    )
+    write_history(path, [invented_epoch(epoch) for epoch in range(1, count + 1)])
     return (path / "history.jsonl").read_bytes().splitlines(keepends=True)
 
 
