@@ -17,6 +17,7 @@ from attnlib.records.provenance import (
     now,
     threads_of,
 )
+from attnlib.records.record import parse_object, read_content
 
 SCHEMA = 1
 FOLDER = "results/measurements"
@@ -24,6 +25,7 @@ KEYS = {
     "schema": int, "kind": str, "rows": list, "command": str, "git": dict, "versions": dict,
     "device": dict, "date": str,
 }  # fmt: skip
+DEVICE_KEYS = ("type", "name", "threads")
 Row = dict[str, Any]
 
 
@@ -63,7 +65,7 @@ def write_measurements(
         raise ValueError(f"{path}: there are no rows to write")
     for row in rows:
         for key, value in row.items():
-            if not isinstance(value, str | int | float | None) or value != value:
+            if not _is_scalar(value):
                 raise ValueError(f"{path}: {key} is {value!r}; expected text, a number or None")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -94,14 +96,13 @@ def read_measurements(path: str | Path) -> Measurements:
         ValueError: If it is not JSON, lacks a key, or is of another schema.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as fault:
-        raise ValueError(f"{path}: not JSON ({fault})") from None
-    found = content if isinstance(content, dict) else {}
+    found = parse_object(read_content(path), path)
     faults = [key for key, kind in KEYS.items() if not isinstance(found.get(key), kind)]
+    if not faults:
+        faults += [f"device.{key}" for key in DEVICE_KEYS if key not in found["device"]]
+        faults += [f"rows.{n}" for n, row in enumerate(found["rows"]) if not _is_row(row)]
     if faults:
-        raise ValueError(f"{path}: missing or of another type: {', '.join(faults)}")
+        raise ValueError(f"{path}: missing or of another type: {', '.join(faults[:12])}")
     if found["schema"] != SCHEMA:
         raise ValueError(
             f"{path}: schema {found['schema']}; this version reads {SCHEMA}. Measure again: "
@@ -125,6 +126,14 @@ def list_measurements(kind: str, *folders: str | Path) -> tuple[list[Measurement
         if measured.kind == kind:
             kept.append(measured)
     return kept, left_out
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float | None) and value == value  # not NaN
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(map(_is_scalar, row.values()))
 
 
 def _load() -> dict[str, float | int | None]:

@@ -233,7 +233,7 @@ def read_record(path: Path) -> Record:
         ValueError: If it is damaged, not JSON, or not a record.
     """
     file = path / "record.json"
-    content = _content(file)
+    content = read_content(file)
     values = parse_object(content, file)
     seal = values.pop("seal", None)  # absent in records of version 0.1.0
     if seal is not None and seal != _seal(content):
@@ -285,7 +285,7 @@ def read_checked(path: Path, name: str, files: Mapping[str, str]) -> bytes:
         ValueError: If they don't match the record.
     """
     file = path / name
-    content = _content(file)
+    content = read_content(file)
     if files and name not in files:
         raise ValueError(f"{file} is not among the files of its record")
     found = hashlib.sha256(content).hexdigest()
@@ -295,7 +295,7 @@ def read_checked(path: Path, name: str, files: Mapping[str, str]) -> bytes:
     return content
 
 
-def _content(file: Path) -> bytes:
+def read_content(file: Path) -> bytes:
     """The bytes of a file.
 
     Raises:

@@ -440,6 +440,17 @@ def test_a_file_of_an_unknown_model_asks_for_its_name(here, capsys):
     assert "these weights are of another model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--model", "resnet18"], ["--img_size", "64"]], ids=" ".join)
+def test_a_run_and_an_exported_file_say_themselves_what_they_are(here, runs, capsys, option):
+    assert (
+        main(["export", runs[0].name, "--format", "safetensors", "--output", "a.safetensors"]) == 0
+    )
+    for source in (runs[0].name, str(runs[0].weights_path), "a.safetensors"):
+        assert main(["evaluate", source, "--data", "digits", *option]) == 2
+        name = option[0].removeprefix("--")
+        assert f"and has its own; leave {name} out" in capsys.readouterr().err
+
+
 def test_a_file_asks_for_data(here, runs, capsys):
     assert (
         main(["export", runs[0].name, "--format", "safetensors", "--output", "a.safetensors"]) == 0

@@ -1,6 +1,7 @@
 """Measurement records: what is written is read back, and what can't be read is named."""
 
 import json
+import math
 import re
 
 import pytest
@@ -45,12 +46,27 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(tmp_path):
     (tmp_path / "torn.json").write_text(good.path.read_text()[:50])
     (tmp_path / "less.json").write_text(json.dumps({k: content[k] for k in ("schema", "kind")}))
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "latin.json").write_bytes(b'{"kind": "\xe9"}')
+    (tmp_path / "folder.json").mkdir()
+    for name, rows in (("number", [1]), ("nested", [{"value": [1]}]), ("nan", [{"a": math.nan}])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content | {"rows": rows}))
+    (tmp_path / "device.json").write_text(json.dumps(content | {"device": {}}))
     kept, left_out = list_measurements("cost", tmp_path)
     assert [measured.path.name for measured in kept] == ["b-good.json"]
-    assert set(left_out) == {"a-old.json", "torn.json", "less.json", "list.json"}
+    assert all(reason.startswith(f"{tmp_path / name}") for name, reason in left_out.items())
+    assert set(left_out) == {path.name for path in tmp_path.iterdir()} - {
+        "b-good.json", "other.json",
+    }  # fmt: skip
     assert "schema 0; this version reads 1. Measure again: again" in left_out["a-old.json"]
     assert "not JSON" in left_out["torn.json"]
-    assert "rows, command, git" in left_out["less.json"] and "schema" in left_out["list.json"]
+    assert (
+        "rows, command, git" in left_out["less.json"] and "not an object" in left_out["list.json"]
+    )
+    assert "can't be read" in left_out["folder.json"]
+    for name in ("number", "nested", "nan"):
+        assert left_out[f"{name}.json"].endswith("rows.0")
+    assert left_out["device.json"].endswith("device.type, device.name, device.threads")
 
 
 def test_a_later_folder_takes_the_place_of_an_earlier_one(tmp_path):
