@@ -12,7 +12,8 @@ from attnlib.catalogue import CATALOGUE, TRANSFORMERS
 from attnlib.models.pretrained import IMAGENET_CLASSES, StateDict, read_checkpoint, start_from
 from attnlib.models.zoo import VARIANTS, create_model
 from attnlib.records.find import find_run, load_run
-from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, build_model
+from attnlib.records.record import parse_object
+from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, build_model, parse_config
 
 USUAL_SIZE = 224  # pixels of a side, where neither weights nor timm say more
 HEADS = ("head.weight", "fc.weight", "classifier.weight", "head.fc.weight")
@@ -118,9 +119,18 @@ def _read_metadata(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(METADATA)
-        return json.loads(text) if text else None
-    except (SafetensorError, ValueError) as fault:
+    except SafetensorError as fault:
         raise ValueError(f"{path} can't be read: {fault}") from None
+    if not text:
+        return None
+    about = parse_object(text.encode(), path)
+    classes, title = about.get("classes"), about.get("title")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{path}: what it says of itself lacks the names of its classes")
+    if not isinstance(title, str):
+        raise ValueError(f"{path}: what it says of itself lacks a title")
+    config = parse_config(json.dumps(about.get("config")).encode(), path)
+    return {"classes": classes, "title": title, "config": config}
 
 
 def guess_model(path: Path) -> str:

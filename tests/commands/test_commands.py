@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from small_runs import child_environment, small_config
 
 import attnlib as al
@@ -449,6 +450,26 @@ def test_a_run_and_an_exported_file_say_themselves_what_they_are(here, runs, cap
         assert main(["evaluate", source, "--data", "digits", *option]) == 2
         name = option[0].removeprefix("--")
         assert f"and has its own; leave {name} out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ("[" * 100_000, "not JSON"),
+        ("[1]", "not an object of JSON"),
+        ("{}", "lacks the names of its classes"),
+        ('{"classes": [1], "title": "a"}', "lacks the names of its classes"),
+        ('{"classes": ["a"]}', "lacks a title"),
+        ('{"classes": ["a"], "title": "a"}', "not an object of JSON"),
+        ('{"classes": ["a"], "title": "a", "config": {}}', "lacks model"),
+    ],
+    ids=range(7),
+)
+def test_a_file_that_says_odd_things_of_itself_is_named(here, capsys, about, said):
+    save_file({"weight": torch.zeros(1)}, here / "odd.safetensors", {"attnlib": about})
+    assert main(["evaluate", "odd.safetensors", "--data", "digits"]) == 2
+    told = capsys.readouterr().err
+    assert "odd.safetensors" in told and said in told
 
 
 def test_a_file_asks_for_data(here, runs, capsys):
