@@ -81,7 +81,7 @@ def opened(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     folder = tmp_path_factory.mktemp("look")
     exhibit = open_exhibit(runs)._replace(rounding=[])
     look_inside.write_networks(folder / "weights", exhibit.packed)
-    where = {"place": "weights/", "chunk": look_inside.CHUNK, "page": "page.html"}
+    where = {"place": "weights/", "page": "page.html"}
     payload = to_payload(exhibit) | where
     style = (BOOK / "_static" / "look_inside.css").read_text(encoding="utf-8")
     small = to_payload(exhibit, small=True) | where
@@ -399,6 +399,19 @@ def test_a_picture_of_ones_own_may_be_thin_and_no_offered_one_stays_chosen(
     live.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(tmp_path / "thin.png"))
     assert says(live, "bars", answer(opened, eval_transform(SIZE)(thin)))
     assert not live.find_elements(By.CSS_SELECTOR, ".look-pictures input:checked")
+    assert console_faults(live) == []
+
+
+def test_a_strip_of_any_length_is_answered_in_seconds(live: Any, opened: Opened, tmp_path: Path):
+    strip = Image.fromarray(np.random.default_rng(4).integers(0, 255, (20_000, 2, 3), dtype="u1"))
+    strip.resize((1, 60_000)).save(tmp_path / "longer.png")
+    strip.crop((0, 0, 2, 9000)).save(tmp_path / "long.png")
+    chooser = live.find_element(By.CSS_SELECTOR, "input[type=file]")
+    before = text(live, "bars")
+    chooser.send_keys(str(tmp_path / "longer.png"))
+    assert wait(lambda: text(live, "bars") != before, 10)
+    chooser.send_keys(str(tmp_path / "long.png"))
+    assert says(live, "bars", answer(opened, eval_transform(SIZE)(strip.crop((0, 0, 2, 9000)))))
     assert console_faults(live) == []
 
 
