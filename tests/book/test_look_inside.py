@@ -21,6 +21,7 @@ from browsing import (
 )
 from docutils import nodes
 from PIL import Image
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from torch import nn
@@ -263,6 +264,62 @@ def test_a_patch_erased_by_key_changes_both_answers_to_pytorchs(live: Any, opene
     focused.send_keys(Keys.SPACE)
     assert says(live, "bars", answer(opened, opened.exhibit.recording.pixels))
     assert "erased" not in text(live, "bars")
+
+
+def erased_cells(browser: Any) -> list[int]:
+    return list(
+        browser.execute_script(
+            """return [...document.querySelectorAll('[role=gridcell]')]
+            .flatMap((cell, patch) => cell.matches('.is-erased') ? [patch] : [])"""
+        )
+    )
+
+
+def test_a_quick_stroke_erases_all_on_its_way_and_the_other_button_nothing(live: Any):
+    choose(live, "erases", "picture")
+    cells = live.find_elements(By.CSS_SELECTOR, "[role=gridcell]")
+    mouse = ActionChains(live, duration=0)
+    mouse.move_to_element(cells[0]).click_and_hold()
+    mouse.move_to_element(cells[3]).move_to_element(cells[15]).release().perform()
+    assert erased_cells(live) == [0, 1, 2, 3, 7, 11, 15]
+    ActionChains(live).context_click(cells[5]).perform()
+    assert erased_cells(live) == [0, 1, 2, 3, 7, 11, 15]
+    cells[5].click()
+    ActionChains(live).send_keys(Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.SPACE).perform()
+    assert erased_cells(live) == [1, 2, 3, 5, 7, 11, 15]
+    stops = live.find_elements(By.CSS_SELECTOR, "[role=gridcell][tabindex='0']")
+    assert [each.get_attribute("aria-label") for each in stops] == ["row 1, column 1"]
+
+
+def swipe(browser: Any, *places: tuple[float, float]) -> None:
+    """A finger over the picture, through places as shares of its sides."""
+    box = browser.execute_script(
+        """const grid = document.querySelector('.look-grid');
+        grid.scrollIntoView({block: 'center', behavior: 'instant'});
+        return grid.getBoundingClientRect()"""
+    )
+    points = [
+        {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]} for x, y in places
+    ]
+    for kind, point in zip(["touchStart", *["touchMove"] * len(points)], points, strict=False):
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_finger_that_scrolls_over_the_first_pages_picture_erases_nothing(first: Any):
+    resize(first, NARROW)
+    touch = {"enabled": True, "maxTouchPoints": 1}
+    first.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", touch)
+    try:
+        swipe(first, *[(0.4, 0.9 - 0.1 * step) for step in range(8)])
+        assert erased_cells(first) == []
+        assert not [url for url in requested(first) if "weights/" in url]
+        swipe(first, (0.1, 0.4), (0.4, 0.4), (0.6, 0.42), (0.9, 0.4))
+        assert wait(lambda: erased_cells(first) == [4, 5, 6, 7])
+        swipe(first, (0.9, 0.9))
+        assert wait(lambda: erased_cells(first) == [4, 5, 6, 7, 15])
+    finally:
+        first.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
 
 
 def test_page_erases_the_brightest_patches_of_the_map_that_is_shown(live: Any, opened: Opened):

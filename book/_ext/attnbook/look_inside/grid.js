@@ -17,28 +17,42 @@ function patchGrid(canvas, use) {
     const [row, column] = [Math.floor((clientY - top) / height * ROWS), Math.floor((clientX - left) / width * COLUMNS)];
     return row >= 0 && row < ROWS && column >= 0 && column < COLUMNS ? row * COLUMNS + column : null;
   };
-  let last = null;
-  grid.addEventListener("pointerdown", event => {
+  // A stroke: a mouse begins it at once; a finger that only scrolls the page over the picture never does.
+  let last = null, touched = null;
+  const begin = event => {
+    touched = null;
     last = under(event);
     if (last !== null) use(last, true);
+  };
+  grid.addEventListener("pointerdown", event => {
+    if (event.button !== 0) return;
+    if (event.pointerType === "touch") touched = event;
+    else begin(event);
   });
   grid.addEventListener("pointermove", event => {
-    const patch = event.buttons ? under(event) : null;
+    if (!(event.buttons & 1)) return;
+    if (touched) {
+      const [across, down] = [event.clientX - touched.clientX, event.clientY - touched.clientY].map(Math.abs);
+      if (Math.max(across, down) < 6 || (across < down && canScroll())) return;
+      begin(touched);
+    }
+    const patch = under(event);
     if (patch === null || patch === last) return;
+    for (const each of last === null ? [patch] : between(last, patch)) use(each, false);
     last = patch;
-    use(patch, false);
   });
+  grid.addEventListener("pointerup", () => { if (touched) begin(touched); });
+  grid.addEventListener("pointercancel", () => { touched = null; });
+  const canScroll = () => getComputedStyle(grid.parentNode).touchAction !== "none";
+
+  grid.addEventListener("focusin", event => { for (const cell of cells) cell.tabIndex = cell === event.target ? 0 : -1; });
   grid.addEventListener("keydown", event => {
     const from = cells.indexOf(event.target);
     const steps = {ArrowRight: 1, ArrowLeft: -1, ArrowDown: COLUMNS, ArrowUp: -COLUMNS, Home: -(from % COLUMNS), End: COLUMNS - 1 - from % COLUMNS};
     if (event.key === " " || event.key === "Enter") use(from, true);
     else if (event.key in steps) {
       const to = from + steps[event.key], sideways = Math.abs(steps[event.key]) === 1;
-      if (to >= 0 && to < PATCHES && (!sideways || Math.floor(to / COLUMNS) === Math.floor(from / COLUMNS))) {
-        cells[from].tabIndex = -1;
-        cells[to].tabIndex = 0;
-        cells[to].focus();
-      }
+      if (to >= 0 && to < PATCHES && (!sideways || Math.floor(to / COLUMNS) === Math.floor(from / COLUMNS))) cells[to].focus();
     } else return;
     event.preventDefault();
   });
@@ -55,6 +69,13 @@ function patchGrid(canvas, use) {
       });
     },
   };
+}
+
+/** The patches on the straight way from one to another, without the first: a quick stroke leaves none out. */
+function between(from, to) {
+  const [row, column] = [Math.floor(from / COLUMNS), from % COLUMNS], [down, across] = [Math.floor(to / COLUMNS) - row, to % COLUMNS - column];
+  const steps = Math.max(Math.abs(down), Math.abs(across));
+  return Array.from({length: steps}, (_, i) => (row + Math.round(down * (i + 1) / steps)) * COLUMNS + column + Math.round(across * (i + 1) / steps));
 }
 
 /** A stroke that erases what is there, or puts back what is not, as its first patch does. */

@@ -33,6 +33,7 @@ function picturePanel(act) {
         "is-erased": [state.erased.has(patch), "erased"],
       }));
       modes.check(state.mode);
+      grid.node.classList.toggle("is-erasing", state.mode === "erase");
       tokens.check(Math.min(state.token, PREFIX));
       tell(said, mapSentence(row, state));
     },
