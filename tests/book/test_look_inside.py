@@ -374,6 +374,39 @@ def test_a_view_is_linked_by_its_address(browser: Any, opened: Opened):
     assert says(browser, "picture", "Layer 12, mean of heads: the class token")
 
 
+def open_view(browser: Any, opened: Opened, address: str) -> None:
+    browser.get("about:blank")
+    browser.get(f"{opened.path.as_uri()}#{address}")
+
+
+def test_a_curve_may_be_asked_for_before_the_networks_have_come(browser: Any, opened: Opened):
+    open_view(browser, opened, f"image={opened.exhibit.pictures[1].name}&map=2")
+    click(browser, "Draw the whole curve")
+    assert says(browser, "experiment", "Stop")
+    assert says(browser, "experiment", "mean probability over the curve")
+    assert "Draw the whole curve" in text(browser, "experiment")
+    assert console_faults(browser) == []
+
+
+def test_networks_that_could_not_be_loaded_are_loaded_on_the_second_try(page: Any):
+    page.execute_script(
+        """const append = HTMLHeadElement.prototype.append;
+        window.mend = () => { HTMLHeadElement.prototype.append = append; };
+        HTMLHeadElement.prototype.append = function(script) {
+            if (script.src.includes('teacher-')) setTimeout(script.onerror ?? (
+                () => script.dispatchEvent(new Event('error'))));
+            else append.call(this, script);
+        };"""
+    )
+    click(page, "Run the networks")
+    loading = page.find_element(By.CLASS_NAME, "look-loading")
+    assert wait(lambda: re.search("could not be loaded: .*teacher-0", loading.text), 60)
+    page.execute_script("mend()")
+    click(page, "Run the networks")
+    assert wait(lambda: "Both networks run" in loading.text, 60)
+    assert console_faults(page) == []
+
+
 def test_six_steps_ask_one_question_each_and_then_let_go(page: Any):
     guide = page.find_element(By.CLASS_NAME, "look-guide")
     asked = []

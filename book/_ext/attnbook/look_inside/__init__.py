@@ -172,7 +172,7 @@ def write_html(translator: HTML5Translator, node: look_inside) -> None:
             write_networks(Path(builder.outdir) / "_static" / NETWORKS, node["networks"])
         place = f"{'../' * builder.current_docname.count('/')}_static/{NETWORKS}/"
         page = builder.get_relative_uri(builder.current_docname, views.PAGE)
-        payload = node["payload"] | {"place": place, "chunk": CHUNK, "page": page}
+        payload = node["payload"] | {"place": place, "page": page}
         translator.body.append(live_part(payload, SMALL if "small" in node else PAGE))
     raise nodes.SkipNode
 

@@ -10,45 +10,59 @@
 function answering(state, recorded, words, open, show) {
   const bar = element("progress", {max: 1, value: 0, "aria-label": "Loading the networks"}), loaded = element("span", {role: "status"}, recorded ? "A recorded answer is shown." : "");
   const start = element("button", {type: "button", click: () => load()}, `${words} (${MEGABYTES.toFixed(0)} MB)`);
-  const ready = {}; // promises of the networks, once they are asked for
+  const ready = {}, come = {student: 0, teacher: 0}; // promises, and bytes that have come
   bar.hidden = true;
 
-  /** Load both networks, the transformer first; the same promise each time. */
+  /** The same promise each time, until it fails: then the next call tries again. */
+  const once = (name, make) => (ready[name] ??= make().catch(fault => { delete ready[name]; throw fault; }));
+  const student = () => once("student", async () => { await once("worker", startWorker); await loadNetwork("student", progress); });
+
+  function progress(role, bytes) {
+    come[role] = bytes;
+    const all = come.student + come.teacher;
+    bar.value = all * 4 / 3e6 / MEGABYTES;
+    tell(loaded, `${(all * 4 / 3e6).toFixed(0)} of ${MEGABYTES.toFixed(0)} MB`);
+  }
+
+  /** Load both networks, the transformer first. */
   function load() {
     if (ready.both) return ready.both;
     start.hidden = true;
     bar.hidden = false;
-    let come = 0;
-    const total = data.networks.student.bytes + data.networks.teacher.bytes;
-    const progress = bytes => { come += bytes; bar.value = come / total; tell(loaded, `${(come * 4 / 3e6).toFixed(0)} of ${MEGABYTES.toFixed(0)} MB`); };
-    ready.student = startWorker().then(() => loadNetwork("student", progress));
-    ready.both = ready.student.then(() => loadNetwork("teacher", progress)).then(() => {
-      bar.hidden = true;
-      tell(loaded, "Both networks run in this page; nothing leaves your machine.");
+    const both = once("both", async () => {
+      await student();
+      compute();
+      await once("teacher", () => loadNetwork("teacher", progress));
     });
-    ready.both.catch(fault => { bar.hidden = true; tell(loaded, `The networks could not be loaded: ${fault.message}.`); });
-    ready.student.then(() => compute(), () => {});
-    return ready.both;
+    both.then(() => {
+      tell(loaded, "Both networks run in this page; nothing leaves your machine.");
+      compute();
+    }, fault => {
+      start.hidden = false;
+      tell(loaded, `The networks could not be loaded: ${fault.message}.`);
+    }).finally(() => { bar.hidden = true; });
+    return both;
   }
 
   /** Ask both networks about the picture, with and without what is erased, and show what comes. */
   const compute = latest(async () => {
-    load();
-    await ready.student;
+    try {
+      load();
+      await student();
+    } catch {
+      return; // what went wrong is said beside the button
+    }
     if (!now.picture) await open(state.image);
-    const {pixels} = placePicture(now.picture, now.offset), {erased} = state;
+    const {pixels} = placePicture(now.picture, now.offset), {erased} = state, hasTeacher = await settled(ready.teacher);
     if (!now.whole?.q || now.whole.pixels.some((value, i) => value !== pixels[i])) {
       now.whole = {...await ask("student", pixels), pixels, erased: new Set(), teacher: null};
       if (!erased.size) { now.answer = now.whole; show(); }
-      if (await settled(ready.both)) now.whole.teacher = (await ask("teacher", pixels, true)).logits;
-      else ready.both.then(() => compute());
-    } else if (!now.whole.teacher && await settled(ready.both)) {
-      now.whole.teacher = (await ask("teacher", pixels, true)).logits;
     }
+    if (hasTeacher) now.whole.teacher ??= (await ask("teacher", pixels, true)).logits;
     if (erased.size) {
       const less = erase(pixels, erased);
       const fresh = {...await ask("student", less), pixels: less, erased, teacher: null};
-      if (now.whole.teacher) fresh.teacher = (await ask("teacher", less, true)).logits;
+      if (hasTeacher) fresh.teacher = (await ask("teacher", less, true)).logits;
       now.answer = fresh;
     } else {
       now.answer = now.whole;
@@ -56,13 +70,15 @@ function answering(state, recorded, words, open, show) {
     show();
   });
 
-  const settled = promise => Promise.race([promise.then(() => true), new Promise(resolve => setTimeout(resolve, 0, false))]);
+  const settled = promise => Promise.race([promise?.then(() => true) ?? false, new Promise(resolve => setTimeout(resolve, 0, false))]);
 
   // The answers before and after patches were erased; the picture in its own size, and where it is cropped.
   const now = {
     whole: recorded, answer: recorded, picture: null, offset: 0.5, load, compute,
     node: element("div", {class: "look-loading"}, start, bar, loaded),
     isStarted: () => Boolean(ready.both),
+    /** Wait until both have answered about the picture that is chosen now. */
+    answered: async () => { await load(); await compute(); },
   };
   return now;
 }

@@ -22,7 +22,7 @@ function erasingOrder(order, patches) {
 }
 
 /** Controls, and the probability of the first answer's class against the patches erased. */
-function experimentPanel(act, ready) {
+function experimentPanel(act, answered) {
   const count = element("input", {type: "range", min: 0, max: PATCHES, value: 0, "aria-label": "Patches erased", input: () => eraseFirst(Number(count.value))});
   const counted = element("output", {}), run = element("button", {type: "button", click: () => grow()}, "Draw the whole curve");
   const back = element("button", {type: "button", click: () => act({erased: new Set()})}, "Put all back");
@@ -45,12 +45,23 @@ function experimentPanel(act, ready) {
 
   async function grow() {
     if (run.dataset.running) { stop = true; return; }
-    await ready();
-    const {state, whole} = current, made = {order, direction, map: mapName(state), points: []};
-    curves = [...curves.filter(c => c.order !== order || c.direction !== direction || c.map !== made.map), made].slice(-4);
     run.dataset.running = "yes";
     tell(run, "Stop");
     stop = false;
+    try {
+      await answered();
+      if (!stop) await growCurve();
+    } catch {
+      // what could not be loaded is said beside the networks' button
+    } finally {
+      delete run.dataset.running;
+      tell(run, "Draw the whole curve");
+    }
+  }
+
+  async function growCurve() {
+    const {state, whole} = current, made = {order, direction, map: mapName(state), points: []};
+    curves = [...curves.filter(c => c.order !== order || c.direction !== direction || c.map !== made.map), made].slice(-4);
     const all = chosenOrder();
     for (let step = 0; step <= POINTS && !stop; step++) {
       const number = Math.round(step * PATCHES / POINTS);
@@ -61,10 +72,8 @@ function experimentPanel(act, ready) {
       made.points.push([number, shareOf(student.logits, whole.logits), shareOf(teacher.logits, whole.teacher)]);
       draw();
     }
-    delete run.dataset.running;
-    tell(run, "Draw the whole curve");
-    const areas = [1, 2].map(which => area(made.points, which));
     if (made.points.length > POINTS) {
+      const areas = [1, 2].map(which => area(made.points, which));
       tell(said, `${made.map}, ${ORDERS.find(([name]) => name === made.order)[1]} ${made.direction === "deletion" ? "erased" : "put back"} first: mean probability over the curve ${short(areas[0])} for ${STUDENT}, ${short(areas[1])} for ${TEACHER}.`);
     }
   }

@@ -36,15 +36,16 @@ function loadScript(address) {
   });
 }
 
-/** Load one network into the worker; `progress` hears how many bytes have come. */
+/** Load one network into the worker; `progress(role, bytes)` hears how many have come. */
 async function loadNetwork(role, progress) {
   const {parts} = given[role], bytes = new Uint8Array(data.networks[role].bytes);
-  for (let number = 0; number * data.chunk < bytes.length; number++) {
+  let come = 0;
+  for (let number = 0; come < bytes.length; number++) {
     await loadScript(`${data.place}${role}-${number}.js`);
-    progress(parts[number].length);
+    bytes.set(parts[number], come);
+    come += parts[number].length;
+    progress(role, come);
   }
-  let at = 0;
-  for (const part of parts) { bytes.set(part, at); at += part.length; }
   parts.length = 0;
   await send({name: role, header: given[role].header, bytes: bytes.buffer}, [bytes.buffer]);
 }
@@ -52,18 +53,19 @@ async function loadNetwork(role, progress) {
 /** A network's answer to pixels; `quick` without attention. */
 const ask = async (role, pixels, quick = false) => (await send({name: role, pixels, quick})).result;
 
-/** Only the newest wish is granted: what came while `work` was busy is forgotten but for the last. */
+/** Wishes while `work` is busy become one more turn of it; each gets a promise of the last turn's end. */
 function latest(work) {
-  let busy = false, next = null;
-  return async function wish(...wanted) {
-    if (busy) { next = wanted; return; }
-    busy = true;
-    try {
-      await work(...wanted);
-    } finally {
-      busy = false;
-      if (next) { const [...again] = next; next = null; wish(...again); }
-    }
+  let busy = null, again = false;
+  return function wish() {
+    again = true;
+    busy ??= (async () => {
+      try {
+        while (again) { again = false; await work(); }
+      } finally {
+        busy = null;
+      }
+    })();
+    return busy;
   };
 }
 
