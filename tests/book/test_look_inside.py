@@ -134,6 +134,11 @@ def choose(browser: Any, words: str, panel: str = "") -> None:
     browser.execute_script("arguments[0].querySelector('input').click()", label)
 
 
+def box(browser: Any, words: str) -> Any:
+    """The box that is ticked for something."""
+    return browser.find_element(By.XPATH, f"//label[contains(., '{words}')]/input")
+
+
 def slide(browser: Any, name: str, value: int) -> None:
     script = """arguments[0].value = arguments[1];
         arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"""
@@ -377,6 +382,37 @@ def test_a_view_is_linked_by_its_address(browser: Any, opened: Opened):
 def open_view(browser: Any, opened: Opened, address: str) -> None:
     browser.get("about:blank")
     browser.get(f"{opened.path.as_uri()}#{address}")
+
+
+def test_the_address_of_a_step_sets_the_page_as_its_button_does(browser: Any, opened: Opened):
+    resize(browser, (1400, 1000))
+    open_view(browser, opened, "step=2")
+    assert says(browser, "picture", "Layer 1, mean of heads: the class token")
+    open_view(browser, opened, "step=6")
+    assert says(browser, "picture", "Rollout through layer 12: the class token")
+    open_view(browser, opened, "step=6&layer=4&map=3")
+    assert says(browser, "picture", "Layer 4, head 3: the class token")
+    click(browser, "Explore freely")
+    click(browser, "Start the six steps")
+    browser.refresh()
+    assert box(browser, "show the picture alone").is_selected()
+
+
+def test_a_worked_pair_is_in_the_address(live: Any, opened: Opened):
+    choose(live, "head 2", "maps")
+    choose(live, "mean", "maps")
+    choose(live, "pairs", "picture")
+    live.find_elements(By.CSS_SELECTOR, "[role=gridcell]")[6].click()
+    told = "Layer 12, head 2: the class token asks, the patch in row 2, column 3 is asked."
+    assert says(live, "weight", told)
+    live.refresh()
+    assert says(live, "weight", told)
+
+
+@pytest.mark.parametrize("token", ["toString", "constructor", "17", "0", ""])
+def test_a_token_that_is_none_is_left_out_of_the_address(browser: Any, opened: Opened, token: str):
+    open_view(browser, opened, f"token={token}")
+    assert says(browser, "picture", "Layer 12, mean of heads: the class token")
 
 
 def test_a_curve_may_be_asked_for_before_the_networks_have_come(browser: Any, opened: Opened):

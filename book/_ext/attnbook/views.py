@@ -1,7 +1,8 @@
 """``{view}`words <layer=1&token=class&map=mean>```: a link to a view of the page "Look inside".
 
 The address sets the page: ``image``, ``layer``, ``token`` (class, distillation, or a patch from 1),
-``map`` (mean, rollout, or a head from 1), ``erased`` (patches with points between) and ``step``.
+``map`` (mean, rollout, or a head from 1), ``pair`` (the patch of the worked example) with its
+``head``, ``erased`` (patches with points between) and ``step``.
 Formats without scripts keep the words alone.
 """
 
@@ -15,7 +16,7 @@ from sphinx.writers.html5 import HTML5Translator
 from attnlib import escaping
 
 PAGE = "explorer"
-KEYS = {"image", "layer", "token", "map", "erased", "step"}
+KEYS = {"image", "layer", "token", "map", "pair", "head", "erased", "step"}
 
 
 class View(nodes.inline):

@@ -104,8 +104,8 @@ const creditOf = ({title, credit}) => (credit ? `${title}; ${credit}` : title);
 const pictureChoice = change => choice("Picture", data.pictures.map(({name, title, file}) => [name, title, element("img", {src: file, alt: `The picture ${title}`})]), change, {class: "look-pictures"});
 
 /** A view of the page "Look inside" as the end of its address. */
-function addressOf({image, token, layer, map, step, erased}) {
+function addressOf({image, token, layer, map, key, head, step, erased}) {
   const name = token < PREFIX ? HEAD_NAMES[token] : token - PREFIX + 1;
-  const parts = {image, layer, token: name, map, ...(step ? {step} : {}), ...(erased.size ? {erased: [...erased].map(patch => patch + 1).join(".")} : {})};
+  const parts = {image, layer, token: name, map, ...(key ? {pair: key - PREFIX + 1, head} : {}), ...(step ? {step} : {}), ...(erased.size ? {erased: [...erased].map(patch => patch + 1).join(".")} : {})};
   return `#${Object.entries(parts).map(([key, value]) => `${key}=${value}`).join("&")}`;
 }

@@ -2,32 +2,41 @@
 // The page: its state, which the address holds, and what happens when something is touched.
 
 const recorded = recordedAnswer();
-const FIRST = {image: data.pictures[0].name, token: 0, layer: LAYERS, map: "mean", head: 1, step: 1,
+const KEYS = ["image", "layer", "token", "map", "pair", "head", "erased", "step"];
+const FIRST = {image: data.pictures[0].name, token: 0, layer: LAYERS, map: "mean", head: 1, step: 0,
   mode: "ask", key: null, stretched: true, plain: false, erased: new Set()};
 const state = {...FIRST, ...readAddress()};
 
 // The address ---------------------------------------------------------------------------------
 
-/** State from `#image=cat&layer=3&token=dist&map=mean&erased=3.4.5`; what makes no sense is left out. */
+/** State from `#image=cat&layer=3&token=distillation&map=mean&erased=3.4.5`; what makes no sense is left out. */
 function readAddress() {
-  const found = {}, given = new URLSearchParams(location.hash.slice(1));
+  const given = new URLSearchParams(location.hash.slice(1)), isView = [...given.keys()].some(key => KEYS.includes(key));
   const number = (key, low, high) => { const value = Number(given.get(key)); return given.has(key) && Number.isInteger(value) && value >= low && value <= high ? value : null; };
+  const step = number("step", 0, STEPS.length) ?? (isView ? 0 : 1); // another linked view is shown as it is
+  const found = {step, ...(step ? STEPS[step - 1].set : {})};
   if (data.pictures.some(each => each.name === given.get("image"))) found.image = given.get("image");
-  const token = {class: 0, distillation: PREFIX > 1 ? 1 : 0}[given.get("token")] ?? number("token", 1, PATCHES);
-  if (token !== null) found.token = given.get("token") in {class: 0, distillation: 1} ? token : PREFIX + token - 1;
+  if (number("token", 1, PATCHES)) found.token = PREFIX + number("token", 1, PATCHES) - 1;
+  if (["class", "distillation"].includes(given.get("token"))) found.token = Math.max(0, HEAD_NAMES.indexOf(given.get("token")));
   if (number("layer", 1, LAYERS)) found.layer = number("layer", 1, LAYERS);
-  if (number("step", 0, STEPS.length) !== null) found.step = number("step", 0, STEPS.length);
-  else if ([...given.keys()].some(key => key in FIRST)) found.step = 0; // a linked view is shown as it is
   if (MAPS.some(([map]) => map === given.get("map"))) found.map = given.get("map");
+  if (number("head", 1, HEADS)) found.head = number("head", 1, HEADS);
   if (Number(found.map)) found.head = Number(found.map);
+  if (number("pair", 1, PATCHES)) found.key = PREFIX + number("pair", 1, PATCHES) - 1;
   const erased = (given.get("erased") ?? "").split(".").map(Number).filter(patch => patch >= 1 && patch <= PATCHES);
   if (erased.length) found.erased = new Set(erased.map(patch => patch - 1));
   return found;
 }
 
 function writeAddress() {
-  history.replaceState(null, "", addressOf(state));
+  try {
+    history.replaceState(null, "", addressOf(state));
+  } catch {
+    clearTimeout(later); // some browsers allow a hundred changes in half a minute, and a stroke makes many
+    later = setTimeout(writeAddress, 5000);
+  }
 }
+let later = null;
 
 const networks = answering(state, recorded, "Run the networks here", openGallery, show), {load, compute} = networks;
 
@@ -77,18 +86,23 @@ const fault = element("p", {role: "alert", class: "look-fault"}), cropped = elem
 async function openGallery(name) {
   const found = pictureNamed(name);
   networks.picture = await readPicture(found.file);
+  networks.offset = 0.5;
   showCrop();
   tell(credit, creditOf(found));
   return networks.picture;
 }
 
+let taken = 0;
 /** Show another picture; `read` is a promise of it. */
 async function take(name, read, title) {
+  const turn = ++taken;
   tell(fault, "");
   try {
-    networks.picture = await read;
+    const picture = await read;
+    if (turn !== taken) return; // a large file that comes after the next choice
+    networks.picture = picture;
   } catch (problem) {
-    tell(fault, problem.message);
+    if (turn === taken) tell(fault, problem.message);
     return;
   }
   networks.offset = 0.5;
@@ -227,11 +241,10 @@ async function openCamera() {
 // The page ------------------------------------------------------------------------------------
 
 const guide = guideBar(go);
-const views = [picturePanel(act), mapsPanel(act), barsPanel(), lensPanel(act), weightPanel(), experimentPanel(act, load), guide];
+const views = [picturePanel(act), mapsPanel(act), barsPanel(), lensPanel(act), weightPanel(), experimentPanel(act, networks.answered), guide];
 const live = element("div", {class: "look-live"}, guide.node, chooserNode, networks.node, element("div", {class: "look-views"}, ...views.slice(0, -1).map(({node}) => node)));
 figure.querySelector(".look-static").before(live);
 figure.classList.add("is-live");
-if (state.step && !location.hash.includes("=")) Object.assign(state, STEPS[state.step - 1].set);
 show();
 if (!recorded || state.image !== FIRST.image || state.erased.size) compute();
 if (location.hash.includes("=")) figure.scrollIntoView();
