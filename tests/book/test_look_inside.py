@@ -24,6 +24,8 @@ from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 from torch import nn
 
 import attnlib as al
@@ -699,5 +701,28 @@ def test_a_chapters_link_to_a_view_names_keys_that_the_page_knows():
         assert len(problems) == 1
     read = look_inside.read_scripts(("page",))
     assert all(f'"{key}"' in read for key in views.KEYS)
+    notebook = (BOOK.parent / "notebooks" / "attention.ipynb").read_text(encoding="utf-8")
+    linked = re.findall(r"\(\.\./explorer#([^)]*)\)", notebook)
+    assert linked and all(views.is_view(each) for each in linked)
     for chapter in ("transformer", "vit", "deit"):
         assert "{view}`" in (BOOK / f"{chapter}.md").read_text(encoding="utf-8")
+
+
+def test_a_notebooks_link_to_a_view_is_one_in_the_page_and_an_unknown_key_is_a_fault(
+    tmp_path: Path,
+):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "index.md").write_text("# Index\n", encoding="utf-8")
+    (tmp_path / "explorer.md").write_text("# Look inside\n", encoding="utf-8")
+    (tmp_path / "runs" / "maps.md").write_text(
+        "# Maps\n\n[heads](../explorer#layer=1&map=1), [lairs](../explorer#lair=1)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "conf.py").write_text("extensions = ['myst_parser', 'attnbook.views']\n")
+    with docutils_namespace(), (tmp_path / "warnings.txt").open("w") as stream:
+        places = [tmp_path, tmp_path, tmp_path / "out", tmp_path / "trees"]
+        Sphinx(*map(str, places), "html", status=None, warning=stream).build()  # type: ignore[arg-type]
+    page = (tmp_path / "out" / "runs" / "maps.html").read_text(encoding="utf-8")
+    assert 'href="../explorer.html#layer=1&amp;map=1">' in page
+    warned = (tmp_path / "warnings.txt").read_text()
+    assert "got 'lair=1'" in warned and "layer=1" not in warned
