@@ -209,6 +209,7 @@ def disputed_images(study: VotesStudy, split: Split | None) -> Figure:
         figure = plt.figure(
             FigureClass=Drawing, figsize=(WIDTH, 1.6 * len(rows)), layout="constrained"
         )
+        assert isinstance(figure, Drawing)
         for part, (title, images, side) in zip(
             figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True
         ):

@@ -45,15 +45,15 @@ def load_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     history = b""
     if "history.jsonl" in record.files or (path / "history.jsonl").exists():
         history = read_checked(path, "history.jsonl", record.files)
-    run = Run(
+    found = Run(
         path,
         parse_config(config, path / "config.json"),
         parse_history(history, path / "history.jsonl"),
         record,
     )
-    if record.metrics.best_epoch not in [line["epoch"] for line in run.history]:
+    if record.metrics.best_epoch not in [line["epoch"] for line in found.history]:
         raise ValueError(f"{path / 'history.jsonl'} lacks the epoch that was tested")
-    return run
+    return found
 
 
 def find_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
