@@ -70,7 +70,8 @@ def test_a_run_without_an_average_says_how_to_get_one(tiny_run):
 def test_an_older_run_with_an_average_says_that_it_was_not_kept(averaged, tmp_path):
     path = tmp_path / averaged.name
     path.mkdir()
-    (path / "config.json").write_bytes((averaged.path / "config.json").read_bytes())
+    for name in ("config.json", "history.jsonl"):
+        (path / name).write_bytes((averaged.path / name).read_bytes())
     values = record_values(averaged.path)
     for name in ("best_epoch_ema", "val_accuracy_ema"):
         del values["metrics"][name]
