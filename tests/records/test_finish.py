@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import small_runs  # makes its model known to timm
 import timm
+from book_sample import invented_epoch
 from timm.models import register_model
 from torch import nn
 
@@ -124,7 +125,7 @@ def finish_untrained(name, side, folder):
     training = Training.start(model, config)
     training.best_weights = {k: v.clone() for k, v in model.state_dict().items()}
     write_config(path, config)
-    write_history(path, [{"epoch": 1, "images_per_second": 1.0}])
+    write_history(path, [invented_epoch(1)])
     finish(training, data, config, path, Times(now(), 1.0), None, Group())
     return path
 
