@@ -1,7 +1,9 @@
 """Weight files: reading them without running code, and fitting them to a model."""
 
+import argparse
 import math
 import pickle
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -137,20 +139,28 @@ class Fit(NamedTuple):
 def read_checkpoint(path: Path) -> StateDict:
     """The weights in a user's file: safetensors, or PyTorch's with nothing but tensors.
 
+    The arguments that the training scripts of DeiT and timm put beside them do no harm.
+
     Raises:
         ValueError: If the file is missing, holds more than tensors, or no weights.
     """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript, refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        _, _, cause = str(error).partition("WeightsUnpickler error: ")  # after it, advice to dare
+        told = f" ({cause.partition('. ')[0].splitlines()[0]})" if cause else ""
         raise ValueError(
             f"initial_checkpoint: {path} is not read, since it holds more than tensors and "
-            f"loading it could run code, or it is damaged. ({str(error).splitlines()[0]})"
+            f"loading it could run code, or it is damaged.{told}"
         ) from None
     except Exception as error:  # a damaged file can make the readers raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "TorchScript" in reason:
+            reason = "it is a TorchScript program; export the network as safetensors to read it"
         raise ValueError(f"initial_checkpoint: {path} can't be read as weights: {reason}") from None
     for key in ("model", "state_dict"):  # the keys under which DeiT's and timm's files store them
         if isinstance(content, dict) and isinstance(content.get(key), dict):

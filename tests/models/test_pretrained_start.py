@@ -1,5 +1,8 @@
 """Starting from a finished network: which tensors are taken, resampled, fresh, or refused."""
 
+import argparse
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -141,3 +144,22 @@ def test_a_file_that_holds_no_weights_is_refused_and_runs_nothing(tmp_path, cont
         read_checkpoint(path)
     with pytest.raises(ValueError, match="initial_checkpoint: "):
         read_checkpoint(tmp_path / "absent.pth")
+
+
+def test_checkpoints_of_timms_and_deits_training_scripts_are_read(tmp_path):
+    """They hold the script's arguments and the optimiser's state beside the weights."""
+    weights = {"weight": torch.ones(2)}
+    more = {"args": argparse.Namespace(lr=0.1, opt_betas=[0.9]), "optimizer": {"state": {}}}
+    for key, file in (("state_dict", "model_best.pth.tar"), ("model", "checkpoint.pth")):
+        torch.save({key: weights, "epoch": 3, **more}, tmp_path / file)
+        assert read_checkpoint(tmp_path / file).keys() == {"weight"}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.:FutureWarning")
+def test_a_refused_file_is_told_why_without_advice_to_run_its_code(tmp_path):
+    torch.save({"weight": Path("a")}, tmp_path / "a.pth")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "a.pt")
+    for file, told in (("a.pth", r"\(Unsupported .*Path"), ("a.pt", "it is a TorchScript program")):
+        with pytest.raises(ValueError, match=told) as refused:
+            read_checkpoint(tmp_path / file)
+        assert "weights_only" not in str(refused.value)
