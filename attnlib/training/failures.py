@@ -141,10 +141,11 @@ def check_storage(path: Path, needed: int) -> None:
 
 
 # Messages of allocators and CUDA's libraries, such as CUBLAS_STATUS_ALLOC_FAILED and cuDNN's
-# CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
+# CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED. The last is cuDNN's where no algorithm finds
+# room to work.
 NO_MEMORY_WORDS = re.compile(
-    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory"
-    r"|STATUS_\w*ALLOC\w*_FAILED",
+    r"out[ _]?of[ _]?(device[ _]|host[ _])?memory|not enough memory|can(no|')t allocate memory"
+    r"|_\w*ALLOC\w*_FAILED|MemoryAllocation|find a valid cuDNN algorithm",
     re.IGNORECASE,
 )
 

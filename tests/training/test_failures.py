@@ -524,6 +524,11 @@ def test_evaluation_computes_no_more_images_at_once_than_a_step(fragile, monkeyp
         "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
         "MPS backend out of memory (MPS allocated: 7.41 GB)",
         "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory",
+        "Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+        "HIP error: hipErrorOutOfMemory",
+        "CUDA error: cudaErrorMemoryAllocation",
+        "Unable to find a valid cuDNN algorithm to run convolution",
     ],
 )
 def test_every_allocator_is_understood(words):
