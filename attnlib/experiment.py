@@ -20,6 +20,7 @@ from attnlib.config import (
     takes_drop_path,
     takes_dynamic_img_size,
     takes_grad_checkpointing,
+    takes_layer_decay,
 )
 from attnlib.data.datasets import Dataset, load_dataset
 from attnlib.data.storage import current_device
@@ -163,7 +164,7 @@ def run_in_group(config: TrainConfig, group: Group, listener: Listener) -> Run:
     if not (path / "record.json").exists():
         check_size(config.model, lambda size: build_for(config, size), config.img_size)
     data = load_dataset(config.dataset, config.data_path, limit=config.limit, seed=SPLIT_SEED)
-    check_batch(config, data)
+    check_amounts(config, data)
     if group.share((path / "record.json").exists()):
         run = load_run(path)
         check_same_data(data.sha256, run)
@@ -556,6 +557,7 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
         patch_size=config.patch_size if name in TRANSFORMERS else None,
         initial_checkpoint=None,
         freeze=False,
+        layer_decay=config.layer_decay if takes_layer_decay(name) else None,
         grad_checkpointing=config.grad_checkpointing and takes_grad_checkpointing(name),
         dynamic_img_size=config.dynamic_img_size and takes_dynamic_img_size(name),
         stem=config.stem if name in RESNETS else TrainConfig.stem,
@@ -564,8 +566,13 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
     )
 
 
-def check_batch(config: TrainConfig, data: Dataset) -> None:
-    """Refuse a batch larger than the training set, since the learning rate depends on its size."""
+def check_amounts(config: TrainConfig, data: Dataset) -> None:
+    """Refuse more images than there are: lr follows the batch, and the run's name says limit."""
+    if config.limit is not None and config.limit > len(data.train):
+        raise ValueError(
+            f"limit: {config.limit} images asked for, but there are {len(data.train)} to train on; "
+            "leave limit out."
+        )
     if config.batch_size > len(data.train):
         raise ValueError(
             f"batch_size: {config.batch_size} images asked for, but there are {len(data.train)} to "

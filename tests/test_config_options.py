@@ -166,6 +166,12 @@ def test_a_teacher_takes_over_only_what_its_model_has():
     )  # fmt: skip
     own = teacher_config(replace(student, freeze=True))
     assert not (own.freeze or own.grad_checkpointing or own.dynamic_img_size)
+    student = TrainConfig.from_params(
+        distillation="hard", teacher="timm/pit_ti_224", layer_decay=0.7
+    )
+    assert teacher_config(student).layer_decay is None, (
+        "PiT does not say which weights form a layer"
+    )
 
 
 def test_a_batch_that_the_images_do_not_fill_is_refused_with_their_number(tmp_path):
@@ -179,3 +185,11 @@ def test_a_batch_that_was_not_given_follows_the_limit_and_lr_follows_it():
     usual, less = (TrainConfig.from_params(**p) for p in ({}, {"limit": 16}))
     assert (less.batch_size, less.lr) == (16, usual.lr / 2)
     assert set(less.changed) == {"limit"}
+
+
+def test_a_limit_above_the_number_of_images_is_refused_with_it(tmp_path):
+    """The run would have another name, and the weights of one without a limit."""
+    config = small_config(tmp_path, limit=5000)
+    told = "limit: 5000 images asked for, but there are 1294 to train on; leave limit out"
+    with pytest.raises(ValueError, match=told):
+        al.run_experiment(config)
