@@ -40,8 +40,10 @@ def script(value: Any) -> str:
 
 
 def markdown(value: object) -> str:
-    """Inline text of MyST Markdown, for paragraphs, headings and table cells."""
-    return re.sub(r"([\\`*_{}\[\]<>$~&#])", r"\\\1", " ".join(printable(value).split()))
+    """Inline text of MyST Markdown, for paragraphs, headings, items of lists and table cells."""
+    text = re.sub(r"([\\`*_{}\[\]<>$~&#])", r"\\\1", " ".join(printable(value).split()))
+    # At the start of a line these would begin a list, a comment, a directive or a target.
+    return re.sub(r"^(\d*)([.)](?=\s|$)|(?<!\d)[-+%:(])", r"\1\\\2", text)
 
 
 def code(value: object) -> str:

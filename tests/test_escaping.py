@@ -22,6 +22,8 @@ HOSTILE = (
     "{raw}`html <b>`", "{{ title }}", "$x$ and $$y$$", "*a* _b_ **c** __d__ ~~e~~", "```{raw} html",
     "# not a heading #", "a\n\n# b\n\n<b>", "a\\", "``", "`", "<http://example.org>", "[^1]",
     "\\begin{align}x\\end{align}", "cat\0dog\x07", "\ud800", "US$ 10 & $20_x", "漢字 \u202e abc",
+    "- a", "+ a", "= a", "% a", ": a", "1. a", "2) a", "3.", "---", "===", ":::{note}", "(target)=",
+    "> a", "\u2028a", "a\u200b\ufeff",
 )  # fmt: skip
 
 
@@ -90,7 +92,16 @@ def test_script_refuses_what_a_browser_could_not_read():
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("around", ["# {}\n", "All {} of it\n", "| a | b |\n|--|--|\n| {} | c |\n"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "# {}\n",
+        "{} of it\n",
+        "- {}\n",
+        "All {} of it\n",
+        "| a | b |\n|--|--|\n| {} | c |\n",
+    ],
+)
 def test_markdown_shows_the_words_and_nothing_else(value: str, around: str):
     written = around.format(escaping.markdown(value).replace("|", "\\|" if "--" in around else "|"))
     parts, plain = render(written), render(around.format("plain"))
