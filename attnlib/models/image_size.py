@@ -7,7 +7,7 @@ from torch import nn
 
 from attnlib.seeding import seeded
 
-USUAL_SIZES = (64, 96, 128, 160, 192, 224, 256, 299, 384)  # range in which a hint is searched for
+USUAL_SIZES = (64, 96, 128, 160, 192, 224, 240, 256, 299, 384, 448, 512)  # those a hint may name
 
 
 def check_size(name: str, build: Callable[[int], nn.Module], img_size: int) -> None:

@@ -32,6 +32,11 @@ def looks_at_values(num_classes=10, **options):
             32,
             r"can't take images of 32 x 32 pixels: .*\. img_size \d+ would do\.",
         ),
+        (
+            "timm/crossvit_tiny_240",
+            32,
+            r"can't take images of 32 x 32 .*\. img_size 240 would do\.",
+        ),
         ("timm/looks_at_values", 64, r"can't take images of 64 x 64 pixels: .*mat1 and mat2"),
     ],
 )
