@@ -105,13 +105,14 @@ def test_chapter_opens_with_what_you_will_learn(chapter):
     found = [f["body"] for f in FENCE.finditer(opening) if "What you will learn" in f["info"]]
     assert len(found) == 1, "no admonition 'What you will learn' before the first section"
     assert 3 <= len(items(found[0])) <= 4
+    assert found[0].count(";\n- ") == len(items(found[0])) - 1 and found[0].rstrip().endswith(".")
 
 
 @pytest.mark.parametrize("chapter", [*WRITTEN, *PRACTICE])
 def test_chapter_closes_with_three_things_to_remember(chapter):
     closing = text(chapter).rpartition("Three things to remember")
     assert closing[1], "no 'Three things to remember'"
-    assert len(items(closing[2])) == 3
+    assert re.findall(r"^(\d)\. ", closing[2], re.M) == ["1", "2", "3"]
     assert not re.search(r"^##* ", closing[2], re.M), "something follows the three things"
 
 
