@@ -145,6 +145,15 @@ def test_wide_table_scrolls_in_a_box_that_the_keyboard_reaches(opened: Any):
     assert opened.execute_script("return document.documentElement.scrollWidth") <= 160
 
 
+def test_the_caption_of_a_wide_table_is_in_view(browser: Any, tmp_path: Path):
+    heads = tuple(f"a_long_heading_that_does_not_break_{n}" for n in range(9))
+    page = rows(("1",) * 9, ("2",) * 9, heads=heads)
+    show(browser, tmp_path, page.replace("<table>", f"<table><caption>{'words ' * 60}</caption>"))
+    caption = browser.find_element(By.TAG_NAME, "caption")
+    assert browser.find_element(By.TAG_NAME, "table").rect["width"] > 1000
+    assert caption.rect["x"] + caption.rect["width"] <= 800
+
+
 def test_on_a_phone_a_table_too_wide_for_it_is_cards_and_a_narrow_one_stays_a_table(
     browser: Any, tmp_path: Path
 ):
