@@ -3,12 +3,12 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from timm.models import register_model
 
 import attnlib as al
 from attnlib import experiment
+from attnlib.__main__ import main
 from attnlib.config import TrainConfig
 from attnlib.models.vit import EncoderSize, ViT
 from attnlib.records.locks import lock_run
@@ -123,17 +124,27 @@ def child_environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
-def run_command(
-    runs_dir: Path,
-    options: str,
-    before: Callable[[], None] | None = None,
-    encoding: str | None = None,
-) -> subprocess.Popen[str]:
-    """``python -m attnlib train`` with the tiny ViT known; ``before`` runs in the new process."""
-    script = "import sys, small_runs; from attnlib.__main__ import main; sys.exit(main())"
-    words = [sys.executable, "-c", script, "train", "-p", "runs_dir", str(runs_dir)]
-    words += options.split()
-    return subprocess.Popen(
-        words, env=child_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=before, encoding=encoding,
-    )  # fmt: skip
+def speak_to(path: Path) -> None:
+    """All that this process says from now on goes to a file."""
+    with path.open("w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+
+
+def call_main(words: list[str], told: Path, limit: tuple[int, int] | None) -> None:
+    """The command line as this process, under a limit of the system's: which one, and how much."""
+    speak_to(told)
+    torch.set_num_threads(1)
+    if limit:
+        resource.setrlimit(limit[0], (limit[1], limit[1]))
+    sys.exit(main(words))
+
+
+def start_command(
+    runs_dir: Path, options: str, limit: tuple[int, int] | None = None
+) -> tuple[BaseProcess, Path]:
+    """A process that is ``attnlib train`` with the tiny ViT known, and the file of what it says."""
+    words, told = ["train", "-p", "runs_dir", str(runs_dir)], runs_dir.with_suffix(".told")
+    process = PROCESSES.Process(target=call_main, args=([*words, *options.split()], told, limit))
+    process.start()
+    return process, told

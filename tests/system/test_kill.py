@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import leftovers, result, run_command, small_config, start, wait_for_state
+from small_runs import leftovers, result, small_config, start, start_command, wait_for_state
 
 import attnlib as al
 from attnlib.training.checkpoint import KEEP, load_state
@@ -85,14 +85,15 @@ LONG = "-p model timm/small_vit -p profile quick -p epochs 500 -p limit 320"
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_command_line_ends_with_the_code_of_its_signal(tmp_path, number, code):
-    process = run_command(tmp_path, LONG)
-    for line in process.stdout:
-        if line.startswith("epoch"):
-            break
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=600)
-    assert process.returncode == code, errors
-    assert "stopping: sav" in output and "Traceback" not in errors
+    process, told = start_command(tmp_path / "runs", LONG)
+    while "\nepoch" not in (told.read_text() if told.exists() else ""):
+        assert process.is_alive(), told.read_text()
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    process.join()
+    output = told.read_text()
+    assert process.exitcode == code, output
+    assert "stopping: sav" in output and "Traceback" not in output
 
 
 def test_second_process_is_refused_by_the_name_of_the_first_and_a_dead_ones_run_is_taken_over(

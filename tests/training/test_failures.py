@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_runs import result, run_command, small_config, start, wait_for_state
+from small_runs import result, small_config, start, start_command, wait_for_state
 from timm.models import register_model
 
 import attnlib as al
@@ -158,15 +158,12 @@ def test_loss_that_explodes_ends_the_command_with_code_3(tmp_path, capsys):
     assert "not finite at step" in capsys.readouterr().err
 
 
-def limit_memory():
-    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
-
-
 def test_out_of_memory_says_what_fits_and_ends_with_code_4(tmp_path):
     options = "-p model deit_t -p img_size 512 -p patch_size 16 -p batch_size 64 -p limit 64"
-    process = run_command(tmp_path, options, before=limit_memory)
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 4, errors[-2000:]
+    process, told = start_command(tmp_path, options, (resource.RLIMIT_AS, 8 * 2**30))
+    process.join()
+    errors = told.read_text()
+    assert process.exitcode == 4, errors[-2000:]
     assert "out of memory with 64 images of 512 x 512 pixels at once" in errors
     assert "MB for the backward pass" in errors and "With accumulate=" in errors
 
@@ -202,10 +199,6 @@ def test_accumulation_gives_the_gradients_of_the_whole_batch(tmp_path, changes):
     assert difference < (1e-5 if not changes else 2e-2)
 
 
-def limit_file_size():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
-
-
 def test_write_that_fails_leaves_the_last_good_state_and_ends_with_code_5(tmp_path):
     config = small_config(tmp_path / "runs", epochs=3)
     first = start(config)
@@ -215,9 +208,11 @@ def test_write_that_fails_leaves_the_last_good_state_and_ends_with_code_5(tmp_pa
     for path in folder.glob("epoch-00003*"):
         path.unlink()
     good = {path.name: path.read_bytes() for path in folder.iterdir()}
-    process = run_command(tmp_path / "runs", config.options, before=limit_file_size)
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 5, errors
+    limit = (resource.RLIMIT_FSIZE, 250_000)
+    process, told = start_command(tmp_path / "runs", config.options, limit)
+    process.join()
+    errors = told.read_text()
+    assert process.exitcode == 5, errors
     assert "File too large; free some space" in errors and "Traceback" not in errors
     assert {name: (folder / name).read_bytes() for name in good} == good
     assert load_state(folder) is not None
