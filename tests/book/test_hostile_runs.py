@@ -6,8 +6,6 @@ Nothing that a record says is executed, by a shell or by a browser.
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import book_sample
 import numpy as np
 import pytest
 from browsing import built_pages, console_faults, outside_requests, wait
+from dry_runs import dry_run
 
 from attnbook.runs import shown_runs
 
@@ -222,11 +221,8 @@ def test_names_of_folders_reach_no_shell(tmp_path: Path):
     for name in ("Snakefile", "_config.yml", "pyproject.toml", "attnlib", "notebooks", "book"):
         (tmp_path / name).symlink_to(ROOT / name)
     write_runs(tmp_path)
-    command = [sys.executable, "-m", "snakemake", "book", "--dry-run", "--printshellcmds",
-               "--cores", "1"]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    plan = done.stdout + done.stderr
+    code, plan = dry_run(tmp_path / "told.txt", "book", folder=tmp_path)
+    assert code == 0, plan
     assert "runs/hostile/record.json" in plan
     assert "pwned" not in plan and "copy" not in plan and "b}c" not in plan
 

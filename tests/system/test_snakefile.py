@@ -1,33 +1,22 @@
 """The plan of the pipeline: the same on every machine, and what it asks a scheduler for."""
 
 import functools
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from dry_runs import dry_run
 
 ROOT = Path(__file__).parents[2]
-WITH_GPU = "import torch\ntorch.cuda.is_available = lambda: True\n"
 
 
-@functools.cache  # reading the Snakefile takes seconds
+@functools.cache  # reading the Snakefile takes a second
 def plan(folder: Path, *config: str, gpu: bool = False, target: str = "book") -> str:
     """What ``snakemake --dry-run`` says, on a machine that has CUDA or has none."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    if gpu:
-        (folder / "sitecustomize.py").write_text(WITH_GPU)
-        paths.insert(0, str(folder))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", "snakemake", target, "--dry-run", "--forceall", "--cores", "4",
-               "--printshellcmds"]  # fmt: skip
-    done = subprocess.run(
-        [*command, "--config", *config], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    return done.stdout + done.stderr
+    words = ["--forceall", "--config", *config]
+    _, said = dry_run(folder / "told.txt", target, *words, has_gpu=gpu)
+    return said
 
 
 def runs(said: str) -> list[str]:
