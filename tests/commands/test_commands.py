@@ -226,10 +226,10 @@ def test_bash_completes_a_command_a_value_and_a_run(here, capsys, runs):
 # ---- train
 
 
-def test_parameters_are_given_as_options_or_as_papermill_has_them(tmp_path):
+def test_parameters_are_given_as_options_or_as_papermill_has_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     common = ["train", "--model", "timm/small_vit", "-p", "profile", "quick", "--limit", "64"]
-    done = typed([*common, "--epochs", "1", "--device", "cpu", "--runs_dir", "kept"], tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert main([*common, "--epochs", "1", "--device", "cpu", "--runs_dir", "kept"]) == 0
     (run,) = al.list_runs(tmp_path / "kept")
     assert (run.config["limit"], run.config["epochs"]) == (64, 1)
 
