@@ -42,7 +42,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which attention, executed offline, found no run and made small ones."""
     folder = tmp_path_factory.mktemp("offline")
     unreachable = {"https_proxy": "http://127.0.0.1:9", "ATTNLIB_DATA": str(folder / "none")}
-    done = execute("attention", folder, **unreachable)
+    done = execute("attention", folder, "sample", "8", **unreachable)
     assert done.returncode == 0, done.stderr
     return folder
 
