@@ -13,11 +13,12 @@ import fetch_axe
 import pytest
 
 AXE = """
-const [rules, done] = arguments;
+const [rules, excluded, done] = arguments;
 const options = {resultTypes: ['violations'], preload: false};  // a file asks for no style sheet
 if (rules) options.runOnly = {type: 'rule', values: rules};
-axe.run(document, options).then(result => done(result.violations.flatMap(
+axe.run({exclude: excluded}, options).then(result => done(result.violations.flatMap(
     rule => rule.nodes.map(node => `${rule.id}: ${node.target} ${node.html.slice(0, 120)}`))))"""
+SURROUNDINGS = [[".bd-sidebar"], [".bd-header"], ["footer"]]  # of the article, alike on all pages
 WIDE, NARROW = (1400, 1000), (390, 844)
 
 
@@ -94,8 +95,11 @@ def console_faults(browser: Any) -> list[str]:
     return [e["message"] for e in browser.get_log("browser") if e["level"] in {"SEVERE", "WARNING"}]
 
 
-def violations(browser: Any, rules: list[str] | None = None) -> list[str]:
+def violations(
+    browser: Any, rules: list[str] | None = None, *, article_alone: bool = False
+) -> list[str]:
     """What axe-core finds wrong with the page, by all of its rules or by some."""
     assert fetch_axe.SCRIPT.exists(), "axe-core is missing: `make test` fetches it first"
     browser.execute_script(fetch_axe.SCRIPT.read_text(encoding="utf-8"))
-    return list(browser.execute_async_script(AXE, rules))
+    excluded = SURROUNDINGS if article_alone else []
+    return list(browser.execute_async_script(AXE, rules, excluded))

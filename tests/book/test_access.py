@@ -38,18 +38,20 @@ def test_axe_finds_no_violation_on_any_page_in_light_or_dark(visits: dict[str, V
 
 
 @pytest.mark.parametrize(
-    ("spoil", "rule", "rules"),
+    ("place", "spoil", "rule", "rules"),
     [
-        ("innerHTML += '<img src=data:,>'", "image-alt", None),
-        ("style.color = '#555'", "color-contrast", COLOURS),
+        ("article", "innerHTML += '<img src=data:,>'", "image-alt", None),
+        ("article p", "style.color = '#555'", "color-contrast", COLOURS),
+        ("html", "removeAttribute('lang')", "html-has-lang", None),
     ],
 )
 def test_axe_would_find_a_violation(
-    unconnected: Any, html: Path, spoil: str, rule: str, rules: list[str] | None
+    unconnected: Any, html: Path, place: str, spoil: str, rule: str, rules: list[str] | None
 ):
     in_theme(unconnected, html / "intro.html", "dark")
-    unconnected.execute_script(f"document.querySelector('article p').{spoil}")
-    assert any(found.startswith(rule) for found in violations(unconnected, rules))
+    unconnected.execute_script(f"document.querySelector('{place}').{spoil}")
+    found = violations(unconnected, rules, article_alone=True)
+    assert any(each.startswith(rule) for each in found)
 
 
 def test_pages_are_whole_without_a_network(visits: dict[str, Visit]):
