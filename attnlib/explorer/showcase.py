@@ -220,7 +220,7 @@ def open_subject(
     run = load_run(view.run, view.runs_dir) if view.run and beside is None else None
     theirs = beside.run.record.dataset.sha256 if beside and beside.run else None
     if theirs is not None:
-        run = find_run(view.runs_dir, data=theirs, **like)
+        run = find_newest(view.runs_dir, data=theirs, **like)
     run = run or find_or_train(view.runs_dir, note, **like)
     is_theirs = beside is None or run.record.dataset.sha256 == theirs
     return open_run(run, view.data_path if is_theirs else None, note)
@@ -246,7 +246,7 @@ def find_plain(view: View, note: Announce, seen: Subject) -> Subject | None:
     """A DeiT-T without a teacher on the data of ``seen``; None if there is none with weights."""
     data = seen.run.record.dataset.sha256 if seen.run else None
     like = {"model": "deit_t", "distillation": "none"}
-    run = find_run(view.runs_dir, data=data, **like) if data else None
+    run = find_newest(view.runs_dir, data=data, **like) if data else None
     return open_run(run, view.data_path, note) if run else None
 
 
@@ -325,7 +325,7 @@ def open_run(run: Run, data_path: str | None, note: Announce, *, weights: bool =
     return Subject(model, title, config["img_size"], names, test, run)
 
 
-def find_run(runs_dir: str | Path, **like: Any) -> Run | None:
+def find_newest(runs_dir: str | Path, **like: Any) -> Run | None:
     """The newest run like that; those of ``SMALL_FOLDER`` only stand in where there is no other."""
     whole = newest_run(*find_folders("results"), runs_dir, **like)
     return whole or newest_run(Path(runs_dir) / SMALL_FOLDER, **like)
@@ -336,7 +336,7 @@ def find_or_train(runs_dir: str | Path, note: Announce, **like: Any) -> Run:
 
     Such runs go into the folder ``small`` of ``runs_dir``, apart from the book's runs.
     """
-    run = find_run(runs_dir, **like)
+    run = find_newest(runs_dir, **like)
     if run is not None:
         note(f"run {run.name}, finished {run.record.finished}")
         return run

@@ -11,7 +11,7 @@ from attnlib.records.record import read_checked, read_record
 from attnlib.records.run import Run, parse_config, parse_history
 
 PACKAGE = Path(__file__).parents[1]
-SHOWN = 8  # of the names in an error; attnlib runs lists them all
+MOST_NAMES = 8  # of the names in an error; attnlib runs lists them all
 
 
 class Showcase(NamedTuple):
@@ -102,8 +102,8 @@ def _not_found(name: str, names: Iterable[str]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return (", ".join(names[:SHOWN]) or "none") + more
+    more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return (", ".join(names[:MOST_NAMES]) or "none") + more
 
 
 def find_folders(*folders: str | Path) -> list[Path]:

@@ -20,10 +20,10 @@ from attnlib.explorer.showcase import (
     AttentionView,
     FeaturesView,
     Subject,
+    find_newest,
     find_or_train,
     find_plain,
     find_recorded,
-    find_run,
     open_beside,
     open_model,
     open_run,
@@ -143,9 +143,9 @@ def test_newest_run_that_fits_is_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tiny_run.path.parent
-    found = find_run(folder, model="deit_t", distillation="none")
+    found = find_newest(folder, model="deit_t", distillation="none")
     assert found is not None and found.name == tiny_run.name
-    assert find_run(folder, model="deit_t", distillation="hard") is None
+    assert find_newest(folder, model="deit_t", distillation="hard") is None
     notes: list[str] = []
     assert find_or_train(folder, notes.append, model="deit_t").name == tiny_run.name
     assert notes == [f"run {tiny_run.name}, finished {tiny_run.record.finished}"]
@@ -159,8 +159,8 @@ def test_a_run_without_weights_counts_only_where_none_are_needed(
     kept.mkdir()
     for name in ("config.json", "history.jsonl", "record.json", "attention.npz"):
         (kept / name).write_bytes((tiny_run.path / name).read_bytes())
-    assert find_run(tmp_path, model="deit_t") is None
-    found = find_run(tmp_path, weights=False, model="deit_t")
+    assert find_newest(tmp_path, model="deit_t") is None
+    found = find_newest(tmp_path, weights=False, model="deit_t")
     assert found is not None
     with pytest.raises(ValueError, match="has no weights"):
         open_run(found, None, str)
@@ -299,7 +299,7 @@ def test_beside_a_run_stands_one_of_the_same_data(
     forge(newer, values | {"name": newer.name, "finished": "2999-01-01T00:00:00+00:00"})
     older = tmp_path / tiny_run.name
     older.symlink_to(tiny_run.path)
-    newest = find_run(tmp_path, model="deit_t")
+    newest = find_newest(tmp_path, model="deit_t")
     assert newest is not None and newest.path == newer
     view = AttentionView.from_params(runs_dir=str(tmp_path))
     beside = open_subject(view, str, beside=seen, model="deit_t")
