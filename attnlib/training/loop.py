@@ -148,7 +148,7 @@ class Trainer:
             with (
                 self.layers_seeded(planned, place),
                 nullcontext() if is_last else self.without_sync(),
-                explicit_attention(self.config.device, amp_dtype(self.config)),
+                self.attention_written_out(),
                 autocast(self.config),
             ):
                 share = len(planned.parts[place]) / planned.size
@@ -157,6 +157,16 @@ class Trainer:
                     self.training.scaler.scale(part_loss * self.group.size).backward()
             loss += part_loss.detach()
         return loss
+
+    def attention_written_out(self) -> AbstractContextManager[Any]:
+        """For one part of a step: attention as products of matrices where that is faster.
+
+        Not with layers that are computed again: inside ``backward`` PyTorch intercepts no calls, so
+        they would be computed otherwise than before.
+        """
+        if self.config.grad_checkpointing:
+            return nullcontext()
+        return explicit_attention(self.config.device, amp_dtype(self.config))
 
     def averages_kept(self) -> AbstractContextManager[Any]:
         """For the backward pass: layers that are computed again don't count for BatchNorm twice."""
