@@ -91,7 +91,7 @@ def drawings(names: tuple[str, ...]) -> dict[str, Callable[[], Figure]]:
     people = study.Study("", True, "", first, systems, gaps, [], findings)
     crowds = [cifar10h.Crowd("unanimous", 10, 1.0)]
     group = cifar10h.ImageGroup("unanimous", 10, 1.0, SHARE)
-    disputed = [cifar10h.Disputed(3, 1, 2, 1)]
+    disputed = cifar10h.AloneWrong(1, [cifar10h.Disputed(3, 1, 2, 1)])
     votes = cifar10h.VotesStudy(
         "",
         crowds,

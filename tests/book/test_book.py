@@ -133,7 +133,7 @@ def test_links_into_a_page_meet_the_place_they_name(html: Path):
         for link in re.findall(r'<a\b[^>]*?\bhref="([^"]*#[^"]+)"', text):
             page, place = unquote(unescape(link)).split("#", 1)
             target = (path.parent / page).resolve() if page else path
-            if page == "explorer.html" and "=" in place:
+            if page.endswith("explorer.html") and "=" in place:
                 continue  # a view of that page, which test_look_inside opens
             if not urlsplit(link).scheme and place not in places.get(target, {place}):
                 broken.append((path.name, link))

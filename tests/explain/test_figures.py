@@ -124,7 +124,8 @@ def test_findings_name_what_stands_out() -> None:
     spot[:, 0, 0] = 1
     told = map_grid(IMAGES, ["a", "b"], {"even": torch.ones(2, 8, 12), "spot": spot}).finding
     assert "1% of the picture for spot" in told and "50% for even" in told
-    assert "for" not in map_grid(IMAGES, ["a", "b"], {"Grad-CAM": spot}).finding
+    told = map_grid(IMAGES, ["a", "b"], {"Grad-CAM": spot}).finding
+    assert told == "Half of a map's weight lies on 1% of the picture for Grad-CAM."
 
     steady, turned = [PLANES[0, 0]] * 3, [PLANES[0, 0], -PLANES[0, 0], PLANES[0, 0]]
     told = layers_by_heads(IMAGES[0], {"steady": steady, "turned": turned}).finding

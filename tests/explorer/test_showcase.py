@@ -292,7 +292,7 @@ def test_beside_a_run_stands_one_of_the_same_data(
 ) -> None:
     newer = tmp_path / "other"
     newer.mkdir()
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "history.jsonl", "model.safetensors"):
         (newer / name).write_bytes((tiny_run.path / name).read_bytes())
     values = record_values(tiny_run.path)
     values["dataset"]["sha256"] = "0" * 64

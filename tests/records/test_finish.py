@@ -123,6 +123,7 @@ def finish_untrained(name, side, folder):
     path.mkdir(parents=True)
     model = build_model(vars(config), len(classes))
     training = Training.start(model, config)
+    training.progress.best_epoch = 1
     training.best_weights = {k: v.clone() for k, v in model.state_dict().items()}
     write_config(path, config)
     write_history(path, [invented_epoch(1)])

@@ -33,7 +33,8 @@ def shown(folder: Path) -> tuple[str, int]:
     cells = json.loads((folder / "OUT.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [o for o in outputs if o.get("name") == "stderr"], "warnings are a defect"
-    text = "".join("".join(output.get("text", [])) for output in outputs)
+    texts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs]
+    text = "\n".join("".join(each) for each in texts)
     return text, sum("image/png" in output.get("data", {}) for output in outputs)
 
 

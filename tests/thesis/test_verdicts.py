@@ -117,7 +117,7 @@ def test_jpeg_copy_is_named_and_not_compared():
     run = make_run(0.9611, title="CIFAR-10 (JPEG copy)", dataset="npz")
     found = verdict("accuracy_deit_t_dp", run)
     assert found.verdict == "not run" and found.ours == ""
-    assert "dataset CIFAR-10 (JPEG copy), on which its accuracy is 96.11%" in found.why
+    assert "CIFAR-10 (JPEG copy), on which its accuracy is 96.11%" in found.why
 
 
 def test_digits_run_is_never_joined(tiny_run):

@@ -70,7 +70,7 @@ function answering(state, recorded, words, open, show) {
     show();
   });
 
-  const settled = promise => Promise.race([promise?.then(() => true) ?? false, new Promise(resolve => setTimeout(resolve, 0, false))]);
+  const settled = promise => Promise.race([promise?.then(() => true, () => false) ?? false, new Promise(resolve => setTimeout(resolve, 0, false))]);
 
   // The answers before and after patches were erased; the picture in its own size, and where it is cropped.
   const now = {
