@@ -4,7 +4,7 @@ Its ``finding`` is computed from what is drawn.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +16,9 @@ from torch import Tensor
 from attnlib.explain.faithfulness import BASELINES, Curves, compare_maps, tell_maps
 from attnlib.explain.feature_maps import mean_range
 from attnlib.plotting import COLOURS, INK, WIDTH, Drawing, figure_text, style, subplots
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Picture = npt.NDArray[Any]
 LINE_MARKERS = "os^Dv"
@@ -212,6 +215,38 @@ def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Dr
         if max(shares[most])
         else "No network has such a map in any layer."
     )
+    return figure
+
+
+def layer_similarity(panels: Mapping[tuple[str, str], "pd.DataFrame"]) -> Drawing:
+    """CKA by layer for each pair of networks: the layers of the first in rows, first layer on top.
+
+    Raises:
+        ValueError: If there is no pair.
+    """
+    if not panels:
+        raise ValueError("panels: expected at least one pair of networks; got none.")
+    with style():
+        tallest = max(len(table) for table in panels.values())
+        size = (WIDTH, 0.9 + min(0.2 * tallest, 3.2))
+        figure, (line,) = subplots(
+            1, len(panels), figsize=size, squeeze=False, layout="constrained"
+        )
+        for axes, ((first, second), table) in zip(line, panels.items(), strict=True):
+            drawn = axes.imshow(table.to_numpy(), vmin=0, vmax=1, cmap="viridis", aspect="auto")
+            axes.grid(visible=False)
+            for axis, count in ((axes.xaxis, table.shape[1]), (axes.yaxis, table.shape[0])):
+                every = range(0, count, 1 + (count - 1) // 6)
+                axis.set_ticks([*every], [str(1 + n) for n in every])
+            axes.set_xlabel(figure_text(f"layer of {second}"))
+            axes.set_ylabel(figure_text(f"layer of {first}"))
+        figure.colorbar(drawn, ax=[*line], label="CKA", fraction=0.04, pad=0.02)
+        plt.close(figure)
+    means = (
+        f"{first} and {second} {table.to_numpy().mean():.3f}"
+        for (first, second), table in panels.items()
+    )
+    figure.finding = f"Mean CKA over pairs of layers: {', '.join(means)}."
     return figure
 
 

@@ -1,14 +1,20 @@
 """Analysis by layer: the logit lens, and the similarity (CKA) of two networks' layers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attnlib.arrays import Floats
 from attnlib.models.hooks import NothingToRecordError, record_features
 from attnlib.models.modes import evaluating
 from attnlib.models.vit import DeiT, ViT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def logit_lens(model: nn.Module, images: Tensor) -> Tensor:
@@ -89,7 +95,7 @@ def centered_kernel_alignment(batches: Iterable[tuple[Tensor, Tensor]]) -> float
     sums = torch.zeros(3, dtype=torch.float64)
     for first, second in batches:
         sums += _alignments(_centered_gram(first), _centered_gram(second))
-    return _align(sums)
+    return float(_align(sums))
 
 
 def layer_similarity(
@@ -109,23 +115,77 @@ def layer_similarity(
         NothingToRecordError: If the stages of a network are not known.
         ValueError: If there is no batch, or one has too few images.
     """
-    grams: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
+    found = measure_layers({"first": first, "second": second}, [("first", "second")], batches)
+    pair = found["first", "second"]
+    return pair.similarity(), list(pair.rows), list(pair.columns)
+
+
+@dataclass(frozen=True)
+class LayerPairs:
+    """Alignments of each layer of one network with each of another, by batch of images."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    sums: Tensor  # (batches, L1, L2, 3): HSIC of the two layers, and of each with itself
+
+    def similarity(self, left_out: int | None = None) -> Tensor:
+        """CKA (L1, L2) over all batches, or without one of them."""
+        rest = [batch for n, batch in enumerate(self.sums) if n != left_out]
+        return _align(torch.stack(rest).sum(dim=0)).float()
+
+    def table(self) -> "pd.DataFrame":
+        """The same with the names of the layers."""
+        import pandas as pd
+
+        return pd.DataFrame(self.similarity().numpy(), [*self.rows], [*self.columns])
+
+    def mean(self) -> float:
+        """Mean CKA over all pairs of layers."""
+        return float(self.similarity().mean())
+
+    def pseudo_values(self) -> Floats:
+        """What each batch contributes to the mean (batches,): the jackknife's pseudo-values.
+
+        Their variance divided by their number is that of the mean (Tukey 1958). At least two
+        batches are needed.
+        """
+        n = len(self.sums)
+        rest = np.array([float(self.similarity(left_out).mean()) for left_out in range(n)])
+        return n * self.mean() - (n - 1) * rest
+
+
+def measure_layers(
+    networks: Mapping[str, nn.Module],
+    pairs: Sequence[tuple[str, str]],
+    batches: Iterable[Tensor],
+) -> dict[tuple[str, str], LayerPairs]:
+    """The alignments of several pairs of networks; each network sees each batch once.
+
+    Args:
+        networks: With known stages or blocks, by name; left unchanged.
+        pairs: Names of two networks each.
+        batches: As for ``layer_similarity``.
+
+    Raises:
+        NothingToRecordError: If the stages of a network are not known.
+        ValueError: If there is no batch, or one has too few images.
+    """
+    sums: dict[tuple[str, str], list[Tensor]] = {pair: [] for pair in pairs}
+    grams: dict[str, dict[str, Tensor]] = {}
     for images in batches:
-        grams.append((_layer_grams(first, images), _layer_grams(second, images)))
+        grams = {name: _layer_grams(model, images) for name, model in networks.items()}
+        for first, second in pairs:
+            rows = [
+                torch.stack([_alignments(ours, theirs) for theirs in grams[second].values()])
+                for ours in grams[first].values()
+            ]
+            sums[first, second].append(torch.stack(rows))
     if not grams:
         raise ValueError("batches: expected at least one; got none.")
-    rows, columns = list(grams[0][0]), list(grams[0][1])
-    similarity = [[_align_layers(grams, row, column) for column in columns] for row in rows]
-    return torch.tensor(similarity), rows, columns
-
-
-def _align_layers(
-    grams: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]], row: str, column: str
-) -> float:
-    sums = torch.zeros(3, dtype=torch.float64)
-    for ours, theirs in grams:
-        sums += _alignments(ours[row], theirs[column])
-    return _align(sums)
+    return {
+        (first, second): LayerPairs(tuple(grams[first]), tuple(grams[second]), torch.stack(each))
+        for (first, second), each in sums.items()
+    }
 
 
 def _layer_grams(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
@@ -161,8 +221,9 @@ def _unbiased_hsic(ours: Tensor, theirs: Tensor) -> Tensor:
     return ((ours * theirs).sum() + whole - rows) / (n * (n - 3))
 
 
-def _align(sums: Tensor) -> float:
-    both, first, second = sums.tolist()
-    if not first * second > 0:
+def _align(sums: Tensor) -> Tensor:
+    """CKA of summed alignments (..., 3)."""
+    both, first, second = sums.unbind(dim=-1)
+    if not bool((first * second > 0).all()):
         raise ValueError("expected features that differ between images; got constant ones, or none")
-    return both / (first * second) ** 0.5
+    return both / (first * second).sqrt()

@@ -26,6 +26,7 @@ from attnlib.parameters import parameter, parse_params
 from attnlib.records.answers import find_images
 from attnlib.records.find import find_folders, find_showcase, load_run, newest_run
 from attnlib.records.run import Run, build_model
+from attnlib.records.thumbnails import read_thumbnails
 
 SMALL_RUN = {"profile": "quick", "limit": 200, "epochs": 2, "batch_size": 16, "lr": 1e-3}
 # more from ImageNet weights, as a new head needs more steps
@@ -167,6 +168,21 @@ class Subject:
         if len(labels) < 2:
             raise ValueError(f"sample: {self.title} gets {len(labels)} of {first} images right.")
         return torch.stack(images[:count]), torch.tensor(labels[:count])
+
+    def batches(self, count: int, size: int = 32) -> list[Tensor]:
+        """The first test images, at most ``count``, as inputs in batches of ``size``.
+
+        Without test images it is those of CIFAR-10 that ``results`` keeps, or else photographs. The
+        last batch is left out if it is not whole, unless it is the only one.
+        """
+        test = self.test if self.test is not None else read_thumbnails()
+        if test is None:
+            return [self.images()[0]]
+        place = eval_transform(self.img_size)
+        first = test.subset(range(min(count, len(test))))
+        images = [place(Image.fromarray(each)) for each in first.images]
+        whole = max(len(images) // size, 1) * size
+        return list(torch.stack(images[:whole]).split(size))
 
     def decisions(self, images: Tensor) -> list[str]:
         """The predicted class of each image with its probability, as text."""

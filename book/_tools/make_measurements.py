@@ -24,6 +24,7 @@ TITLES = {
     "input": "Speed of the input paths",
     "compare_inputs": "Accuracy by input path",
     "compare_precision": "Accuracy by precision",
+    "layer_similarity": "Similarity of layers",
     "search_lr": "Search for a learning rate",
     "step": "Speed of a training step",
     "scale": "Growth with images, classes and runs",
@@ -42,6 +43,8 @@ NOTES = {
     "reference, seed by seed), low and high are the ends of that difference's 95% interval.",
     "compare_precision": "A row without a seed is the mean over seeds; its difference is from "
     "float32, seed by seed, with the 95% interval.",
+    "layer_similarity": "A row with a cka is a pair of layers, a mean over seeds; one with a "
+    "question holds a difference in mean CKA with its 95% interval over seeds and images.",
 }
 
 

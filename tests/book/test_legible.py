@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -139,6 +140,13 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         explain_figures.feature_grid: lambda: explain_figures.feature_grid(layers),
         explain_figures.dull_by_depth: lambda: explain_figures.dull_by_depth(
             dict.fromkeys(NETWORKS, curve), 0.1
+        ),
+        explain_figures.layer_similarity: lambda: explain_figures.layer_similarity(
+            {
+                ("untaught DeiT-T", "teacher"): pd.DataFrame(np.eye(12, 5)),
+                ("taught DeiT-T", "teacher"): pd.DataFrame(np.eye(12, 5)),
+                ("taught DeiT-T", "untaught DeiT-T"): pd.DataFrame(np.eye(12)),
+            }
         ),
     }
     return {draw.__name__: how for draw, how in drawn.items()}

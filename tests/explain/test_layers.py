@@ -14,6 +14,7 @@ from attnlib.explain.layers import (
     layer_similarity,
     lens_of_heads,
     logit_lens,
+    measure_layers,
 )
 from attnlib.models.hooks import NothingToRecordError, record_features
 from attnlib.models.vit import DeiT, EncoderSize, ViT
@@ -106,6 +107,34 @@ def test_similarity_of_a_network_with_itself_is_one_on_the_diagonal() -> None:
             other(images)
         found.append((a["blocks.1"].flatten(1), b["layer2"].flatten(1)))
     assert pair[1, 2] == pytest.approx(centered_kernel_alignment(found), abs=1e-6)
+
+
+def test_jackknife_tells_how_far_the_mean_moves_with_other_images() -> None:
+    networks = {name: models()[name] for name in ("DeiT", "ViT")}
+    generator = torch.Generator().manual_seed(1)
+    means, variances = [], []
+    for _ in range(30):
+        batches = torch.rand(10, 6, 3, 16, 24, generator=generator)
+        pair = measure_layers(networks, [("DeiT", "ViT")], batches)["DeiT", "ViT"]
+        parts = pair.pseudo_values()
+        assert len(parts) == 10 and abs(parts.mean() - pair.mean()) < 0.05
+        means.append(pair.mean())
+        variances.append(parts.var(ddof=1) / len(parts))
+    assert 0.6 < (sum(variances) / 30 / torch.tensor(means).var().item()) ** 0.5 < 1.6
+
+
+def test_each_pair_of_several_networks_is_as_if_it_were_measured_alone() -> None:
+    networks = models() | {"ResNet": resnet18(num_classes=5)}
+    del networks["timm"]
+    pairs = [("DeiT", "ResNet"), ("ViT", "DeiT")]
+    found = measure_layers(networks, pairs, [IMAGES, IMAGES.flip(3)])
+    for first, second in pairs:
+        alone, rows, columns = layer_similarity(
+            networks[first], networks[second], [IMAGES, IMAGES.flip(3)]
+        )
+        table = found[first, second].table()
+        assert ([*table.index], [*table.columns]) == (rows, columns)
+        torch.testing.assert_close(torch.tensor(table.to_numpy()), alone)
 
 
 @pytest.mark.parametrize(
