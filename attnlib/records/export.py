@@ -37,7 +37,7 @@ class Exported(NamedTuple):
     difference: float
 
 
-def export_network(network: Network, path: Path, form: str) -> Exported:
+def export_network(network: Network, path: str | Path, form: str) -> Exported:
     """Write a network to ``path`` and check that the file answers as the network does.
 
     Args:
@@ -52,6 +52,7 @@ def export_network(network: Network, path: Path, form: str) -> Exported:
     """
     if form not in FORMATS:
         raise ValueError(f"format: expected {', '.join(FORMATS)}; got {form!r}")
+    path = Path(path)
     write, read = {
         "onnx": (_write_onnx, _read_onnx),
         "torchscript": (_write_torchscript, _read_torchscript),
@@ -107,6 +108,7 @@ def describe_network(network: Network) -> dict[str, str]:
         "title": network.title,
         "run": network.run.name if network.run else None,
         "config": network.config,
+        "built": network.built,
         "classes": network.class_names,
         "img_size": network.img_size,
         "mean": normalize.mean.flatten().tolist(),
@@ -166,8 +168,7 @@ def _read_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
 
 def _write_safetensors(network: Network, path: Path) -> None:
     weights = {key: value.contiguous() for key, value in network.model.state_dict().items()}
-    about = describe_network(network) if network.config else {}  # else its file says enough
-    write_atomically(path, save(weights, about))
+    write_atomically(path, save(weights, describe_network(network)))
 
 
 def _read_safetensors(path: Path) -> Callable[[Tensor], Tensor]:

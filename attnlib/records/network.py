@@ -18,6 +18,7 @@ from attnlib.records.run import AVERAGED_WEIGHTS, WEIGHTS, Run, build_model, par
 USUAL_SIZE = 224  # pixels of a side, where neither weights nor timm say more
 HEADS = ("head.weight", "fc.weight", "classifier.weight", "head.fc.weight")
 METADATA = "attnlib"  # key of what an exported file says of itself
+BUILT = {"name", "num_classes", "img_size", "patch_size", "distilled"}  # what builds a model
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
 
@@ -30,6 +31,7 @@ class Network(NamedTuple):
     title: str
     run: Run | None = None  # None: from a file
     config: dict[str, Any] | None = None  # a run's, or what an exported file says
+    built: dict[str, Any] | None = None  # without a run: what ``create_model`` was given
 
 
 def load_network(
@@ -88,28 +90,27 @@ def _from_run(run: Run, average: bool) -> Network:
 def _from_file(path: Path, name: str | None, img_size: int | None) -> Network:
     state = read_checkpoint(path)
     if about := _read_metadata(path):
-        _refuse(path, "was exported from a run", model=name, img_size=img_size)
-        model = build_model(about["config"], len(about["classes"]))
+        _refuse(path, "was exported by attnlib", model=name, img_size=img_size)
+        classes, config, built = tuple(about["classes"]), about["config"], about["built"]
+        model = create_model(**built) if built else build_model(config, len(classes))
         model.load_state_dict(state)
-        size = int(about["config"]["img_size"])
-        classes = tuple(about["classes"])
-        return Network(model.eval(), classes, size, about["title"], None, about["config"])
+        size = int((built or config)["img_size"])
+        return Network(model.eval(), classes, size, about["title"], None, config, built)
     name = name or guess_model(path)
     size = img_size or _own_size(name, state)
     head = next((state[key] for key in HEADS if key in state), None)
     classes = class_names_of(IMAGENET_CLASSES if head is None else len(head))
     patches = state.get("patch_embed.proj.weight") if name in TRANSFORMERS else None
-    model = create_model(
-        name,
-        len(classes),
-        size,
-        patch_size=None if patches is None else patches.shape[-1],
-        distilled="dist_token" in state,
-    )
+    built = {
+        "name": name, "num_classes": len(classes), "img_size": size,
+        "patch_size": None if patches is None else patches.shape[-1],
+        "distilled": "dist_token" in state,
+    }  # fmt: skip
+    model = create_model(**built)
     if left := start_from(model, state).fresh:
         raise ValueError(f"{path} has no weights for {', '.join(left[:4])} of {name}")
     title = CATALOGUE[name].title if name in CATALOGUE else name
-    return Network(model.eval(), classes, size, f"{title} from {path.name}")
+    return Network(model.eval(), classes, size, f"{title} from {path.name}", built=built)
 
 
 def _read_metadata(path: Path) -> dict[str, Any] | None:
@@ -129,8 +130,12 @@ def _read_metadata(path: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path}: what it says of itself lacks the names of its classes")
     if not isinstance(title, str):
         raise ValueError(f"{path}: what it says of itself lacks a title")
+    if built := about.get("built"):
+        if not isinstance(built, dict) or built.keys() != BUILT:
+            raise ValueError(f"{path}: built: expected {', '.join(sorted(BUILT))}")
+        return {"classes": classes, "title": title, "config": None, "built": built}
     config = parse_config(json.dumps(about.get("config")).encode(), path)
-    return {"classes": classes, "title": title, "config": config}
+    return {"classes": classes, "title": title, "config": config, "built": None}
 
 
 def guess_model(path: Path) -> str:

@@ -433,6 +433,18 @@ def test_evaluate_takes_checkpoints_of_timm_and_of_the_official_deit(
     assert found["run"] is None and found["network"].endswith(f"from {file}")
 
 
+def test_weights_of_a_file_are_exported_to_one_that_is_read_again(here):
+    torch.manual_seed(0)
+    torch.save(al.create_model("resnet18", 3).state_dict(), here / "resnet18.pth")
+    first = al.load_network(here / "resnet18.pth")
+    al.export_network(first, str(here / "exported.safetensors"), "safetensors")
+    again = al.load_network(here / "exported.safetensors")  # its name says nothing
+    images = torch.rand(2, 3, first.img_size, first.img_size)
+    with torch.inference_mode():
+        torch.testing.assert_close(again.model(images), first.model(images))
+    assert again.class_names == first.class_names
+
+
 def test_a_file_of_an_unknown_model_asks_for_its_name(here, capsys):
     torch.save({"weight": torch.zeros(1)}, here / "mine.pth")
     assert main(["evaluate", "mine.pth", "--data", "digits"]) == 2
@@ -462,8 +474,9 @@ def test_a_run_and_an_exported_file_say_themselves_what_they_are(here, runs, cap
         ('{"classes": ["a"]}', "lacks a title"),
         ('{"classes": ["a"], "title": "a"}', "not an object of JSON"),
         ('{"classes": ["a"], "title": "a", "config": {}}', "lacks model"),
+        ('{"classes": ["a"], "title": "a", "built": {"name": "deit_t"}}', "built: expected"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_a_file_that_says_odd_things_of_itself_is_named(here, capsys, about, said):
     save_file({"weight": torch.zeros(1)}, here / "odd.safetensors", {"attnlib": about})
