@@ -327,6 +327,8 @@ def test_conclusion_says_what_the_kept_runs_answer():
     assert gain.verdict == "holds" and gain.difference.low < 0.0078 < gain.difference.high
     assert "AtResNet-18 with channels as tokens ends below the ResNet-18" in words
     assert told["atresnet18_p", "resnet18_p"] == "holds"
+    assert "with positions as tokens it can't be told from it" in words
+    assert told["atresnet18_spatial_p", "resnet18_p"] == "not decided"
     assert "soft distillation helps, hard distillation can't be told from none" in words
     assert told["deit_t_soft", "deit_t"] == "holds"
     assert told["deit_t_hard", "deit_t"] == "not decided"
