@@ -75,8 +75,10 @@ def answer_rows(
     faults: list[str],
 ) -> Iterator[PrintedRow]:
     """A row for each file that can be read, as soon as it is there; ``faults`` gets the others."""
+    from attnlib.records.network import readable_names
     from attnlib.training.predict_files import predict_files
 
+    names = readable_names(network.class_names)
     predictions = predict_files(
         network.model,
         files,
@@ -90,7 +92,7 @@ def answer_rows(
             if prediction.probabilities is None:
                 faults.append(f"passed over: {prediction.fault}")
             else:
-                yield row_of(prediction, network.class_names, top)
+                yield row_of(prediction, names, top)
 
 
 def row_of(prediction: "FilePrediction", class_names: Sequence[str], top: int) -> PrintedRow:

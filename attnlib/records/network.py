@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,3 +183,19 @@ def class_names_of(count: int) -> tuple[str, ...]:
     from timm.data.imagenet_info import ImageNetInfo
 
     return tuple(ImageNetInfo().label_names())
+
+
+def readable_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Class names for a reader: WordNet's ids become words, with the id where two share a word."""
+    if not all(re.fullmatch(r"n\d{8}", name) for name in class_names):
+        return tuple(class_names)
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    known = set(info.label_names())
+    named = {
+        name: info.label_name_to_description(name).partition(",")[0] if name in known else name
+        for name in class_names
+    }
+    times = Counter(named.values())
+    return tuple(word if times[word] == 1 else f"{word} ({name})" for name, word in named.items())

@@ -19,6 +19,7 @@ from small_runs import child_environment, small_config
 import attnlib as al
 from attnlib.__main__ import main
 from attnlib.commands.parser import ADDERS, make_parser
+from attnlib.records.network import class_names_of, readable_names
 
 SMALL = "import sys, small_runs; from attnlib.__main__ import main; sys.exit(main())"
 
@@ -271,6 +272,14 @@ def test_predict_gives_the_top_classes_with_probabilities_that_are_the_models(he
     assert [row[f"class_{n}"] for n in (1, 2, 3)] == [str(p) for p in places.tolist()]
     found = [row[f"probability_{n}"] for n in (1, 2, 3)]
     assert found == pytest.approx(shares.tolist(), abs=0.01)
+
+
+def test_classes_of_imagenet_are_words_and_no_two_are_alike():
+    names = readable_names(class_names_of(1000))
+    assert names[281] == "tabby" and names[:3] == ("tench", "goldfish", "great white shark")
+    assert len(set(names)) == 1000 and "crane (n02012849)" in names
+    assert readable_names(["n01440764", "n00000000"]) == ("tench", "n00000000")
+    assert readable_names(["cat", "n01440764"]) == ("cat", "n01440764")
 
 
 def test_predict_never_gives_more_classes_than_there_are(here, runs, capsys):
