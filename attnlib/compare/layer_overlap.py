@@ -53,8 +53,8 @@ def measure_trio(
 ) -> Trio:
     """Measure the seeds that three rows share at one length of training; empty if there is none.
 
-    A taught network meets the untaught one of the next seed: those of one seed began from the
-    same weights.
+    A taught network meets the untaught one of the next seed, since those of one seed began from
+    the same weights; where there is only one, it meets that.
 
     Args:
         rows: With runs whose weights are at hand.
@@ -93,7 +93,8 @@ def similarity_rows(trios: Mapping[str, Trio]) -> list[Row]:
         for pairing, found in trio._asdict().items():
             rows += _layer_rows(title, pairing, found)
         gaps[title, TOWARDS] = similarity_gap(trio.taught, trio.untaught)
-        if title != PRETRAINED:  # there all begin from the same weights
+        # Networks that began from the same weights are alike for that reason alone.
+        if title != PRETRAINED and len(trio.kin) > 1:
             gaps[title, NEAR] = similarity_gap(trio.kin, trio.untaught)
     corrected = holm([gap.p for gap in gaps.values()])
     for ((title, question), gap), p in zip(gaps.items(), map(float, corrected), strict=True):

@@ -109,6 +109,11 @@ def test_a_record_holds_every_pair_of_layers_and_a_verdict_on_each_question() ->
     assert f"taught DeiT-T and teacher {drawn.to_numpy().mean():.3f}" in figure.finding
 
 
+def test_networks_from_the_same_start_are_not_asked_whether_they_are_alike() -> None:
+    rows = similarity_rows({"taught hard": trio(0.6, 0.5, 0.7, seeds=1)})
+    assert [row["question"] for row in rows if "question" in row] == [TOWARDS]
+
+
 def test_a_record_without_the_student_has_no_panels() -> None:
     assert similarity_panels([], "taught hard") == {}
     with pytest.raises(ValueError, match="at least one pair"):
