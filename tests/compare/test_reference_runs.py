@@ -327,6 +327,9 @@ def test_conclusion_says_what_the_kept_runs_answer():
     assert gain.verdict == "holds" and gain.difference.low < 0.0078 < gain.difference.high
     assert "AtResNet-18 with channels as tokens ends below the ResNet-18" in words
     assert told["atresnet18_p", "resnet18_p"] == "holds"
+    assert "weighed as in DeiT's code, the hard teacher wins here too" in words
+    assert told["deit_t_hard", "deit_t_soft_code"] == "holds"
+    assert "as far as one seed can tell" in words and len(rows["deit_t_soft_code"].runs) == 1
     assert "with positions as tokens it can't be told from it" in words
     assert told["atresnet18_spatial_p", "resnet18_p"] == "not decided"
     assert "soft distillation helps, hard distillation can't be told from none" in words
