@@ -227,6 +227,7 @@ def layer_similarity(panels: Mapping[tuple[str, str], "pd.DataFrame"]) -> Drawin
     if not panels:
         raise ValueError("panels: expected at least one pair of networks; got none.")
     with style():
+        marks = 6 if len(panels) < FEW - 1 else 3  # on an axis, so that numbers stay apart
         tallest = max(len(table) for table in panels.values())
         size = (WIDTH, 0.9 + min(0.2 * tallest, 3.2))
         figure, (line,) = subplots(
@@ -236,10 +237,10 @@ def layer_similarity(panels: Mapping[tuple[str, str], "pd.DataFrame"]) -> Drawin
             drawn = axes.imshow(table.to_numpy(), vmin=0, vmax=1, cmap="viridis", aspect="auto")
             axes.grid(visible=False)
             for axis, count in ((axes.xaxis, table.shape[1]), (axes.yaxis, table.shape[0])):
-                every = range(0, count, 1 + (count - 1) // 6)
+                every = range(0, count, 1 + (count - 1) // (6 if axis is axes.yaxis else marks))
                 axis.set_ticks([*every], [str(1 + n) for n in every])
-            axes.set_xlabel(figure_text(f"layer of {second}"))
-            axes.set_ylabel(figure_text(f"layer of {first}"))
+            axes.set_xlabel(f"layer of\n{figure_text(second)}")
+            axes.set_ylabel(f"layer of\n{figure_text(first)}")
         figure.colorbar(drawn, ax=[*line], label="CKA", fraction=0.04, pad=0.02)
         plt.close(figure)
     means = (
