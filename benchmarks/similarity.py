@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attnlib.augmentation.pil_transforms import eval_transform
 from attnlib.compare.layer_overlap import (
-    KIND,
+    SIMILARITY_KIND,
     TAUGHT,
     measure_trio,
     similarity_rows,
@@ -71,7 +71,7 @@ def main() -> None:
     print(similarity_table(lines).to_string())
     if options.out:
         command = shlex.join(["python", "benchmarks/similarity.py", *shown_arguments()])
-        write_measurements(options.out, KIND, lines, command)
+        write_measurements(options.out, SIMILARITY_KIND, lines, command)
 
 
 if __name__ == "__main__":

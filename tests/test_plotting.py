@@ -163,7 +163,7 @@ def drawings(names: tuple[str, ...]) -> dict[str, Callable[[], Figure]]:
         explain_figures.dull_by_depth: lambda: explain_figures.dull_by_depth(
             dict.fromkeys(names[:5], curve), 0.1
         ),
-        explain_figures.layer_similarity: lambda: explain_figures.layer_similarity(
+        explain_figures.similarity_grid: lambda: explain_figures.similarity_grid(
             {(names[0], names[1]): pd.DataFrame(np.eye(3, 4))}
         ),
     }  # fmt: skip

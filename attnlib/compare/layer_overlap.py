@@ -26,7 +26,7 @@ from attnlib.stats.intervals import holm, p_words
 if TYPE_CHECKING:
     import pandas as pd
 
-KIND = "layer_similarity"
+SIMILARITY_KIND = "layer_similarity"
 TOWARDS = "layers more like its teacher's than untaught"
 NEAR = "layers more like an untaught one's than its teacher's are"
 PRETRAINED = "pretrained and taught hard"

@@ -218,7 +218,7 @@ def dull_by_depth(shares: Mapping[str, Sequence[float]], threshold: float) -> Dr
     return figure
 
 
-def layer_similarity(panels: Mapping[tuple[str, str], "pd.DataFrame"]) -> Drawing:
+def similarity_grid(panels: Mapping[tuple[str, str], "pd.DataFrame"]) -> Drawing:
     """CKA by layer for each pair of networks: the layers of the first in rows, first layer on top.
 
     Raises:

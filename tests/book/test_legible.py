@@ -141,7 +141,7 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         explain_figures.dull_by_depth: lambda: explain_figures.dull_by_depth(
             dict.fromkeys(NETWORKS, curve), 0.1
         ),
-        explain_figures.layer_similarity: lambda: explain_figures.layer_similarity(
+        explain_figures.similarity_grid: lambda: explain_figures.similarity_grid(
             {
                 ("untaught DeiT-T", "teacher"): pd.DataFrame(np.eye(12, 5)),
                 ("taught DeiT-T", "teacher"): pd.DataFrame(np.eye(12, 5)),

@@ -105,7 +105,7 @@ def test_a_record_holds_every_pair_of_layers_and_a_verdict_on_each_question() ->
     drawn = panels["taught DeiT-T", "teacher"]
     mean = torch.stack([one.similarity() for one in trios["taught hard"].taught]).mean(dim=0)
     assert drawn.to_numpy() == pytest.approx(mean.numpy(), abs=1e-4)
-    figure = figures.layer_similarity(panels)
+    figure = figures.similarity_grid(panels)
     assert f"taught DeiT-T and teacher {drawn.to_numpy().mean():.3f}" in figure.finding
 
 
@@ -117,4 +117,4 @@ def test_networks_from_the_same_start_are_not_asked_whether_they_are_alike() -> 
 def test_a_record_without_the_student_has_no_panels() -> None:
     assert similarity_panels([], "taught hard") == {}
     with pytest.raises(ValueError, match="at least one pair"):
-        figures.layer_similarity({})
+        figures.similarity_grid({})
