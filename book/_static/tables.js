@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const ROWS_TO_FILTER = 8;
-  const CARDS_TO_SHORTEN = 10;
+  const CARDS_TO_SHORTEN = 5; // four of more are shown: see tables.css
   const NUMBER = /^[<>≈~≤≥]?\s*([-+−]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?)\s*([%×]|[a-zµ][\w µ·/.]*)?\s*([[(±,;].*|to .*)?$/i;
   const UNITS = {ns: 1e-9, "µs": 1e-6, ms: 1e-3, min: 60, h: 3600, kB: 1e3, KiB: 1024, MB: 1e6, MiB: 2 ** 20, GB: 1e9, GiB: 2 ** 30, M: 1e6, G: 1e9};
   const PURE_NUMBER = /^[-+−]?(?=\.?\d)(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?(?:e[-+−]?\d+)?$/i;

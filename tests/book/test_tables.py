@@ -178,7 +178,7 @@ def test_on_a_phone_many_cards_are_few_until_all_are_asked_for_or_filtered(
     assert len(column(browser, 1)) == 20
     assert not browser.find_element(By.CLASS_NAME, "table-all").is_displayed()
     resize(browser, (390, 600))
-    assert len(column(browser, 1)) == 8
+    assert len(column(browser, 1)) == 4
     button = browser.find_element(By.CLASS_NAME, "table-all")
     assert button.text == "Show all 20 rows"
     button.click()
