@@ -329,6 +329,8 @@ def test_conclusion_says_what_the_kept_runs_answer():
     assert told["atresnet18_p", "resnet18_p"] == "holds"
     assert "weighed as in DeiT's code, the hard teacher wins here too" in words
     assert told["deit_t_hard", "deit_t_soft_code"] == "holds"
+    assert "that DeiT's paper names, the two can't be told apart" in words
+    assert told["deit_t_hard", "deit_t_soft_paper"] == "not decided"
     assert "as far as one seed can tell" in words and len(rows["deit_t_soft_code"].runs) == 1
     assert "with positions as tokens it can't be told from it" in words
     assert told["atresnet18_spatial_p", "resnet18_p"] == "not decided"
