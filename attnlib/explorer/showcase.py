@@ -173,16 +173,18 @@ class Subject:
         """The first test images, at most ``count``, as inputs in batches of ``size``.
 
         Without test images it is those of CIFAR-10 that ``results`` keeps, or else photographs. The
-        last batch is left out if it is not whole, unless it is the only one.
+        last batch is left out if it is not whole, unless it is the only one. Without four images,
+        the fewest that CKA takes, there is no batch.
         """
         test = self.test if self.test is not None else read_thumbnails()
         if test is None:
-            return [self.images()[0]]
-        place = eval_transform(self.img_size)
-        first = test.subset(range(min(count, len(test))))
-        images = [place(Image.fromarray(each)) for each in first.images]
+            images, _ = self.images()
+        else:
+            place = eval_transform(self.img_size)
+            first = test.subset(range(min(count, len(test))))
+            images = torch.stack([place(Image.fromarray(each)) for each in first.images])
         whole = max(len(images) // size, 1) * size
-        return list(torch.stack(images[:whole]).split(size))
+        return [batch for batch in images[:whole].split(size) if len(batch) >= 4]
 
     def decisions(self, images: Tensor) -> list[str]:
         """The predicted class of each image with its probability, as text."""

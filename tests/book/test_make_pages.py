@@ -155,4 +155,4 @@ def test_page_of_a_measurement_that_is_gone_goes(sources: Path, tmp_path: Path):
     book_sample.make_pages(tmp_path)
     folder = tmp_path / "book" / "runs"
     assert not (folder / "measurements" / "step-cpu.md").exists()
-    assert "step-cpu" not in (folder / "measurements.md").read_text(encoding="utf-8")
+    assert "step-cpu.md" not in (folder / "measurements.md").read_text(encoding="utf-8")
