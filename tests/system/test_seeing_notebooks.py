@@ -66,7 +66,7 @@ def test_features_runs_offline_in_a_folder_without_runs(tmp_path: Path) -> None:
     done = execute("features", tmp_path, "side", "64", https_proxy="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     text, figures = shown(tmp_path)
-    assert figures == 6  # CKA is a figure of its own, drawn from the few images that are here
+    assert figures == 6  # one of them CKA, of the digits
     for claim in ("has no useless maps", "lies between", "further training changes nothing"):
         assert claim in text
     assert al.list_runs(tmp_path / "runs") == []
