@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import torch
 from input import shown_arguments
-from PIL import Image
 from torch import Tensor
 
 from attnlib.augmentation.pil_transforms import eval_transform
@@ -27,6 +25,7 @@ from attnlib.compare.layer_overlap import (
     similarity_table,
 )
 from attnlib.compare.reference_runs import find_rows, read_table
+from attnlib.data.loading import eval_batches
 from attnlib.records.answers import find_images
 from attnlib.records.find import list_runs
 from attnlib.records.measurements import write_measurements
@@ -37,11 +36,10 @@ def batches(options: argparse.Namespace, run: al.Run) -> Iterator[Tensor]:
     test, told = find_images(run, options.data_path)
     if test is None:
         raise SystemExit(f"error: --data-path: {told}")
-    place = eval_transform(run.config["img_size"])
-    count = min(options.images, len(test)) // options.batch_size
-    for part in range(count):
-        chosen = test.subset(range(part * options.batch_size, (part + 1) * options.batch_size))
-        yield torch.stack([place(Image.fromarray(image)) for image in chosen.images])
+    count = min(options.images, len(test)) // options.batch_size * options.batch_size
+    chosen, place = test.subset(range(count)), eval_transform(run.config["img_size"])
+    for images, _ in eval_batches(chosen, place, batch_size=options.batch_size):
+        yield images
 
 
 def main() -> None:
