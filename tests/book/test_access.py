@@ -100,6 +100,20 @@ def test_first_page_weighs_less_than_500_kb(browser: Any, html: Path):
     assert sum(sizes.values()) < 500_000, sorted(sizes.items(), key=lambda item: -item[1])
 
 
+def test_look_inside_fits_one_screen_at_every_step(browser: Any, html: Path):
+    heights = {}
+    resize(browser, (1400, 1000))
+    for step in range(7):
+        browser.get("about:blank")
+        browser.get(f"{(html / 'explorer.html').as_uri()}#step={step}")
+        assert wait(lambda: browser.find_elements("css selector", ".look-lens td"), 60)
+        heights[step] = browser.execute_script(
+            "return document.querySelector('.look-live').getBoundingClientRect().height"
+        )
+    resize(browser, WIDE)
+    assert {step: height for step, height in heights.items() if not 300 < height <= 1000} == {}
+
+
 def test_headings_make_an_outline(html: Path):
     for path in built_pages(html):
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")

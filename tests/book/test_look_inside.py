@@ -213,7 +213,7 @@ def test_first_paint_shows_the_recorded_answer_and_loads_no_weights(page: Any, o
     page.get(opened.path.as_uri() + "?again")
     recording = opened.exhibit.recording
     mean = attention(opened, recording.pixels)[-1].mean(dim=0)
-    assert says(page, "picture", f"Layer 12, mean of heads: the class token {strongest(mean[0])}")
+    assert says(page, "said", f"Layer 12, mean of heads: the class token {strongest(mean[0])}")
     assert says(page, "bars", answer(opened, recording.pixels))
     assert not [url for url in requested(page) if "weights/" in url]
     assert console_faults(page) == []
@@ -227,10 +227,10 @@ def test_networks_in_the_page_answer_any_picture_as_pytorch_does(live: Any, open
     maps = attention(opened, pixels)
     slide(live, "Layer", 3)
     choose(live, "head 2", "maps")
-    assert says(live, "picture", f"Layer 3, head 2: the class token {strongest(maps[2, 1, 0])}")
+    assert says(live, "said", f"Layer 3, head 2: the class token {strongest(maps[2, 1, 0])}")
     choose(live, "rollout", "maps")
     rolled = attention_rollout(list(maps[:3, None]))[0, 0]
-    assert says(live, "picture", f"Rollout through layer 3: the class token {strongest(rolled)}")
+    assert says(live, "said", f"Rollout through layer 3: the class token {strongest(rolled)}")
     assert console_faults(live) == [] and outside_requests(live) == []
 
 
@@ -250,7 +250,7 @@ def test_logit_lens_and_one_weight_are_pytorchs(live: Any, opened: Opened):
     weights = attention(opened, pixels)[-1, 0]
     assert says(live, "weight", "e to that power")
     said = text(live, "weight")
-    place = re.search(r"row (\d), column (\d) is asked", said)
+    place = re.search(r"asks the patch in row (\d), column (\d)", said)
     assert place is not None
     key = PREFIX + (int(place[1]) - 1) * SIDE + int(place[2]) - 1
     shown = re.search(r"weight ([\d.]+)", said)
@@ -372,13 +372,13 @@ def test_a_view_is_linked_by_its_address(browser: Any, opened: Opened):
     maps = attention(opened, erased(eval_transform(SIZE)(chosen.image), [0, 15]))
     row = maps[2, 1, PREFIX + 5]
     expected = f"Layer 3, head 2: the patch in row 2, column 2 {strongest(row)}"
-    assert says(browser, "picture", expected)
+    assert says(browser, "said", expected)
     choose(browser, "distillation", "picture")
     shown = browser.execute_script("return location.hash")
     assert "token=distillation" in shown and f"image={chosen.name}" in shown
     browser.get("about:blank")
     browser.get(f"{opened.path.as_uri()}#image=none&layer=99&token=x&map=7&erased=0.900")
-    assert says(browser, "picture", "Layer 12, mean of heads: the class token")
+    assert says(browser, "said", "Layer 12, mean of heads: the class token")
 
 
 def open_view(browser: Any, opened: Opened, address: str) -> None:
@@ -389,11 +389,11 @@ def open_view(browser: Any, opened: Opened, address: str) -> None:
 def test_the_address_of_a_step_sets_the_page_as_its_button_does(browser: Any, opened: Opened):
     resize(browser, (1400, 1000))
     open_view(browser, opened, "step=2")
-    assert says(browser, "picture", "Layer 1, mean of heads: the class token")
+    assert says(browser, "said", "Layer 1, mean of heads: the class token")
     open_view(browser, opened, "step=6")
-    assert says(browser, "picture", "Rollout through layer 12: the class token")
+    assert says(browser, "said", "Rollout through layer 12: the class token")
     open_view(browser, opened, "step=6&layer=4&map=3")
-    assert says(browser, "picture", "Layer 4, head 3: the class token")
+    assert says(browser, "said", "Layer 4, head 3: the class token")
     click(browser, "Explore freely")
     click(browser, "Start the six steps")
     browser.refresh()
@@ -405,7 +405,7 @@ def test_a_worked_pair_is_in_the_address(live: Any, opened: Opened):
     choose(live, "mean", "maps")
     choose(live, "pairs", "picture")
     live.find_elements(By.CSS_SELECTOR, "[role=gridcell]")[6].click()
-    told = "Layer 12, head 2: the class token asks, the patch in row 2, column 3 is asked."
+    told = "Layer 12, head 2: the class token asks the patch in row 2, column 3."
     assert says(live, "weight", told)
     live.refresh()
     assert says(live, "weight", told)
@@ -414,7 +414,7 @@ def test_a_worked_pair_is_in_the_address(live: Any, opened: Opened):
 @pytest.mark.parametrize("token", ["toString", "constructor", "17", "0", ""])
 def test_a_token_that_is_none_is_left_out_of_the_address(browser: Any, opened: Opened, token: str):
     open_view(browser, opened, f"token={token}")
-    assert says(browser, "picture", "Layer 12, mean of heads: the class token")
+    assert says(browser, "said", "Layer 12, mean of heads: the class token")
 
 
 def test_a_curve_may_be_asked_for_before_the_networks_have_come(browser: Any, opened: Opened):
@@ -455,7 +455,7 @@ def test_six_steps_ask_one_question_each_and_then_let_go(page: Any):
     assert len(set(asked)) == 6 and "Explore freely" in guide.text
     click(page, "Start the six steps")
     click(page, "Next")
-    assert says(page, "picture", "Layer 1, mean of heads: the class token")
+    assert says(page, "said", "Layer 1, mean of heads: the class token")
 
 
 def test_pictures_are_placed_as_in_evaluation(browser: Any, tmp_path: Path):
@@ -668,7 +668,7 @@ def test_first_page_leads_to_the_same_view_of_the_whole_page(first: Any, opened:
     said = first.find_element(By.CLASS_NAME, "look-said").text
     first.find_element(By.LINK_TEXT, "Look inside at this view").click()
     assert says(first, "bars", answer(opened, less))
-    assert says(first, "picture", said)
+    assert says(first, "said", said)
 
 
 def test_first_page_is_for_everyone(first: Any, opened: Opened):

@@ -32,7 +32,7 @@ function experimentPanel(act, answered) {
   const directions = choice("What happens", [["deletion", "erase"], ["insertion", "put into an empty picture"]], value => { direction = value; eraseFirst(Number(count.value)); });
   directions.check(direction);
   const said = element("p", {role: "status"}), note = element("p", {class: "look-note"}), legend = element("ul", {class: "look-legend"});
-  const plot = drawn("svg", {viewBox: "0 0 400 160", role: "img", class: "look-plot"});
+  const plot = drawn("svg", {viewBox: "0 0 440 136", role: "img", class: "look-plot"});
 
   const chosenOrder = () => erasingOrder(order, mapRow(current.whole, current.state).subarray(PREFIX));
   const erasedBy = number => { const all = chosenOrder(); return new Set(direction === "deletion" ? all.slice(0, number) : all.slice(number)); };
@@ -85,9 +85,9 @@ function experimentPanel(act, answered) {
   }
 
   function draw() {
-    const x = number => 40 + 350 * number / PATCHES, y = share => 8 + 112 * (1 - share);
-    const axes = [0, 0.5, 1].flatMap(share => [drawn("line", {x1: 40, x2: 390, y1: y(share), y2: y(share), class: "look-axis"}), drawn("text", {x: 34, y: y(share) + 4, "text-anchor": "end"}, percent(share))]);
-    const ticks = [0, 0.25, 0.5, 0.75, 1].map(part => drawn("text", {x: x(part * PATCHES), y: 136, "text-anchor": "middle"}, Math.round(part * PATCHES)));
+    const x = number => 40 + 390 * number / PATCHES, y = share => 8 + 88 * (1 - share);
+    const axes = [0, 0.5, 1].flatMap(share => [drawn("line", {x1: 40, x2: 430, y1: y(share), y2: y(share), class: "look-axis"}), drawn("text", {x: 34, y: y(share) + 4, "text-anchor": "end"}, percent(share))]);
+    const ticks = [0, 0.25, 0.5, 0.75, 1].map(part => drawn("text", {x: x(part * PATCHES), y: 112, "text-anchor": "middle"}, Math.round(part * PATCHES)));
     const lines = curves.flatMap(curve => [1, 2].map(which => drawn("polyline", {
       points: curve.points.map(point => `${x(point[0])},${y(point[which])}`).join(" "),
       class: which === 1 ? "is-student" : "is-teacher", "stroke-dasharray": DASHES[curve.order], "stroke-width": curve === curves.at(-1) ? 2.5 : 1.3})));
@@ -97,7 +97,7 @@ function experimentPanel(act, answered) {
       const here = [shareOf(current.answer.logits, current.whole.logits), shareOf(current.answer.teacher, current.whole.teacher)];
       dots.push(drawn("circle", {cx: x(number), cy: y(here[0]), r: 5, class: "is-student"}), drawn("rect", {x: x(number) - 4.5, y: y(here[1]) - 4.5, width: 9, height: 9, class: "is-teacher"}));
     }
-    plot.replaceChildren(...axes, ...ticks, drawn("text", {x: 215, y: 154, "text-anchor": "middle"}, `patches ${direction === "deletion" ? "erased" : "put back"}, of ${PATCHES}`), ...lines, ...dots);
+    plot.replaceChildren(...axes, ...ticks, drawn("text", {x: 235, y: 130, "text-anchor": "middle"}, `patches ${direction === "deletion" ? "erased" : "put back"}, of ${PATCHES}`), ...lines, ...dots);
     plot.setAttribute("aria-label", `Probability of the first answer's class against the number of patches. ${curves.map(curve => `${curve.map}, ${curve.order}: `
       + `${curve.points.map(([number, student, teacher]) => `${number}: ${percent(student)}, ${percent(teacher)}`).join("; ")}`).join(". ") || "No curve is drawn yet."}`);
     legend.replaceChildren(...curves.map(curve => element("li", {}, sample(DASHES[curve.order]), `${curve.map}, ${curve.direction === "deletion" ? "" : "insertion, "}${curve.order}`,

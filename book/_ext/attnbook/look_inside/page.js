@@ -143,7 +143,7 @@ const button = (words, click) => element("button", {type: "button", click}, word
 const credit = element("p", {class: "look-note"}, creditOf(data.pictures[0]));
 const chooser = pictureChoice(name => { const found = pictureNamed(name); take(name, readPicture(found.file), creditOf(found)); });
 const canPhotograph = Boolean(navigator.mediaDevices?.getUserMedia);
-const chooserNode = element("div", {class: "look-chooser"}, chooser.set,
+const chooserNode = element("div", {class: "look-chooser"}, element("div", {}, chooser.set, networks.node),
   element("div", {}, element("div", {class: "look-buttons"}, button("Choose a file", () => file.click()), button("Paste", paste), button("Draw", openDrawing),
     ...(canPhotograph ? [button("Camera", openCamera)] : []), file), credit), cropped, fault);
 
@@ -241,8 +241,8 @@ async function openCamera() {
 // The page ------------------------------------------------------------------------------------
 
 const guide = guideBar(go);
-const views = [picturePanel(act), mapsPanel(act), barsPanel(), lensPanel(act), weightPanel(), experimentPanel(act, networks.answered), guide];
-const live = element("div", {class: "look-live"}, guide.node, chooserNode, networks.node, element("div", {class: "look-views"}, ...views.slice(0, -1).map(({node}) => node)));
+const views = [picturePanel(act), mapSaid(), mapsPanel(act), barsPanel(), lensPanel(act), weightPanel(), experimentPanel(act, networks.answered), guide];
+const live = element("div", {class: "look-live"}, guide.node, chooserNode, element("div", {class: "look-views"}, ...views.slice(0, -1).map(({node}) => node)));
 figure.querySelector(".look-static").before(live);
 figure.classList.add("is-live");
 show();

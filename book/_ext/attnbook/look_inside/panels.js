@@ -12,16 +12,15 @@ const panel = (name, title, ...content) =>
 function picturePanel(act) {
   const canvas = mapCanvas(288), stroke = erasingStroke(act);
   const modes = choice("A click", [["ask", "asks"], ["pair", "pairs"], ["erase", "erases"]], mode => act({mode}));
-  const tokens = choice("Who asks", [...HEAD_NAMES.map((name, token) => [token, name]), [PREFIX, "a patch"]],
+  const tokens = choice("Who asks", [...HEAD_NAMES.map((name, token) => [token, name]), [PREFIX, "patch"]],
     token => act({token: Number(token) === PREFIX ? PREFIX + Math.floor(PATCHES / 2) : Number(token)}));
-  const said = element("p", {role: "status", class: "look-said"});
   let now = null;
   const grid = patchGrid(canvas, (patch, first) => {
     if (now.mode === "erase") stroke(patch, first, now.erased);
     else act(now.mode === "ask" ? {token: PREFIX + patch} : {pair: PREFIX + patch});
   });
   return {
-    node: panel("picture", "The picture in patches", modes.set, grid.node, tokens.set, said),
+    node: panel("picture", "The picture in patches", modes.set, grid.node, tokens.set),
     show({answer, state}) {
       now = state;
       const row = mapRow(answer, state), patches = row.subarray(PREFIX), most = largest(patches);
@@ -35,9 +34,14 @@ function picturePanel(act) {
       modes.check(state.mode);
       grid.node.classList.toggle("is-erasing", state.mode === "erase");
       tokens.check(Math.min(state.token, PREFIX));
-      tell(said, mapSentence(row, state));
     },
   };
+}
+
+/** What the chosen map says, as a sentence under the picture and its maps. */
+function mapSaid() {
+  const node = element("p", {role: "status", class: "look-said", "data-panel": "said"});
+  return {node, show: ({answer, state}) => tell(node, mapSentence(mapRow(answer, state), state))};
 }
 
 /** Layer, and every map of it as a thumbnail: each head's, their mean, and rollout. */
@@ -121,7 +125,7 @@ function weightPanel() {
     node,
     show({answer, state}) {
       const {layer, token, key, head} = state;
-      tell(title, `Layer ${layer}, head ${head}: ${tokenName(token)} asks, ${tokenName(key)} is asked.`);
+      tell(title, `Layer ${layer}, head ${head}: ${tokenName(token)} asks ${tokenName(key)}.`);
       if (!answer.q) {
         steps.replaceChildren(element("li", {}, "The numbers come with the networks."));
         return;
@@ -135,8 +139,7 @@ function weightPanel() {
       [q, k, q.map((value, i) => value * k[i])].forEach((values, i) => paintStrip(strips[i][1], values));
       steps.replaceChildren(...[
         `q \u00b7 k, the sum of ${d} products: ${short(scores[key])}`,
-        `divided by \u221a${d} = ${short(Math.sqrt(d))}: ${short(scaled[key])}`,
-        `less the row's largest such score, ${short(top)}: ${short(scaled[key] - top)}`,
+        `divided by \u221a${d} = ${short(Math.sqrt(d))}: ${short(scaled[key])}; less the row's largest, ${short(top)}: ${short(scaled[key] - top)}`,
         `e to that power, ${short(power)}, divided by the sum over all ${TOKENS} tokens, ${short(sum)}: weight ${(power / sum).toFixed(4)}, ${short(power / sum * TOKENS)} times an equal share`,
       ].map(words => element("li", {}, words)));
     },
