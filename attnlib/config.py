@@ -37,8 +37,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     # thesis's recipe, without one what a CPU can train in a few hours.
     "reference": THESIS | {"dataset": "npz", "pretrained": False, "ema": 0.0},
     "cpu-reference": {
-        "dataset": "npz", "pretrained": False, "epochs": 5, "batch_size": 64, "img_size": 32,
-        "augment": "light", "lr": 1e-3, "weight_decay": 0.05, "warmup_epochs": 1, "ema": 0.0,
+        "dataset": "npz", "pretrained": False, "epochs": 8, "batch_size": 128, "img_size": 32,
+        "augment": "light", "lr": 2e-3, "weight_decay": 0.05, "warmup_epochs": 1, "ema": 0.0,
         "drop_path": 0.0, "mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0,
     },
 }  # fmt: skip

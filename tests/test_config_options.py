@@ -141,7 +141,7 @@ def small_net(num_classes: int = 10, **options: Any) -> torch.nn.Module:
 def test_sgd_has_the_learning_rate_and_the_decay_of_its_source_unless_others_are_given():
     config = TrainConfig.from_params(model="resnet18", profile="cpu-reference", dataset="digits",
                                      opt="sgd")  # fmt: skip
-    assert (config.lr, config.weight_decay) == (0.025, 1e-4)  # He et al.: 0.1 for 256 images
+    assert (config.lr, config.weight_decay) == (0.05, 1e-4)  # He et al.: 0.1 for 256 images
     assert set(config.changed) == {"dataset", "opt"}
     given = TrainConfig.from_params(opt="sgd", lr=0.3, weight_decay=0.2)
     assert (given.lr, given.weight_decay) == (0.3, 0.2)

@@ -16,7 +16,6 @@ import numpy as np
 from attnlib.arrays import Flags, Floats
 from attnlib.compare.reference_runs import (
     ReferenceRow,
-    at_one_length,
     pair_runs,
     seed_of,
     verdict_on,
@@ -259,10 +258,10 @@ class _Networks:
 
     @classmethod
     def of(cls, rows: Mapping[str, ReferenceRow], *pairings: Pairing) -> "_Networks | None":
-        """The networks of these pairings' rows; None if these share no length of training."""
+        """The networks of these pairings' rows; None if one was not run."""
         names = sorted({name for one in pairings for name in (one.first, one.second)})
-        asked = at_one_length(*(rows[name] for name in names))
-        if not asked:
+        asked = [rows[name] for name in names]
+        if not all(row.runs for row in asked):
             return None
         groups = pair_runs(*asked)
         seeds = [seed_of(group[0]) for group in groups]

@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from attnlib.compare.comparison import Comparison
 from attnlib.compare.error_overlap import Overlap, Reply
 from attnlib.compare.paired_tests import PairedTest, count_confusions, image_titles
-from attnlib.compare.reference_runs import Answer, ReferenceRow, by_title
+from attnlib.compare.reference_runs import Answer, ReferenceRow
 from attnlib.data.datasets import Split
 from attnlib.plotting import (
     COLOURS,
@@ -217,7 +217,7 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64]) -> None:
 
 def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
     """Test accuracy of each row with its interval; with several seeds, a dot for each."""
-    made = [(title, row) for title, row in by_title(rows).items() if row.runs]
+    made = [(row.title, row) for row in rows.values() if row.runs]
     made.sort(key=lambda one: one[1].accuracy.value)
     with style():
         figure, axes = subplots(figsize=(WIDTH, 1.0 + 0.55 * len(made)), layout="constrained")

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from attnlib.compare.reference_runs import (
     ReferenceRow,
-    at_one_length,
     pair_runs,
     verdict_on,
 )
@@ -51,7 +50,7 @@ def measure_trio(
     names: tuple[str, str, str],
     batches: Callable[[Run], Iterable[Tensor]],
 ) -> Trio:
-    """Measure the seeds that three rows share at one length of training; empty if there is none.
+    """Measure the seeds that three rows share; empty if one of them was not run.
 
     A taught network meets the untaught one of the next seed, since those of one seed began from
     the same weights; where there is only one, it meets that.
@@ -61,8 +60,8 @@ def measure_trio(
         names: Of the taught, the untaught and the teacher's row.
         batches: The test images of a run, as its network takes them.
     """
-    asked = at_one_length(*(rows[name] for name in names))
-    groups = pair_runs(*asked) if asked else []
+    asked = [rows[name] for name in names]
+    groups = pair_runs(*asked) if all(row.runs for row in asked) else []
     pairs = [("taught", "teacher"), ("untaught", "teacher"), ("taught", "other")]
     found = []
     for place, runs in enumerate(groups):

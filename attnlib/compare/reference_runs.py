@@ -54,16 +54,11 @@ class ReferenceParams:
 
 @dataclass(frozen=True)
 class ReferenceRow:
-    """A row of the table and its runs, one per seed, all trained for the same number of epochs.
-
-    Runs of another number of epochs are rows of their own, ``others``: the same recipe at another
-    length.
-    """
+    """A row of the table and its runs, one per seed."""
 
     name: str
     parameters: Mapping[str, Any]
     runs: tuple[Run, ...]
-    others: tuple["ReferenceRow", ...] = ()
 
     @property
     def title(self) -> str:
@@ -82,11 +77,6 @@ class ReferenceRow:
             if name in self.parameters:
                 title += f", {name} {self.parameters[name]}"
         return title
-
-    @property
-    def lengths(self) -> tuple["ReferenceRow", ...]:
-        """The row at each number of epochs that it has runs of; none if it was not run."""
-        return tuple(row for row in (self, *self.others) if row.runs)
 
     @property
     def epochs(self) -> int:
@@ -179,9 +169,8 @@ def find_rows(
     """Each row with its runs of the profile ``reference``, or else of ``cpu-reference``.
 
     Runs of the two profiles are never mixed, and those on other data than most kept ones (own ones,
-    if none is kept), such as the runs that others start from, are left out. Kept runs may depart
-    from their profile (e.g. fewer epochs); a user's own runs may not. Of several lengths the one
-    with the most seeds is the row, or else the longest.
+    if none is kept), such as the runs that others start from, are left out; so are runs that depart
+    from their profile otherwise than their row does, e.g. in their epochs.
 
     Raises:
         ValueError: If two runs of a row have the same seed.
@@ -189,7 +178,7 @@ def find_rows(
     kept, own = _on_the_same_data(kept, own)
     for profile in COUNTED_PROFILES:
         found = {
-            name: _row_of(name, _runs_of(name, profile, rows, kept, own), row)
+            name: ReferenceRow(name, row, _runs_of(name, profile, rows, kept, own))
             for name, row in rows.items()
         }
         if any(row.runs for row in found.values()):
@@ -227,50 +216,29 @@ def is_of_row(run: Run, row: Mapping[str, Any], rows: Mapping[str, Mapping[str, 
     return str(run.record.teacher).startswith(f"{teacher['model']}-{start}npz-")
 
 
-def _row_of(name: str, groups: Sequence[tuple[Run, ...]], row: Mapping[str, Any]) -> ReferenceRow:
-    """The row, of runs of each length."""
-    groups = sorted(groups, key=lambda runs: (len(runs), runs[0].config["epochs"]), reverse=True)
-    first, *others = groups or [()]
-    return ReferenceRow(name, row, first, tuple(ReferenceRow(name, row, runs) for runs in others))
-
-
 def _runs_of(
     name: str,
     profile: str,
     rows: Mapping[str, Mapping[str, Any]],
     kept: Sequence[Run],
     own: Sequence[Run],
-) -> list[tuple[Run, ...]]:
-    """The runs of a row in one profile: for each number of epochs a tuple, by seed."""
+) -> tuple[Run, ...]:
+    """The runs of a row in one profile, by seed; a kept one goes before an own one of its seed."""
     kept, own = (
-        [r for r in runs if r.config.get("profile") == profile and is_of_row(r, rows[name], rows)]
+        [
+            run
+            for run in runs
+            if run.config.get("profile") == profile
+            and is_of_row(run, rows[name], rows)
+            and is_of_profile(run, rows[name])
+        ]
         for runs in (kept, own)
     )
-    exact = [run for run in kept if is_of_profile(run, rows[name])]
-    seeds = {seed_of(run) for run in exact}
-    exact += [run for run in own if is_of_profile(run, rows[name]) and seed_of(run) not in seeds]
-    exact_lengths = {run.config["epochs"] for run in exact}
-    groups: dict[int, list[Run]] = {}
-    for run in [*exact, *(run for run in kept if run.config["epochs"] not in exact_lengths)]:
-        groups.setdefault(run.config["epochs"], []).append(run)
-    for found in groups.values():
-        if len({seed_of(run) for run in found}) < len(found):
-            raise ValueError(f"{name}: two runs of one seed: {', '.join(r.name for r in found)}")
-    return [tuple(sorted(found, key=seed_of)) for found in groups.values()]
-
-
-def at_one_length(*rows: ReferenceRow) -> tuple[ReferenceRow, ...]:
-    """The rows with their runs of one number of epochs; nothing if they share none.
-
-    Of several it is the one with the most common seeds, or else the longest. Rows of unlike length
-    would differ by their training as well.
-    """
-    lengths = [{row.epochs: row for row in each.lengths} for each in rows]
-    found = [
-        tuple(each[epochs] for each in lengths)
-        for epochs in set.intersection(*(set(each) for each in lengths))
-    ]
-    return max(found, key=lambda row: (len(pair_runs(*row)), row[0].epochs), default=())
+    seeds = {seed_of(run) for run in kept}
+    found = [*kept, *(run for run in own if seed_of(run) not in seeds)]
+    if len({seed_of(run) for run in found}) < len(found):
+        raise ValueError(f"{name}: two runs of one seed: {', '.join(run.name for run in found)}")
+    return tuple(sorted(found, key=seed_of))
 
 
 def is_of_profile(run: Run, row: Mapping[str, Any]) -> bool:
@@ -329,12 +297,13 @@ def answer(
     """A verdict on each claim, with p-values corrected for the number of those that were tested.
 
     ``holds`` or ``the opposite holds`` if the corrected p-value is below 0.05, ``not decided``
-    otherwise, and ``not run`` if its rows have no runs of the same number of epochs. Intervals and
-    p-values are those of ``crossed_mean``, over seeds and images.
+    otherwise, and ``not run`` if one of its rows has no run. Intervals and p-values are those of
+    ``crossed_mean``, over seeds and images.
     """
     gaps = {}
     for claim in claims:
-        if asked := at_one_length(*(rows[name] for name in claim.rows)):
+        asked = [rows[name] for name in claim.rows]
+        if all(row.runs for row in asked):
             gaps[claim] = compare(*asked)
     corrected = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
     answers = []
@@ -357,29 +326,20 @@ def reference_table(rows: Mapping[str, ReferenceRow]) -> "pd.DataFrame":
     import pandas as pd
 
     lines = {}
-    for title, row in by_title(rows).items():
-        lines[title] = {
+    for row in rows.values():
+        lines[row.title] = {
             "parameters": "", "pixels": "", "epochs": "", "seeds": len(row.runs),
             "test accuracy [95%]": NOT_RUN,
         }  # fmt: skip
         if row.runs:
             run, share = row.runs[0], row.accuracy
-            lines[title] |= {
+            lines[row.title] |= {
                 "parameters": f"{run.record.cost.parameters:,}",
                 "pixels": run.config["img_size"],
                 "epochs": row.epochs,
                 "test accuracy [95%]": f"{share.value:.2%} [{share.low:.2%}, {share.high:.2%}]",
             }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
-
-
-def by_title(rows: Mapping[str, ReferenceRow]) -> dict[str, ReferenceRow]:
-    """The rows by title; one at another length follows, under a title that says so."""
-    found = {}
-    for row in rows.values():
-        found[row.title] = row
-        found |= {f"{row.title}, {other.epochs} epochs": other for other in row.others}
-    return found
 
 
 def answer_table(answers: Sequence[Answer]) -> "pd.DataFrame":
@@ -415,7 +375,7 @@ def missing_table(thesis: Thesis, runs: Sequence[Run]) -> "pd.DataFrame":
 
 def describe(rows: Mapping[str, ReferenceRow]) -> str:
     """Describe the runs: profile, data, device, one line each."""
-    runs = [run for row in rows.values() for each in row.lengths for run in each.runs]
+    runs = [run for row in rows.values() for run in row.runs]
     if not runs:
         return (
             "No reference run is here: make reference DATA=FILE.npz PRETRAIN=FILE.npz makes them."
@@ -423,10 +383,9 @@ def describe(rows: Mapping[str, ReferenceRow]) -> str:
     record, config = runs[0].record, runs[0].config
     size = record.dataset.sizes
     devices = dict.fromkeys(run.record.device.name for run in runs)
-    lengths = " or ".join(map(str, sorted({run.config["epochs"] for run in runs})))
     hours = sum(run.record.cost.wall_seconds for run in runs) / 3600
     return (
-        f"profile {config['profile']}: {config['img_size']} pixels, {lengths} epochs\n"
+        f"profile {config['profile']}: {config['img_size']} pixels, {config['epochs']} epochs\n"
         f"{record.dataset.title}, {size.train:,} training images\n"
         f"{len(runs)} run{'s' * (len(runs) > 1)}, {hours:.1f} hours in all, on {', '.join(devices)}"
     )

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from attnbook.findings import interval_words, percent, points, read_rows, read_runs
-from attnlib.compare.reference_runs import Answer, ReferenceRow, answer, by_title, find_rows
+from attnlib.compare.reference_runs import Answer, ReferenceRow, answer, find_rows
 from page_parts import ROOT, table, write
 
 PLACE = re.compile(r"(<!-- results: .*? -->\n).*?(<!-- end of results -->)", re.DOTALL)
@@ -16,7 +16,7 @@ PLACE = re.compile(r"(<!-- results: .*? -->\n).*?(<!-- end of results -->)", re.
 def results(root: Path) -> str:
     """What came out of the reference runs that are kept, as two tables."""
     rows = find_rows(read_rows(root), read_runs(root, "results"))
-    trained = [row_of_network(*one) for one in by_title(rows).items() if one[1].runs]
+    trained = [row_of_network(row) for row in rows.values() if row.runs]
     asked = [row_of_answer(found) for found in answer(rows) if found.difference]
     header = ("network", "epochs", "seeds", "test accuracy", "95% interval")
     text = table(header, trained, "lrrrr")
@@ -26,11 +26,11 @@ def results(root: Path) -> str:
     return text
 
 
-def row_of_network(title: str, row: ReferenceRow) -> tuple[object, ...]:
+def row_of_network(row: ReferenceRow) -> tuple[object, ...]:
     """A network with its accuracy."""
     share = row.accuracy
     interval = interval_words(share.low, share.high, percent)
-    return title, row.epochs, len(row.runs), percent(share.value), interval
+    return row.title, row.epochs, len(row.runs), percent(share.value), interval
 
 
 def row_of_answer(found: Answer) -> tuple[object, ...]:

@@ -17,7 +17,6 @@ from attnlib.compare.error_overlap import STUDENTS, Pairing, between, measure_ov
 from attnlib.compare.reference_runs import (
     ReferenceRow,
     answer,
-    at_one_length,
     compare,
     find_rows,
     pair_runs,
@@ -276,10 +275,9 @@ def find_difference(root: Path, *names: str) -> Finding:
     Raises:
         ValueError: If a row is unknown, or they were tested on different data.
     """
-    asked = [find_row(root, name) for name in names]
-    rows = at_one_length(*asked)
-    if not rows:
-        return missing(*asked)
+    rows = [find_row(root, name) for name in names]
+    if not all(row.runs for row in rows):
+        return missing(*rows)
     mean, groups = compare(*rows), pair_runs(*rows)
     titles = [row.title for row in rows]
     what = "test accuracy of {} less that of {}".format(*titles)
@@ -306,7 +304,7 @@ def find_kappa(root: Path, pairing: Pairing) -> Finding:
         ValueError: If a row is unknown, or they were tested on different data.
     """
     asked = [find_row(root, name) for name in pairing[:2]]
-    rows = {row.name: row for row in at_one_length(*asked) or asked}
+    rows = {row.name: row for row in asked}
     (overlap,) = measure_overlaps(rows, {"": pairing})
     if overlap.kappa is None:
         return missing(*asked)
