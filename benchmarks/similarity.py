@@ -62,7 +62,7 @@ def main() -> None:
         if trio.taught:
             trios[title] = trio
         else:
-            print(f"{title}: not run: {', '.join(names)}, at one length of training")
+            print(f"{title}: not run: one of {', '.join(names)}")
     if not trios:
         raise SystemExit(f"error: {options.runs_dir}: none of the rows that are compared")
     lines = similarity_rows(trios)

@@ -1,7 +1,5 @@
 """Comparison of runs with predictions on the same test images; others are left out by name."""
 
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -102,14 +100,14 @@ class Comparison:
 
     def seeds_of(self, name: str) -> list[str]:
         """The runs that differ from ``name`` only in the seed, including itself."""
-        return self._by_recipe[_recipe(self.runs[name])]
+        return self._by_recipe[self.runs[name].recipe]
 
     @cached_property
     def _by_recipe(self) -> dict[str, list[str]]:
         """The runs of each recipe, in order; made once, since every run asks for its own."""
         groups: dict[str, list[str]] = {}
         for name, run in self.runs.items():
-            groups.setdefault(_recipe(run), []).append(name)
+            groups.setdefault(run.recipe, []).append(name)
         return groups
 
     def over_seeds(self, name: str) -> Estimate:
@@ -191,7 +189,7 @@ def label_runs(runs: Sequence[Run]) -> list[str]:
     labels = [run.title for run in runs]
     data = [f", {run.record.dataset.title}" for run in runs]
     labels = _told_apart(labels, data)
-    configs = [_settings(run) for run in runs]
+    configs = [run.settings for run in runs]
     groups: dict[str, list[dict[str, Any]]] = {}
     for label, config in zip(labels, configs, strict=True):
         groups.setdefault(label, []).append(config)
@@ -252,14 +250,3 @@ def _difference(run: Run, own: Predictions, first: Run, theirs: Predictions) -> 
     if not np.array_equal(own.labels, theirs.labels):
         return "its labels differ from those of the others"
     return ""
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """The configuration; a teacher that is a run is named without seed and digest."""
-    teacher = run.config.get("teacher")
-    return run.config | {"teacher": teacher and re.sub(r"-s\d+-[0-9a-f]{8}$", "", teacher)}
-
-
-def _recipe(run: Run) -> str:
-    """What runs that differ only in the seed have in common."""
-    return json.dumps(_settings(run) | {"seed": None}, sort_keys=True)

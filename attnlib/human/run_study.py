@@ -53,7 +53,7 @@ from attnlib.human.study import Measured, Study, conclude
 from attnlib.models.pretrained import IMAGENET_CLASSES
 from attnlib.models.zoo import create_model, list_models
 from attnlib.parameters import parameter, parse_params, suggest
-from attnlib.records.find import find_folders, list_runs
+from attnlib.records.find import find_folders, list_runs, one_of_each_recipe
 from attnlib.records.run import Run
 
 NETWORK = "efficientnet_lite0"  # its weights need no download
@@ -299,20 +299,21 @@ def study_votes(
     seed: int = 0,
     save: str | None = None,
 ) -> VotesStudy:
-    """Compare every run with CIFAR-10 test predictions with people's votes.
+    """Compare runs with CIFAR-10 test predictions with people's votes.
 
     If the votes are not available, the record of an earlier study is read instead
     (``results/measurements/human-cifar10h.json``), and its first words say so.
 
     Args:
-        runs: Finished runs; None for all of ``results`` and ``runs``, here and one folder up.
+        runs: Finished runs; None for one of each recipe in ``results`` and ``runs``, here and one
+            folder up.
         network: Whether the votes may be downloaded if they are not cached.
         resamples: Number of resamples of the images, for the intervals.
         seed: Seed of the resamples.
         save: Folder to keep the study's record in.
     """
     fitting, lines = fitting_runs(
-        list_runs(*find_folders("results", "runs")) if runs is None else runs
+        one_of_each_recipe(list_runs(*find_folders("results", "runs"))) if runs is None else runs
     )
     try:
         if not network and not (cache_dir() / VOTES).is_file():

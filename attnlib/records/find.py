@@ -125,6 +125,16 @@ def list_runs(*folders: str | Path) -> list[Run]:
     return found.runs
 
 
+def one_of_each_recipe(runs: Iterable[Run]) -> list[Run]:
+    """Of runs that differ only in the seed the first, without those that others start from."""
+    runs = list(runs)
+    starts = {run.config.get("initial_checkpoint") for run in runs}
+    first: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: run.record.seeds.run):
+        first.setdefault(run.recipe, run)
+    return [run for run in runs if run is first[run.recipe] and run.name not in starts]
+
+
 def read_runs(*folders: str | Path) -> Found:
     """The runs that ``list_runs`` lists, and the reason for each folder left out.
 

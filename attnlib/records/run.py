@@ -1,6 +1,7 @@
 """Finished runs, read from their folders, and the files that a run writes."""
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,17 @@ class Run:
     def title(self) -> str:
         """The run's title."""
         return self.record.title
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration; a teacher that is a run is named without seed and digest."""
+        teacher = self.config.get("teacher")
+        return self.config | {"teacher": teacher and re.sub(r"-s\d+-[0-9a-f]{8}$", "", teacher)}
+
+    @property
+    def recipe(self) -> str:
+        """What runs that differ only in the seed have in common."""
+        return json.dumps(self.settings | {"seed": None}, sort_keys=True)
 
     @property
     def has_weights(self) -> bool:

@@ -13,6 +13,7 @@ from attnlib.compare import comparison
 from attnlib.compare.comparison import ErrorsConfig, compare_runs, load_images
 from attnlib.records import answers
 from attnlib.records.find import find_folders, find_runs, list_runs, load_run
+from attnlib.records.run import Run
 
 DATA = al.load_dataset("digits")
 
@@ -165,8 +166,9 @@ def test_each_runs_settings_are_looked_at_as_often_however_many_runs_there_are(w
         folders(*(write(f"r{n}", config={"seed": n}, title="X") for n in range(6)))
     )
     calls = []
-    real = comparison._settings
-    monkeypatch.setattr(comparison, "_settings", lambda run: calls.append(run) or real(run))
+    real = Run.settings.fget
+    counted = property(lambda run: calls.append(run) or real(run))
+    monkeypatch.setattr(Run, "settings", counted)
     for name in found.names:
         assert found.seeds_of(name) == list(found.names)
     assert len(calls) <= 2 * len(found.names)

@@ -3,13 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from forged_runs import forge, record_values
 
 import attnlib as al
 from attnlib.records import record
-from attnlib.records.find import find_showcase, read_runs
+from attnlib.records.find import find_showcase, one_of_each_recipe, read_runs
 from attnlib.records.record import refresh_hashes
 
 
@@ -133,6 +134,19 @@ def test_showcase_is_the_distilled_transformer_whose_weights_are_kept(tiny_run, 
     assert (found.student.path, found.teacher.path) == (results / "kept", results / "teacher")
     (results / "teacher" / "model.safetensors").unlink()
     assert find_showcase(results, runs).student.name == "hard"
+
+
+def test_one_run_of_each_recipe_is_the_first_seed_of_those_that_end_a_chain():
+    def run(name: str, seed: int = 0, **config: object) -> al.Run:
+        values = {"model": "deit_t", "seed": seed, "teacher": None} | config
+        record = SimpleNamespace(name=name, seeds=SimpleNamespace(run=seed))
+        return al.Run(Path(), values, [], record)
+
+    start, later = run("start"), run("later", seed=1)
+    tuned = run("tuned", initial_checkpoint="start")
+    taught = [run(f"taught{s}", s, teacher=f"resnet18-npz-s{s}-0123abc{s}") for s in (1, 0)]
+    assert one_of_each_recipe([later, tuned, *taught]) == [later, tuned, taught[1]]
+    assert one_of_each_recipe([later, start, tuned]) == [tuned], "its first seed starts another"
 
 
 def test_a_folder_in_place_of_a_file_is_named(tiny_run: al.Run, tmp_path: Path):
