@@ -1,5 +1,6 @@
 """Whose layers: what is measured of each seed, its intervals, and what is read back of a record."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +23,10 @@ from attnlib.compare.layer_overlap import (
 from attnlib.compare.reference_runs import ReferenceRow
 from attnlib.explain import figures
 from attnlib.explain.layers import LayerPairs
+from attnlib.records.measurements import read_measurements
 from attnlib.stats.intervals import HOLDS
+
+ROOT = Path(__file__).parents[2]
 
 
 def pairs(mean: float, seed: int, batches: int = 20) -> LayerPairs:
@@ -118,3 +122,16 @@ def test_a_record_without_the_student_has_no_panels() -> None:
     assert similarity_panels([], "taught hard") == {}
     with pytest.raises(ValueError, match="at least one pair"):
         figures.similarity_grid({})
+
+
+def test_conclusion_says_what_the_kept_measurement_answers() -> None:
+    """A new measurement may answer otherwise; then its words have to change."""
+    rows = read_measurements(ROOT / "results" / "measurements" / "similarity-cpu.json").rows
+    told = {(row["student"], row["question"]): row for row in rows if "question" in row}
+    words = " ".join((ROOT / "book" / "conclusion.md").read_text(encoding="utf-8").split())
+    for student in ("taught hard", "taught softly"):
+        nearer, kin = (told[student, question] for question in (TOWARDS, NEAR))
+        assert nearer["value"] > 0 and nearer["verdict"] == "not decided" and nearer["seeds"] == 3
+        assert kin["verdict"] == "holds" and kin["value"] > 5 * nearer["value"]
+    assert "Over three seeds, and corrected for the number of questions, neither is quite" in words
+    assert "stay far nearer to those of an untaught DeiT-Tiny than the teacher's are" in words

@@ -1,12 +1,13 @@
 """Errors: counted by hand on few images, and on a thousand classes."""
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attnlib.compare import paired_tests
 from attnlib.compare.comparison import Comparison
+from attnlib.records.run import Run
 from attnlib.stats.consistency import confusion_matrix, error_consistency
 
 
@@ -14,7 +15,7 @@ def compare(labels, classes, **decisions) -> Comparison:
     logits = {name: np.eye(classes, dtype=np.float32)[own] for name, own in decisions.items()}
     names = tuple(f"class {place}" for place in range(classes))
     runs = {
-        name: SimpleNamespace(config={"model": name.rstrip("0123456789")}) for name in decisions
+        name: Run(Path(name), {"model": name.rstrip("0123456789")}, [], None) for name in decisions
     }
     return Comparison(runs, logits, np.asarray(labels), names, {})
 
