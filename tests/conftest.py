@@ -25,21 +25,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def group_of(item: pytest.Item) -> str:
-    """What stays on one worker: a file, or all that share the small book or the walk of pages."""
-    used = {"sample", "visits", "html"} & {*getattr(item, "fixturenames", ())}
-    if "html" in used and "ATTNLIB_BOOK_HTML" not in os.environ:
-        used.add("sample")
-    return next(iter(sorted(used - {"html"})), str(item.path))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, what tests share is made once, and short files come last.
-
-    So both workers are busy to the end.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    """Short files come last, so that several workers are busy to the end."""
     items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 

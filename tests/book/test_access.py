@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browsing import WIDE, built_pages, offline, requested, resize, violations, wait
+from browsing import NARROW, WIDE, built_pages, offline, requested, resize, violations, wait
 from bs4 import BeautifulSoup
 from page_walk import COLOURS, Visit, in_theme
 
@@ -138,3 +138,26 @@ def test_printed_pages_hold_the_text_and_whole_figures_alone(visits: dict[str, V
         assert seen["background"] == "rgb(255, 255, 255)", page
         assert sum(map(int, re.findall(r"\d+", seen["text"])[:3])) < 300, (page, seen["text"])
     assert figures and wrong == {}
+
+
+def test_no_page_writes_an_error_to_the_console(visits: dict[str, Visit]):
+    assert len(visits) >= 6
+    assert {page: visit.console for page, visit in visits.items() if visit.console} == {}
+
+
+def test_no_page_asks_anything_of_the_network(visits: dict[str, Visit]):
+    assert {page: visit.outside for page, visit in visits.items() if visit.outside} == {}
+
+
+def test_every_figure_is_there_and_is_described(visits: dict[str, Visit]):
+    figures = [(page, figure) for page, visit in visits.items() for figure in visit.figures]
+    assert figures
+    for page, figure in figures:
+        assert figure["width"] > 0 and figure["height"] > 0, (page, figure)
+        assert len(figure["alt"].split()) >= 3, (page, figure)
+        assert not re.search(r"\.(png|svg|jpe?g)\b|_images/", figure["alt"]), (page, figure)
+
+
+def test_no_page_scrolls_sideways_on_a_phone(visits: dict[str, Visit]):
+    wide = {page: visit.width_on_phone for page, visit in visits.items()}
+    assert {page: width for page, width in wide.items() if width > NARROW[0]} == {}

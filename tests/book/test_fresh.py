@@ -9,6 +9,7 @@ from typing import Any
 import book_sample
 import nbformat
 import pytest
+from browsing import wait
 
 import stamp
 from attnbook import fresh, reproduce_this, stamps
@@ -161,3 +162,25 @@ def test_a_stale_page_and_a_reference_to_nothing_are_warnings_and_stop_the_build
     assert len(warnings) == 2, warnings
     assert any("stale" in line and "notebooks/train.ipynb" in line for line in warnings)
     assert any("nowhere" in line and "reproduce.md" in line for line in warnings)
+
+
+def test_figures_take_the_colour_of_the_text_in_the_dark(browser: Any, sample: Path):
+    page = sample / "_build" / "html" / "runs" / "records" / "resnet18-a.html"
+    colour = "return getComputedStyle(document.querySelector('.svg-figure svg text')).fill"
+
+    def brightness(theme: str) -> int:
+        browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
+        parts = re.findall(r"\d+", browser.execute_script(colour))[:3]
+        return sum(int(part) for part in parts)
+
+    browser.get(page.as_uri())
+    assert wait(lambda: brightness("light") < 300), brightness("light")  # the page's own script
+    assert wait(lambda: brightness("dark") > 450), brightness("dark")  # may set the theme after us
+
+
+def test_equations_are_mathml_with_their_numbers(sample: Path):
+    page = (sample / "_build" / "html" / "runs" / "train.html").read_text(encoding="utf-8")
+    block = re.search(r'<div class="math" id="equation-eq-train">.*?</div>', page, re.DOTALL)
+    assert block
+    assert '<span class="eqno">(' in block[0] and 'display="block"' in block[0]
+    assert "softmax" in block[0] and "\\" not in block[0]
