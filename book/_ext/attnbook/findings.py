@@ -124,6 +124,12 @@ def plain(value: float) -> str:
     return minus(f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}")
 
 
+def with_decimals_of(value: float) -> Callable[[float], str]:
+    """Format numbers with as many decimals as ``plain`` gives this one."""
+    decimals = len(plain(value).partition(".")[2])
+    return lambda other: minus(f"{other:,.{decimals}f}")
+
+
 def words_for(name: str, unit: str = "") -> Callable[[float], str]:
     """The formatter for a quantity of that name and unit."""
     by_unit: dict[str, Callable[[float], str]] = {
@@ -172,12 +178,10 @@ def origin(run: Run) -> Facts:
 
 
 def missing(*rows: ReferenceRow) -> Finding:
-    """What is shown if one of these rows has no record, or they share no length of training."""
+    """What is shown if one of these rows has no record, or they have too few."""
     without = next((row.title for row in rows if not row.runs), None)
-    titles = " and ".join(row.title for row in rows)
-    what = (
-        f"{without}: no run record yet" if without else f"{titles}: too few runs of one length yet"
-    )
+    titles = " and ".join(dict.fromkeys(row.title for row in rows))
+    what = f"{without}: no run record yet" if without else f"{titles}: too few seeds yet"
     facts = (("what", what), ("command", REFERENCE_COMMAND))
     return Finding(NOT_RUN, facts, page="reproduce")
 
@@ -483,7 +487,8 @@ def measured_finding(
         low, high = row.get("low"), row.get("high")
         if column == "accuracy" and "difference" in row:
             low = high = None  # they belong to the difference
-    interval = "" if low is None or high is None else interval_words(low, high, words)
+    ends = with_decimals_of(value) if words is plain else words
+    interval = "" if low is None or high is None else interval_words(low, high, ends)
     if interval and value < low:  # the fastest of several timings is below their quartiles
         facts, interval = (*facts, ("spread", f"the fastest; quartiles {interval}")), ""
     return Finding(words(value), facts, interval, page, place)
