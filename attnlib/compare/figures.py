@@ -313,7 +313,5 @@ def _dots(made: Sequence[tuple[str, CrossedMean, str]], scale: float, label: str
 
 
 def _broken(title: str) -> str:
-    """Break a long name into lines."""
-    for mark in (", ", " - "):
-        title = title.replace(mark, mark.rstrip() + "\n", 1)
-    return "\n".join(wrapped_text(line, 26) for line in title.splitlines())
+    """Break a long name into lines, at most four for the longest."""
+    return wrapped_text(title, 28)

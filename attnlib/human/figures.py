@@ -36,6 +36,7 @@ from attnlib.plotting import (
 
 STIMULI_FOLDER = Path(__file__).with_name("pictures")  # of the cue-conflict images
 MARKS = "osD^vP*X<>"
+MOST_RUNS = 6  # in a figure of lines
 NEARER = {  # direction of people
     "kappa": "more like people →",
     "class_js": "← more like people",
@@ -145,9 +146,13 @@ def protocol_beside_gaps(study: Study) -> Figure:
 
 
 def accuracy_by_uncertainty(study: VotesStudy) -> Figure:
-    """Accuracy of each run by people's agreement, compared with people."""
+    """Accuracy of runs by people's agreement, compared with people.
+
+    Of many runs, some are drawn: the most and the least accurate, and others evenly between.
+    """
     if not study.people:
         return _say("People's votes are not at hand.")
+    study = replace(study, compared=_evenly(study.compared, MOST_RUNS))
     with style():
         height = 3.2 + 0.2 * len(study.compared)
         figure, axes = subplots(figsize=(WIDTH, height), layout="constrained")
@@ -183,6 +188,13 @@ def cue_conflicts() -> Figure:
             axes.axis("off")
         plt.close(figure)
     return figure
+
+
+def _evenly(compared: Sequence[VotesComparison], count: int) -> list[VotesComparison]:
+    """At most ``count`` runs, evenly from the most to the least accurate."""
+    ranked = sorted(compared, key=lambda one: -one.accuracy.value)
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
+    return [ranked[place] for place in places]
 
 
 def most_accurate(study: VotesStudy, count: int = 2) -> list[VotesComparison]:

@@ -76,5 +76,5 @@ def test_recipe_names_each_value_that_the_thesis_profile_sets_and_its_source():
     named = [row[0].partition("`: ")[0].strip("`") for row in rows]
     assert set(PROFILES["thesis"]) - {"dataset"} <= set(named)
     batch = rows[named.index("batch_size")]
-    assert batch[1:4] == ["128", "64", "32"] and batch[4] == "section 7.6"
+    assert batch[1:4] == ["128", "128", "32"] and batch[4] == "section 7.6"
     assert all(row[4] for row in rows)

@@ -46,6 +46,7 @@ class Stub:
 
     def __init__(self, name, labels, classes=CIFAR10_CLASSES, decisions=None):
         self.name = self.title = name
+        self.config = {}
         dataset = SimpleNamespace(classes=tuple(classes), title="CIFAR-10")
         self.record = SimpleNamespace(dataset=dataset)
         logits = np.eye(10, dtype=np.float16)[labels if decisions is None else decisions]
@@ -170,6 +171,9 @@ def test_runs_of_one_title_are_told_apart_by_name_and_all_name_their_data(offici
         "One, CIFAR-10 (one-s1)",
         "two, CIFAR-10",
     ]
+    for run, alpha in zip(runs, (0.5, 0.1), strict=False):
+        run.config = {"alpha": alpha, "temperature": 3.0}
+    assert label_observers(runs)[:2] == ["One, alpha 0.5, CIFAR-10", "One, alpha 0.1, CIFAR-10"]
 
 
 def test_every_fitting_run_is_compared_in_one_study(official, monkeypatch):

@@ -141,6 +141,14 @@ def test_figure_of_votes_has_a_point_for_each_run_and_group():
     people = [Crowd(name, 25, 0.9) for name in GROUPS]
     axes = figures.accuracy_by_uncertainty(VotesStudy("", people, runs)).axes[0]
     assert len(axes.containers) == 2 * 4
+    wrong = [(labels + (np.arange(100) < n)) % 10 for n in range(9)]
+    many = [
+        compare_votes(f"{n} wrong, X", labels, answers, counts, resamples=5)
+        for n, answers in enumerate(wrong)
+    ]
+    figure = figures.accuracy_by_uncertainty(VotesStudy("", people, many))
+    drawn = [text.get_text() for text in figure.legends[0].get_texts()[1:]]
+    assert drawn == ["0 wrong", "2 wrong", "3 wrong", "5 wrong", "6 wrong", "8 wrong"]
     nothing = figures.accuracy_by_uncertainty(VotesStudy("", [], []))
     assert "not at hand" in nothing.axes[0].texts[0].get_text()
 
