@@ -313,5 +313,5 @@ def _dots(made: Sequence[tuple[str, CrossedMean, str]], scale: float, label: str
 
 
 def _broken(title: str) -> str:
-    """Break a long name into lines, at most four for the longest."""
+    """Break a long name into lines."""
     return wrapped_text(title, 28)
