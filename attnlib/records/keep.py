@@ -21,6 +21,7 @@ KEPT_FILES = (
     "config.json", "history.jsonl", "predictions.npz", "attention.npz", "features.npz",
 )  # fmt: skip
 MOST_BYTES = 30_000_000  # of all kept weights together
+MOST_ARRAY_BYTES = 1_000_000  # of a file of arrays: those of answers over many classes are larger
 
 
 def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
@@ -28,7 +29,8 @@ def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
 
     Matrices and kernels are rounded to float16. The rounded network is evaluated in float32 on
     the validation and test images, and the record says what it gets beside what the run got. The
-    record's hashes become those of the kept files.
+    record's hashes become those of the kept files. Arrays above 1 MB, which the answers over 200
+    classes are, stay behind: their scores are in the record.
 
     Args:
         run: Finished, with the weights that it wrote.
@@ -64,8 +66,11 @@ def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
     wrote = run.record.files[WEIGHTS_FILE]
     kept = KeptWeights("float16", len(content), wrote, accuracy(data.test), accuracy(data.val))
     folder.mkdir(parents=True, exist_ok=True)
-    for name in KEPT_FILES:
-        shutil.copyfile(run.path / name, folder / name)
+    for path in (run.path / name for name in KEPT_FILES):
+        if path.suffix == ".npz" and path.stat().st_size > MOST_ARRAY_BYTES:
+            (folder / path.name).unlink(missing_ok=True)
+        else:
+            shutil.copyfile(path, folder / path.name)
     write_atomically(folder / WEIGHTS_FILE, content)
     write_record(folder, replace(run.record, files=hash_files(folder), kept_weights=kept))
     return load_run(folder)

@@ -96,6 +96,16 @@ def test_kept_weights_have_a_limit_together(tiny_run, data, tmp_path, monkeypatc
     assert not (tmp_path / tiny_run.name).exists()
 
 
+def test_large_arrays_stay_behind_and_an_older_copy_of_them_goes(
+    kept, tiny_run, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(keep, "MOST_ARRAY_BYTES", 0)
+    again = keep_weights(tiny_run, data, tmp_path)
+    left = {path.name for path in again.path.iterdir()}
+    assert left == {"config.json", "history.jsonl", "record.json", "model.safetensors"}
+    assert (again.find_damage(), again.record.metrics) == ({}, tiny_run.record.metrics)
+
+
 def test_an_installed_attnlib_fetches_the_weights_that_it_lacks(kept, tmp_path, monkeypatch):
     """A wheel holds the records without the weights: they come from the repository, by hash."""
     content = (kept.path / "model.safetensors").read_bytes()
