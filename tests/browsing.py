@@ -13,11 +13,43 @@ import fetch_axe
 import pytest
 
 AXE = """
-const [rules, excluded, done] = arguments;
-const options = {resultTypes: ['violations'], preload: false};  // a file asks for no style sheet
-if (rules) options.runOnly = {type: 'rule', values: rules};
-axe.run({exclude: excluded}, options).then(result => done(result.violations.flatMap(
-    rule => rule.nodes.map(node => `${rule.id}: ${node.target} ${node.html.slice(0, 120)}`))))"""
+const [coloursAlone, excluded, done] = arguments;
+const run = async (context, choice) => {
+    const options = {resultTypes: ['violations'], preload: false};  // no style sheet by a request
+    const {violations} = await axe.run(context, {...options, ...choice});
+    return violations.flatMap(rule => rule.nodes.map(
+        node => `${rule.id}: ${node.target} ${node.html.slice(0, 120)}`));
+};
+const grounds = new Map([[null, '']]);
+const ground = element => {  // what text in the element stands on
+    if (!grounds.has(element)) {
+        const {backgroundColor, backgroundImage, opacity} = getComputedStyle(element);
+        const own = `${backgroundColor} ${backgroundImage} ${opacity}, `;
+        const seen = own === 'rgba(0, 0, 0, 0) none 1, ' ? '' : own;
+        grounds.set(element, seen + ground(element.parentElement));
+    }
+    return grounds.get(element);
+};
+const looks = new Map();  // of text, each with its first element: axe takes its time over colours
+for (const element of document.body.querySelectorAll('*')) {
+    const says = [...element.childNodes].some(
+        node => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
+    if (!says || !element.checkVisibility() || excluded.some(([part]) => element.closest(part)))
+        continue;
+    const {color, fontSize, fontWeight} = getComputedStyle(element);
+    const around = getComputedStyle(element.parentElement).color;
+    const kind = [element.localName, element.className, fontSize, fontWeight];
+    const look = [...kind, color, around, ground(element)].join();
+    if (!looks.has(look)) looks.set(look, element);
+}
+const colours = ['color-contrast', 'link-in-text-block'];  // that a theme can break alone
+const others = Object.fromEntries(colours.map(rule => [rule, {enabled: false}]));
+(async () => {
+    const first = {include: [...looks.values()]};
+    const found = await run(first, {runOnly: {type: 'rule', values: colours}});
+    if (!coloursAlone) found.push(...await run({exclude: excluded}, {rules: others}));
+    done(found);
+})()"""
 SURROUNDINGS = [[".bd-sidebar"], [".bd-header"], ["footer"]]  # of the article, alike on all pages
 WIDE, NARROW = (1400, 1000), (390, 844)
 
@@ -96,10 +128,10 @@ def console_faults(browser: Any) -> list[str]:
 
 
 def violations(
-    browser: Any, rules: list[str] | None = None, *, article_alone: bool = False
+    browser: Any, *, colours_alone: bool = False, article_alone: bool = False
 ) -> list[str]:
-    """What axe-core finds wrong with the page, by all of its rules or by some."""
+    """What axe-core finds wrong; in colours, one text of each look stands for all."""
     assert fetch_axe.SCRIPT.exists(), "axe-core is missing: `make test` fetches it first"
     browser.execute_script(fetch_axe.SCRIPT.read_text(encoding="utf-8"))
     excluded = SURROUNDINGS if article_alone else []
-    return list(browser.execute_async_script(AXE, rules, excluded))
+    return list(browser.execute_async_script(AXE, colours_alone, excluded))

@@ -22,7 +22,6 @@ from browsing import (
 )
 
 PHONE, PAPER = (360, 740), (660, 1000)  # A4 between its margins
-COLOURS = ["color-contrast", "link-in-text-block"]  # axe's rules that a theme can break alone
 FIGURES = """
 const seen = [...document.querySelectorAll('article img, article figure svg')]
     // not what gave way to a live figure, nor drawings whose words stand beside them
@@ -114,7 +113,7 @@ def look_closely(browser: Any, path: Path, seen: Visit) -> None:
     in_theme(browser, path, "dark")
     time.sleep(0.2)
     seen.broken += browser.execute_script(BROKEN)
-    found = violations(browser, COLOURS, article_alone=alone)
+    found = violations(browser, colours_alone=True, article_alone=alone)
     seen.violations += [f"dark: {each}" for each in found]
     resize(browser, PAPER)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
