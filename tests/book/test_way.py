@@ -74,6 +74,14 @@ def test_words_are_found_without_their_accents_and_quoted_from_a_disk(browser: A
     }
 
 
+def test_no_excerpt_quotes_the_hashes_of_a_notebook(browser: Any, html: Path):
+    found = results(browser, html, "kappa")
+    assert any(one["page"].startswith("runs/between") for one in found), found
+    assert not [
+        one for one in found if re.search(r"Other files|SHA-256|match this code", one["excerpt"])
+    ]
+
+
 def test_chapters_stand_before_glossary_and_records(browser: Any, html: Path):
     pages = [one["page"] for one in results(browser, html, "attention")]
     assert pages and not pages[0].startswith(("glossary", "runs/records")), pages[:5]

@@ -46,7 +46,8 @@ var splitQuery = (query) => fold(query).split(/[^\p{Letter}\p{Number}_]+/gu).fil
     if (typeof Search === "undefined") return;
     if (onDisk) Search.htmlToText = (text) => text;
     Search.makeSearchSummary = (html, words, anchor) => {
-      const text = Search.htmlToText(html, anchor).replace(/\s+/g, " ").trim();
+      const read = html.replace(/<details class="freshness[^]*?<\/details>/g, " "); // and its hashes
+      const text = Search.htmlToText(read, anchor).replace(/\s+/g, " ").trim();
       if (!text) return null;
       const folded = fold(text).toLowerCase();
       const places = [...words].map((word) => folded.indexOf(word)).filter((place) => place >= 0);

@@ -20,7 +20,9 @@ LONGEST = 60_000  # letters of a page's text
 TEXTS = "search_texts.js"
 MAIN = re.compile(r"<article\b.*</article>", re.DOTALL)
 UNREAD = re.compile(
-    r"<(script|style|svg|math|noscript)\b.*?</\1>|<a class=\"headerlink\".*?</a>|<[^>]*>", re.DOTALL
+    r"<(script|style|svg|math|noscript)\b.*?</\1>|<a class=\"headerlink\".*?</a>"
+    r"|<details class=\"freshness.*?</details>|<[^>]*>",
+    re.DOTALL,
 )
 
 
