@@ -66,8 +66,7 @@ test: lint .venv/axe
 else
 test: lint book .venv/axe
 	ATTNLIB_BOOK_HTML="$(CURDIR)/_build/html" OMP_NUM_THREADS=1 \
-		$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval-lax notebooks
+		$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax tests notebooks
 endif
 
 clean:
