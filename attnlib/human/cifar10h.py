@@ -6,7 +6,6 @@ are checked for this.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +26,7 @@ from attnlib.human.bootstrap import (
     make_interval,
 )
 from attnlib.records.answers import is_cifar10_cached, read_answers
+from attnlib.records.labels import label_runs
 from attnlib.records.run import Run
 from attnlib.records.thumbnails import read_thumbnails
 from attnlib.training.predict import Predictions
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 # SHA-256 of the official test labels, as 10,000 bytes in the official order.
 LABELS_SHA256 = "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
 FIRST = 4  # images kept of those that one side alone gets wrong
-# Settings that may tell runs of one title apart, in words.
-SETTINGS = {"img_size": "{} pixels", "alpha": "alpha {}", "seed": "seed {}"}
 GROUPS = ("unanimous", "least divided third", "middle third", "most divided third")
 
 
@@ -250,20 +248,11 @@ def fitting_runs(
 
 
 def label_observers(runs: Sequence[Run]) -> list[str]:
-    """Distinct labels of runs: title, settings where others share it, and data set; or the name."""
+    """Labels of runs that all name their data set, since people saw the original images."""
     data = [run.record.dataset.title for run in runs]
-    words = [run.title for run in runs]
-    for setting, told in SETTINGS.items():
-        values = [run.config.get(setting) for run in runs]
-        differing = Counter(label for label, _ in set(zip(words, values, strict=True)))
-        words = [
-            f"{label}, {told.format(value)}" if differing[label] > 1 else label
-            for label, value in zip(words, values, strict=True)
-        ]
-    words = [f"{label}, {title}" for label, title in zip(words, data, strict=True)]
     return [
-        f"{label} ({run.name})" if words.count(label) > 1 else label
-        for run, label in zip(runs, words, strict=True)
+        label if title in label else f"{label}, {title}"
+        for label, title in zip(label_runs(runs), data, strict=True)
     ]
 
 

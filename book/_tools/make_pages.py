@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from attnbook.runs import shown_runs
-from attnlib.compare.comparison import label_runs
 from attnlib.escaping import code, code_block, markdown, printable
+from attnlib.records.labels import label_runs
 from attnlib.records.provenance import commit_words
 from attnlib.records.record import to_json
 from attnlib.records.run import Run

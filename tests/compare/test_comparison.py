@@ -1,6 +1,5 @@
 """Comparison: runs that answered the same questions, and a reason for each that did not."""
 
-import dataclasses
 import json
 import shutil
 
@@ -9,7 +8,6 @@ import pytest
 from forged_runs import forge, record_values
 
 import attnlib as al
-from attnlib.compare import comparison
 from attnlib.compare.comparison import ErrorsConfig, compare_runs, load_images
 from attnlib.records import answers
 from attnlib.records.find import find_folders, find_runs, list_runs, load_run
@@ -174,53 +172,6 @@ def test_each_runs_settings_are_looked_at_as_often_however_many_runs_there_are(w
     assert len(calls) <= 2 * len(found.names)
 
 
-@pytest.mark.parametrize("count", [4, 40])
-def test_labels_compare_each_setting_of_a_run_with_one_other(tiny_run, monkeypatch, count):
-    runs = [
-        dataclasses.replace(tiny_run, config=tiny_run.config | {"seed": n}) for n in range(count)
-    ]
-    looks = []
-    real = comparison._value
-    monkeypatch.setattr(comparison, "_value", lambda *pair: looks.append(pair) or real(*pair))
-    labels = comparison.label_runs(runs)
-    assert labels == [f"{tiny_run.title}, seed {n}" for n in range(count)]
-    assert len(looks) <= 2 * count * len(tiny_run.config)
-
-
-def test_a_setting_that_one_record_lacks_is_compared_as_its_default(tiny_run):
-    older = dataclasses.replace(
-        tiny_run, config={k: v for k, v in tiny_run.config.items() if k != "stem"}
-    )
-    same, other = (
-        dataclasses.replace(tiny_run, config=tiny_run.config | {"stem": stem, "seed": seed})
-        for seed, stem in ((1, "imagenet"), (2, "cifar"))
-    )
-    assert comparison.label_runs([older, same])[1] == f"{tiny_run.title}, seed 1"
-    assert "stem cifar" in comparison.label_runs([older, other])[1]
-
-
-def test_labels_name_no_more_settings_than_tell_the_runs_apart(tiny_run):
-    def run(**changes):
-        return dataclasses.replace(tiny_run, config=tiny_run.config | changes)
-
-    small, large = run(img_size=32, epochs=5, lr=1e-3), run(img_size=64, epochs=3, lr=4e-4)
-    labels = comparison.label_runs([small, large])
-    assert labels == [f"{tiny_run.title}, {side} pixels" for side in (32, 64)]
-    labels = comparison.label_runs([small, large, run(img_size=64, epochs=3, lr=4e-4, seed=1)])
-    assert labels[1:] == [f"{tiny_run.title}, 64 pixels, seed {seed}" for seed in (0, 1)]
-
-
-def test_labels_speak_in_words_and_of_checkpoints_only_if_nothing_else_differs(tiny_run):
-    def run(**changes):
-        return dataclasses.replace(tiny_run, config=tiny_run.config | changes)
-
-    first, second = run(initial_checkpoint="a", epochs=6), run(initial_checkpoint="b", epochs=3)
-    assert comparison.label_runs([first, second])[1] == f"{tiny_run.title}, 3 epochs"
-    second = run(initial_checkpoint="b", epochs=6)
-    assert comparison.label_runs([first, second])[1] == f"{tiny_run.title}, from b"
-    assert comparison.label_runs([run(limit=None), run(limit=50)])[1].endswith("50 training images")
-
-
 def test_a_student_is_compared_with_its_teacher_if_both_are_here(write):
     where = folders(write("a"), write("student", teacher="teacher"), write("teacher"))
     assert compare_runs(where).pair == ("student", "teacher")
@@ -346,4 +297,4 @@ def test_wrong_parameters_are_named():
     with pytest.raises(ValueError, match=r"run: no such parameter\. Did you mean 'runs'\?"):
         ErrorsConfig.from_params(run="a")
     assert ErrorsConfig.from_params(runs="a, b").names == ["a", "b"]
-    assert ErrorsConfig.from_params().names == [] and comparison.ErrorsConfig().images == 8
+    assert ErrorsConfig.from_params().names == [] and ErrorsConfig().images == 8

@@ -46,7 +46,7 @@ class Stub:
 
     def __init__(self, name, labels, classes=CIFAR10_CLASSES, decisions=None):
         self.name = self.title = name
-        self.config = {}
+        self.config = self.settings = {}
         dataset = SimpleNamespace(classes=tuple(classes), title="CIFAR-10")
         self.record = SimpleNamespace(dataset=dataset)
         logits = np.eye(10, dtype=np.float16)[labels if decisions is None else decisions]
@@ -162,18 +162,16 @@ def test_runs_in_another_order_are_refused_aloud_and_other_data_sets_passed_over
     assert not any("digits" in line for line in lines)
 
 
-def test_runs_of_one_title_are_told_apart_by_name_and_all_name_their_data(official):
+def test_labels_of_runs_tell_them_apart_and_all_name_their_data(official):
     runs = [Stub(name, official) for name in ("one-s0", "one-s1", "two")]
-    for run in runs[:2]:
-        run.title = "One"
+    for run, alpha in zip(runs[:2], (0.5, 0.1), strict=True):
+        run.title, run.settings = "One", {"alpha": alpha, "temperature": 3.0}
     assert label_observers(runs) == [
-        "One, CIFAR-10 (one-s0)",
-        "One, CIFAR-10 (one-s1)",
-        "two, CIFAR-10",
-    ]
-    for run, alpha in zip(runs, (0.5, 0.1), strict=False):
-        run.config = {"alpha": alpha, "temperature": 3.0}
-    assert label_observers(runs)[:2] == ["One, alpha 0.5, CIFAR-10", "One, alpha 0.1, CIFAR-10"]
+        "One, alpha 0.5, CIFAR-10", "One, alpha 0.1, CIFAR-10", "two, CIFAR-10"
+    ]  # fmt: skip
+    runs[2].record.dataset.title = "Other"
+    runs[2].title = "One"
+    assert label_observers(runs)[2] == "One, Other"
 
 
 def test_every_fitting_run_is_compared_in_one_study(official, monkeypatch):

@@ -16,9 +16,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from attnbook.findings import read_runs
 from attnlib import escaping
-from attnlib.compare.comparison import label_runs
 from attnlib.config import complete_values
 from attnlib.records.answers import read_answers
+from attnlib.records.labels import label_runs
 from attnlib.records.record import to_json
 from attnlib.records.run import Run
 from attnlib.stats.intervals import paired_difference
