@@ -16,6 +16,7 @@ from attnlib.catalogue import CATALOGUE, MODELS, TITLES, TRANSFORMERS
 from attnlib.config import TrainConfig
 from attnlib.data.datasets import Split
 from attnlib.data.downloads import DownloadError
+from attnlib.data.loading import eval_batches
 from attnlib.data.open_image import open_image
 from attnlib.experiment import run_experiment
 from attnlib.explain.attribution import MAP_KINDS
@@ -152,22 +153,20 @@ class Subject:
             photographs, _ = self.images()
             with torch.no_grad():  # gradients may be computed with these labels
                 return photographs, self.model(photographs).argmax(dim=1)
-        place = eval_transform(self.img_size)
-        images: list[Tensor] = []
-        labels: list[int] = []
         first = int(np.sum(self.test.indices == np.arange(len(self.test))))  # without a gap
-        for start in range(0, first, 64):
-            part = self.test.subset(range(start, min(start + 64, first)))
-            batch = torch.stack([place(Image.fromarray(each)) for each in part.images])
+        whole = self.test.subset(range(first))
+        images: list[Tensor] = []
+        labels: list[Tensor] = []
+        for batch, truth in eval_batches(whole, eval_transform(self.img_size), batch_size=64):
             with torch.inference_mode():
-                right = self.model(batch).argmax(dim=1).numpy() == part.labels
-            images += [each for each, keep in zip(batch, right, strict=True) if keep]
-            labels += part.labels[right].tolist()
-            if len(labels) >= count:
+                right = self.model(batch).argmax(dim=1) == truth
+            images.append(batch[right])
+            labels.append(truth[right])
+            if sum(map(len, labels)) >= count:
                 break
-        if len(labels) < 2:
-            raise ValueError(f"sample: {self.title} gets {len(labels)} of {first} images right.")
-        return torch.stack(images[:count]), torch.tensor(labels[:count])
+        if (found := sum(map(len, labels))) < 2:
+            raise ValueError(f"sample: {self.title} gets {found} of {first} images right.")
+        return torch.cat(images)[:count], torch.cat(labels)[:count]
 
     def batches(self, count: int, size: int = 32) -> list[Tensor]:
         """The first test images, at most ``count``, as inputs in batches of ``size``.
@@ -180,9 +179,10 @@ class Subject:
         if test is None:
             images, _ = self.images()
         else:
-            place = eval_transform(self.img_size)
             first = test.subset(range(min(count, len(test))))
-            images = torch.stack([place(Image.fromarray(each)) for each in first.images])
+            ((images, _),) = eval_batches(
+                first, eval_transform(self.img_size), batch_size=len(first)
+            )
         whole = max(len(images) // size, 1) * size
         return [batch for batch in images[:whole].split(size) if len(batch) >= 4]
 
