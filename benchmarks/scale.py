@@ -290,7 +290,7 @@ def prepare_pages(count: int, folder: Path) -> Callable[[], object]:
 
 def prepare_book(count: int, folder: Path) -> Callable[[], object]:
     """The whole book with so many runs in it, built by Sphinx from the start."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path[:0] = [str(ROOT / place) for place in ("tests", "book/_ext", "book/_tools")]
     import book_sample
 
     runs, place = forge_runs(count, 10, folder), folder / f"book-{count}"
