@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from attnlib.atomic import write_atomically
 from attnlib.records.provenance import json_bytes
@@ -18,6 +18,7 @@ from attnlib.stats.intervals import Proportion
 RECORD_SCHEMA = 1
 BLANK = "0" * 64  # placeholder while the seal is computed
 LARGEST = sys.float_info.max  # JSON's integers have no limit
+SCALARS = frozenset({str, int, float, bool})
 
 
 @dataclass(frozen=True)
@@ -353,6 +354,10 @@ def _is_optional(f: Any) -> bool:
 
 def _parse(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
     """Convert ``value`` to ``kind``; errors are added to ``faults``."""
+    if kind in SCALARS:  # most values: a thousand runs are read in a second
+        if not _is_scalar(kind, value):
+            faults.append(_unexpected(key, value))
+        return value
     if isinstance(kind, UnionType):
         if value is None:
             return None
@@ -366,15 +371,34 @@ def _parse(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
     if get_origin(kind) is dict and isinstance(value, dict):
         inner = get_args(kind)[1]
         return {name: _parse(inner, one, f"{key}.{name}", faults) for name, one in value.items()}
-    if not _is_scalar(kind, value):
-        faults.append(f"{key}: unexpected {type(value).__name__} {reprlib.repr(value)}")
+    faults.append(_unexpected(key, value))
     return value
 
 
+def _unexpected(key: str, value: Any) -> str:
+    return f"{key}: unexpected {type(value).__name__} {reprlib.repr(value)}"
+
+
+class _Field(NamedTuple):
+    """A field as it is read: name in Python and in the file, type, and whether it may be absent."""
+
+    name: str
+    key: str
+    kind: Any
+    optional: bool
+
+
 @cache
-def _types_of(kind: type) -> dict[str, Any]:
-    """The types of a dataclass's fields; looking them up is most of what reading a record costs."""
-    return get_type_hints(kind)
+def _fields_of(kind: type) -> tuple[tuple[_Field, ...], _Field | None]:
+    """The fields of a dataclass with keys of their own, and the one that takes all other keys."""
+    types, inline, own = get_type_hints(kind), None, []
+    for f in fields(kind):
+        found = _Field(f.name, _key(f), types[f.name], _is_optional(f))
+        if f.metadata.get("inline"):
+            inline = found
+        else:
+            own.append(found)
+    return tuple(own), inline
 
 
 def _is_scalar(kind: Any, value: Any) -> bool:
@@ -384,23 +408,20 @@ def _is_scalar(kind: Any, value: Any) -> bool:
 
 
 def _parse_fields(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
+    own, inline = _fields_of(kind)
     if not isinstance(value, Mapping):
-        names = ", ".join(_key(f) for f in fields(kind))
+        names = ", ".join(f.key for f in own)
         faults.append(f"{key or 'record'}: expected keys {names}; got {value!r}")
         return None
-    rest, types, found = dict(value), _types_of(kind), {}
+    rest, found = dict(value), {}
     before = len(faults)
-    for f in fields(kind):
-        if f.metadata.get("inline"):
-            continue
-        name = _key(f)
-        if name in rest:
-            found[f.name] = _parse(types[f.name], rest.pop(name), _join(key, name), faults)
-        elif not _is_optional(f):
-            faults.append(f"{_join(key, name)} is missing")
-    for f in fields(kind):
-        if f.metadata.get("inline") and rest:  # takes all remaining keys
-            found[f.name], rest = _parse(types[f.name], rest, key, faults), {}
+    for f in own:
+        if f.key in rest:
+            found[f.name] = _parse(f.kind, rest.pop(f.key), _join(key, f.key), faults)
+        elif not f.optional:
+            faults.append(f"{_join(key, f.key)} is missing")
+    if inline and rest:
+        found[inline.name], rest = _parse(inline.kind, rest, key, faults), {}
     faults.extend(f"{_join(key, name)} is unknown" for name in rest)
     if len(faults) > before:
         return None
@@ -412,4 +433,4 @@ def _parse_fields(kind: Any, value: Any, key: str, faults: list[str]) -> Any:
 
 
 def _join(key: str, name: str) -> str:
-    return f"{key}.{name}".lstrip(".")
+    return f"{key}.{name}" if key else name

@@ -100,7 +100,7 @@ def test_types_of_records_are_looked_up_once_however_many_runs_are_listed(
     for number in range(5):
         path = copy(tiny_run, tmp_path, f"run-{number}")
         forge(path, record_values(path) | {"name": path.name})
-    record._types_of.cache_clear()
+    record._fields_of.cache_clear()
     looked = []
     real = record.get_type_hints
     monkeypatch.setattr(record, "get_type_hints", lambda kind: looked.append(kind) or real(kind))
