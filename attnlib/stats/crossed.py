@@ -52,7 +52,9 @@ def crossed_interval(values: npt.ArrayLike, covariance: npt.ArrayLike, images: i
 
     The variance of the mean is s^2 / S + c, where s^2 is the variance of the values between seeds,
     which holds both the seeds' own and each seed's part in the images' chance, and c the part that
-    the seeds share: the mean covariance of two seeds' values over images, if positive.
+    the seeds share: the mean covariance of two seeds' values over images, if positive. A few seeds
+    may lie closer together than the chance of the images lets them on average; so the interval is
+    never shorter, and p never smaller, than over the images alone, for these seeds.
 
     Args:
         values: What each seed's networks give (S,).
@@ -68,17 +70,15 @@ def crossed_interval(values: npt.ArrayLike, covariance: npt.ArrayLike, images: i
         raise ValueError(f"expected (S,) and (S, S); got {numbers.shape} and {shared.shape}.")
     if not (np.isfinite(numbers).all() and np.isfinite(shared).all()):
         raise ValueError(f"expected finite numbers; got {numbers.tolist()}, {shared.tolist()}.")
-    mean = float(numbers.mean())
-    if seeds == 1:
-        between, common = 0.0, float(shared[0, 0])
-    else:
-        between = float(numbers.var(ddof=1)) / seeds
+    mean, alone = float(numbers.mean()), max(float(shared.mean()), 0.0)
+    sources = [(alone, images - 1.0)]  # variances of the mean, with their degrees of freedom
+    if seeds > 1 and (between := float(numbers.var(ddof=1)) / seeds):
         common = max(float(shared[~np.eye(seeds, dtype=bool)].mean()), 0.0)
-    variance = between + common
-    if variance == 0:
+        variance = between + common
+        sources.append((variance, (seeds - 1) * (variance / between) ** 2))
+    sources = [(float(np.sqrt(variance)), freedom) for variance, freedom in sources if variance]
+    if not sources:
         return CrossedMean(mean, mean, mean, float(mean == 0), seeds, images)
-    freedom = (seeds - 1) * (variance / between) ** 2 if between else images - 1
-    error = float(np.sqrt(variance))
-    reach = t_reach(error, freedom)
-    p = float(2 * stats.t.sf(abs(mean) / error, freedom))
+    reach = max(t_reach(error, freedom) for error, freedom in sources)
+    p = max(float(2 * stats.t.sf(abs(mean) / error, freedom)) for error, freedom in sources)
     return CrossedMean(mean, mean - reach, mean + reach, p, seeds, images)
