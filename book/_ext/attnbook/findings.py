@@ -150,6 +150,8 @@ def words_for(name: str, unit: str = "") -> Callable[[float], str]:
         return duration
     if name.endswith("gmac"):
         return by_unit[GIGA_COUNT]
+    if name == "last":  # an exponent at the end of the sizes
+        return lambda value: minus(f"{round(value, 2) + 0.0:.2f}")
     return by_unit.get(unit, plain)
 
 
@@ -453,7 +455,7 @@ def in_words(name: str, value: Any) -> str:
 
 
 # The input of measurements without a data set.
-DATA = {"cost": "none: random images", "scaling": "none: random tokens"}
+DATA = {"cost": "none: random images", "scaling": "none: random tokens", "scale": "none: noise"}
 
 
 def measured_finding(
