@@ -317,7 +317,7 @@ def test_conclusion_says_what_the_kept_runs_answer():
         assert told[pair] == "not decided"
     assert "with positions as tokens it can't be told from it" in words
     assert told["atresnet18_spatial_p", "resnet18_p"] == "not decided"
-    assert "neither hard nor soft distillation can be told from none" in words
+    assert "neither hard distillation nor soft, with the weight it has here, can be told" in words
     assert told["deit_t_soft", "deit_t"] == told["deit_t_hard", "deit_t"] == "not decided"
     assert "no student comes near its teacher" in words
     assert told["deit_t_hard", "resnet18"] == "the opposite holds"
