@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const ROWS_TO_FILTER = 8;
-  const CARDS_TO_SHORTEN = 5; // four of more are shown: see tables.css
+  const CARDS_TO_SHORTEN = 5, ROWS_TO_SHORTEN = 24; // 4 cards or 12 rows of more are shown: see tables.css
   const NUMBER = /^[<>≈~≤≥]?\s*([-+−]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?)\s*([%×]|[a-zµ][\w µ·/.]*)?\s*([[(±,;].*|to .*)?$/i;
   const UNITS = {ns: 1e-9, "µs": 1e-6, ms: 1e-3, min: 60, h: 3600, kB: 1e3, KiB: 1024, MB: 1e6, MiB: 2 ** 20, GB: 1e9, GiB: 2 ** 30, M: 1e6, G: 1e9};
   const PURE_NUMBER = /^[-+−]?(?=\.?\d)(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?(?:e[-+−]?\d+)?$/i;
@@ -182,10 +182,11 @@
     }
   }
 
-  /** On a phone the first cards of many stand for all, until all are asked for, filtered or led to. */
+  /** The first of many rows stand for all, until all are asked for, filtered or led to. */
   function shorten(table, around) {
     const rows = table.tBodies[0].rows.length;
-    if (rows <= CARDS_TO_SHORTEN) return;
+    if (rows <= (table.matches(".cards") ? CARDS_TO_SHORTEN : ROWS_TO_SHORTEN)) return;
+    table.classList.toggle("long", rows > ROWS_TO_SHORTEN);
     const button = element("button", {type: "button", className: "table-all", textContent: `Show all ${rows} rows`});
     const open = () => { table.classList.remove("short"); button.remove(); };
     const lead = () => { if (location.hash && table.querySelector(`[id="${CSS.escape(location.hash.slice(1))}"]`)) open(); };
@@ -218,7 +219,7 @@
       button.addEventListener("click", () => sort(table, heads, column));
     });
     around.before(tools(table, label));
-    if (table.matches(".cards")) shorten(table, around);
+    if (table.matches(".notebook-table, .thesis-table")) shorten(table, around);
   }
 
   function start() {

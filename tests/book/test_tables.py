@@ -188,6 +188,29 @@ def test_on_a_phone_many_cards_are_few_until_all_are_asked_for_or_filtered(
     assert column(browser, 1) == ["model 19"]
 
 
+@pytest.mark.parametrize("heads", [("name", "a"), ("name", "a", "b", "c")])
+def test_on_a_wide_screen_the_first_rows_of_a_long_table_stand_for_all(
+    browser: Any, tmp_path: Path, heads: tuple[str, ...]
+):
+    lines = [(f"model {n}", *heads[1:]) for n in range(40)]
+    page = rows(*lines, heads=heads).replace("<table>", "<table class=notebook-table>")
+    show(browser, tmp_path, page)
+    assert column(browser, 1) == [f"model {n}" for n in range(12)]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert len(column(browser, 1)) == 40, "paper has them all"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    button = browser.find_element(By.CLASS_NAME, "table-all")
+    assert button.text == "Show all 40 rows"
+    button.click()
+    assert len(column(browser, 1)) == 40
+    show(
+        browser,
+        tmp_path,
+        rows(*lines[:24], heads=heads).replace("<table>", "<table class=notebook-table>"),
+    )
+    assert len(column(browser, 1)) == 24
+
+
 def test_a_link_to_a_row_shows_it_on_a_phone(browser: Any, tmp_path: Path):
     lines = [(f"model {n}", "1", "2", "3") for n in range(20)]
     page = rows(*lines, heads=("name", "a", "b", "c"))
