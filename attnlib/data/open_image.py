@@ -47,8 +47,8 @@ def open_image(image: str | Path) -> Image.Image:
             ``#sha256=`` and 64 hexadecimal digits; or a path.
 
     Raises:
-        ValueError: If the file is missing, a URL has no hash, or the file is no image, is animated,
-            has more than 50 million pixels, or is a strip.
+        ValueError: If the file is missing, a URL has no hash, or the file is no image, is animated
+            or PostScript, has more than 50 million pixels, or is a strip.
         DownloadError: If it is neither cached nor downloadable.
     """
     name = str(image)
@@ -125,6 +125,8 @@ class _RefusedError(ValueError):
 
 
 def _refuse_odd(image: Image.Image, about: str) -> None:
+    if image.format == "EPS":  # Pillow would let Ghostscript run it
+        raise _RefusedError(f"{about} is PostScript, a program that draws: save it as pixels first")
     if image.width * image.height > MAX_PIXELS:
         raise _RefusedError(
             f"{about} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read: "

@@ -144,6 +144,15 @@ def png_header(width: int, height: int) -> bytes:
     return start + struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 99) + b"IDAT"
 
 
+def test_postscript_is_refused_and_no_program_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, run = io.BytesIO(), []
+    Image.new("RGB", (8, 8)).save(stream, "EPS")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *given: run.append(given))
+    with pytest.raises(ValueError, match=r"x \(\d+ bytes\) is PostScript.*save it as pixels first"):
+        decode_image(stream.getvalue(), "x")
+    assert not run
+
+
 @pytest.mark.parametrize("size", [(8000, 7000), (10000, 9100), (20000, 20000)])
 def test_what_is_huge_is_refused_before_it_is_decoded(
     size: tuple[int, int], tmp_path: Path
