@@ -152,6 +152,17 @@ def test_scripts_stay_only_where_they_have_something_to_do():
         assert {name for name in names if f"/{name}.js" in left} == {*kept, "tables"}
 
 
+def test_pages_of_runs_that_are_gone_leave_the_book(tmp_path: Path):
+    kept = {"intro", "runs/index", "runs/records/here.v1"}
+    for page in (*kept, "search", "runs/records/gone"):
+        path = tmp_path / f"{page}.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    lean.remove_former(tmp_path, kept)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.html")}
+    assert left == {f"{page}.html" for page in (*kept, "search")}
+
+
 def test_font_keeps_the_characters_asked_for(tmp_path: Path):
     source = Path(font_manager.findfont("DejaVu Sans"))
     (tmp_path / "icons.ttf").write_bytes(source.read_bytes())

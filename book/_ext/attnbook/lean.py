@@ -9,7 +9,7 @@ must stay under 500 kB, which a test checks.
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import tinycss2
@@ -110,12 +110,20 @@ def without_idle_scripts(page: str) -> str:
     return page
 
 
+def remove_former(out: Path, pages: Collection[str]) -> None:
+    """Remove the pages of runs and measurements that were there when the book was built before."""
+    for path in (out / "runs").rglob("*.html"):
+        if path.relative_to(out).with_suffix("").as_posix() not in pages:
+            path.unlink()
+
+
 def slim(app: Sphinx, error: Exception | None) -> None:
     """Remove what the finished pages don't use."""
     if error or app.builder.name != "html":
         return
     out = Path(app.outdir)
     static = out / "_static"
+    remove_former(out, app.env.found_docs)
     for name in ("js", "js.map", "js.LICENSE.txt"):
         (static / "scripts" / f"fontawesome.{name}").unlink(missing_ok=True)
     pages = [path for path in out.rglob("*.html") if static not in path.parents]
