@@ -164,11 +164,10 @@ def accuracy_table(comparison: Comparison) -> Any:
         share, seeds = comparison.accuracy(name), comparison.over_seeds(name)
         spread = f"{seeds.value:.2%} [{seeds.low:.2%}, {seeds.high:.2%}]"
         rows[name] = {
-            "test accuracy": f"{share.value:.2%}",
-            "95% interval (images)": f"{share.low:.2%} to {share.high:.2%}",
+            "test accuracy [95%]": f"{share.value:.2%} [{share.low:.2%}, {share.high:.2%}]",
             "images": share.n,
             "seeds": seeds.n,
-            "mean over seeds [95%]": spread if seeds.n > 1 else "one seed: no interval",
+            "mean over seeds [95%]": spread if seeds.n > 1 else "one seed",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 

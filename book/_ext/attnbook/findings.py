@@ -109,7 +109,9 @@ def duration(seconds: float) -> str:
         return f"{1000 * seconds:.3g} ms"
     if seconds < 120:
         return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.2g} min" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def size(count: float) -> str:
@@ -490,7 +492,8 @@ def measured_finding(
         if column == "accuracy" and "difference" in row:
             low = high = None  # they belong to the difference
     ends = with_decimals_of(value) if words is plain else words
-    interval = "" if low is None or high is None else interval_words(low, high, ends)
+    known = low is not None and high is not None and low < high  # equal: measured once
+    interval = interval_words(low, high, ends) if known else ""
     if interval and value < low:  # the fastest of several timings is below their quartiles
         facts, interval = (*facts, ("spread", f"the fastest; quartiles {interval}")), ""
     return Finding(words(value), facts, interval, page, place)
