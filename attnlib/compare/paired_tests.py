@@ -156,7 +156,7 @@ def common_confusions(comparison: Comparison, name: str, count: int = 10) -> Any
 
 
 def accuracy_table(comparison: Comparison) -> Any:
-    """Table of each run's accuracy with n, interval, and the mean over its seeds."""
+    """Table of each run's accuracy with its interval, and the mean over its seeds."""
     import pandas as pd
 
     rows = {}
@@ -165,7 +165,6 @@ def accuracy_table(comparison: Comparison) -> Any:
         spread = f"{seeds.value:.2%} [{seeds.low:.2%}, {seeds.high:.2%}]"
         rows[name] = {
             "test accuracy [95%]": f"{share.value:.2%} [{share.low:.2%}, {share.high:.2%}]",
-            "images": share.n,
             "seeds": seeds.n,
             "mean over seeds [95%]": spread if seeds.n > 1 else "one seed",
         }
