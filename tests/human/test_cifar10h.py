@@ -46,7 +46,7 @@ class Stub:
 
     def __init__(self, name, labels, classes=CIFAR10_CLASSES, decisions=None):
         self.name = self.title = name
-        self.config = self.settings = {}
+        self.settings = {}
         dataset = SimpleNamespace(classes=tuple(classes), title="CIFAR-10")
         self.record = SimpleNamespace(dataset=dataset)
         logits = np.eye(10, dtype=np.float16)[labels if decisions is None else decisions]
