@@ -54,24 +54,43 @@ def test_a_profile_that_depends_on_the_machine_is_refused(folder):
 REFERENCE = ("data=cifar10-jpeg.npz", "pretrain=tiny-imagenet-32.npz")
 
 
-def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it(folder):
-    said = plan(folder, *REFERENCE, target="reference")
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `make reference` plans in a project without ``results/``."""
+    folder = tmp_path_factory.mktemp("bare")
+    for name in ("Snakefile", "_config.yml", "pyproject.toml", "attnlib", "notebooks", "book"):
+        (folder / name).symlink_to(ROOT / name)
+    code, said = dry_run(folder / "told.txt", "reference", "--config", *REFERENCE, folder=folder)
+    assert code == 0, said
+    return said
+
+
+def keeps(said: str) -> list[str]:
+    """The runs that a plan keeps, each as often as it is planned."""
+    return re.findall(r"^    output: results/([\w.-]+)/record\.json$", said, re.M)
+
+
+def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it(bare):
     tables = tomllib.loads((ROOT / "notebooks" / "experiments.toml").read_text())
-    wanted = sum(
-        len(row["seeds"])
-        for table in ("pretraining", "reference", "showcase")
-        for row in tables[table].values()
+    rows = [row for table in ("reference", "showcase") for row in tables[table].values()]
+    planned = keeps(bare)
+    assert len(set(planned)) == len(planned)
+    assert len(planned) == sum(
+        len(row["seeds"]) for row in [*rows, tables["pretraining"]["deit_t"]]
     )
-    planned = re.findall(r"^    output: results/([\w.-]+)/record\.json$", said, re.M)
-    kept = {path.parent.name for path in ROOT.glob("results/*/record.json")}
-    assert len(set(planned)) == len(planned) <= wanted <= len(planned) + len(kept)
-    assert planned and not kept & {*planned}  # what is kept is not made again
-    places = {name: said.index(f"output: runs/{name}/train.ipynb") for name in planned}
+    places = {name: bare.index(f"output: runs/{name}/train.ipynb") for name in runs(bare)}
+    assert places.keys() > {*planned}, "the ResNet-18 that others start from is trained, not kept"
     students = [name for name in planned if "-hard-" in name or "-soft-" in name]
+    assert students
     assert all(
-        any(places[other] < places[name] for other in planned if other.startswith(("res", "eff")))
+        any(places[other] < places[name] for other in places if other.startswith(("res", "eff")))
         for name in students
     )
+
+
+def test_what_is_kept_is_not_made_again(folder):
+    said = plan(folder, *REFERENCE, target="reference")
+    assert not {path.parent.name for path in ROOT.glob("results/*/record.json")} & {*keeps(said)}
 
 
 def test_make_reference_refuses_a_file_whose_name_would_train_all_again(folder):
@@ -79,16 +98,14 @@ def test_make_reference_refuses_a_file_whose_name_would_train_all_again(folder):
     assert "on cifar10-jpeg.npz" in said and "got other.npz" in said and "move those runs" in said
 
 
-def test_weights_are_kept_of_the_showcase_and_of_the_pretrained_transformer(folder):
-    said = plan(folder, *REFERENCE, target="reference")
-    weighty = re.findall(r"&& python book/_tools/keep_weights\.py runs/(\S+) (\S+)", said)
-    planned = {re.sub(r"-s0-\w{8}$", "", name): file for name, file in weighty}
-    there = {path.parent.name for path in ROOT.glob("results/*/model.safetensors")}
+def test_weights_are_kept_of_the_showcase_and_of_the_pretrained_transformer(bare):
+    weighty = re.findall(r"&& python book/_tools/keep_weights\.py runs/(\S+) (\S+)", bare)
     expected = {
         "efficientnet_lite0-pretrained-npz-cpu-reference": "cifar10-jpeg.npz",
         "deit_t-finetuned-hard-npz-cpu-reference": "cifar10-jpeg.npz",
         "deit_t-hard-npz-cpu-reference": "tiny-imagenet-32.npz",
     }
-    kept = {re.sub(r"-s0-\w{8}$", "", name) for name in there}
-    assert planned.items() <= expected.items()
-    assert set(planned) | kept == set(expected) and len(planned) + len(there) == len(expected)
+    assert len(weighty) == len(expected)
+    assert {re.sub(r"-s0-\w{8}$", "", name): file for name, file in weighty} == expected
+    there = {path.parent.name for path in ROOT.glob("results/*/model.safetensors")}
+    assert there == {name for name, _ in weighty}
