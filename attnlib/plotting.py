@@ -176,8 +176,8 @@ def _curve_words(history: list[dict[str, Any]]) -> str:
     shares = [line["val_accuracy"] for line in history]
     best = max(shares)
     return (
-        f"Validation accuracy goes from {shares[0]:.1%} to {best:.1%} in epoch "
-        f"{history[shares.index(best)]['epoch']} of {history[-1]['epoch']}."
+        f"Validation accuracy is {shares[0]:.1%} after the first epoch and at its best, "
+        f"{best:.1%}, after epoch {history[shares.index(best)]['epoch']} of {history[-1]['epoch']}."
     )
 
 

@@ -235,8 +235,8 @@ def accuracies(rows: Mapping[str, ReferenceRow]) -> Figure:
         if made:
             (last, fewest), (best, most) = made[0], made[-1]
             figure.finding = (
-                f"{best} recognises the most test images, {most.accuracy.value:.1%}, and "
-                f"{last} the fewest, {fewest.accuracy.value:.1%}."
+                f"Highest accuracy: {best} ({most.accuracy.value:.1%}). "
+                f"Lowest: {last} ({fewest.accuracy.value:.1%})."
             )
         plt.close(figure)
     return figure

@@ -124,6 +124,20 @@ def test_figure_names_its_command_time_device_and_notebook(executed: Path):
     assert "model = &#x27;deit_t&#x27;\n" in html
 
 
+@pytest.mark.parametrize(
+    ("duration", "words"),
+    [
+        (None, "a time that"),
+        (0.43, "0.43 s"),
+        (7.54, "7.5 s"),
+        (107.3, "107 s"),
+        (150.0, "2 minutes"),
+    ],
+)
+def test_durations_are_written_as_people_do(duration: float | None, words: str):
+    assert reproduce_this.seconds(duration).startswith(words)
+
+
 def test_figure_of_a_run_names_the_command_that_makes_the_run_first(executed: Path):
     notebook = read(executed / "book" / "runs" / "train.ipynb")
     notebook["metadata"]["papermill"]["parameters"] = {"run": "a"}

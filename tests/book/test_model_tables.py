@@ -59,7 +59,7 @@ def test_parts_of_atresnet_add_up_to_what_it_adds():
 def test_every_operation_stands_in_the_table_with_what_it_does():
     rows = model_tables.operation_table().rows
     assert [row[0].strip("`") for row in rows] == [*OPERATIONS]
-    assert dict(rows)["`Rotate`"] == "turned by up to 27 degrees either way"
+    assert dict(rows)["`Rotate`"] == "turned by 27 degrees, either way"
     assert not any("{" in row[1] for row in rows)
 
 

@@ -23,7 +23,7 @@ RESNETS = (18, 34, 50, 101, 152)
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 # Each operation at one magnitude, with the meaning of its argument.
 MEANINGS = {
-    "Rotate": "turned by up to {} degrees either way",
+    "Rotate": "turned by {} degrees, either way",
     "PosterizeIncreasing": "bits a channel that are kept: {}",
     "SolarizeIncreasing": "levels from {} up inverted",
     "SolarizeAdd": "{} added to levels below 128",
@@ -31,10 +31,10 @@ MEANINGS = {
     "ContrastIncreasing": "contrast times {} or {}",
     "BrightnessIncreasing": "brightness times {} or {}",
     "SharpnessIncreasing": "sharpness times {} or {}",
-    "ShearX": "sheared sideways, slope up to {} either way",
-    "ShearY": "sheared upwards, slope up to {} either way",
-    "TranslateXRel": "moved sideways by up to {} of the side",
-    "TranslateYRel": "moved up or down by up to {} of the side",
+    "ShearX": "sheared sideways by a slope of {}, either way",
+    "ShearY": "sheared vertically by a slope of {}, either way",
+    "TranslateXRel": "moved sideways by {} of the side, either way",
+    "TranslateYRel": "moved up or down by {} of the side",
     "AutoContrast": "each channel stretched to 0..255",
     "Equalize": "each channel's levels made about equally frequent",
     "Invert": "negative",
@@ -46,7 +46,7 @@ SOURCES = {
     "img_size": "section 7.6.1",
     "batch_size": "section 7.6",
     "epochs": "section 7.6",
-    "pretrained": "section 7.6.4, 7.6.5; the row ResNet-18 without",
+    "pretrained": "sections 7.6.4 and 7.6.5; the row ResNet-18 starts without them",
     "lr": f"{DEIT}, 5e-4 for a batch of 512, in proportion",
     "weight_decay": DEIT,
     "warmup_epochs": DEIT,

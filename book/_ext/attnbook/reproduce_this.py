@@ -22,7 +22,9 @@ def seconds(duration: float | None) -> str:
     """A duration measured by papermill."""
     if duration is None:
         return "a time that was not recorded"
-    return f"{duration / 60:.0f} minutes" if duration >= 120 else f"{duration:.2g} seconds"
+    if duration >= 120:
+        return f"{duration / 60:.0f} minutes"
+    return f"{duration:.0f} seconds" if duration >= 10 else f"{duration:.2g} seconds"
 
 
 def command(source: str, parameters: Mapping[str, Any]) -> str:
