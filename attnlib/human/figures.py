@@ -254,8 +254,8 @@ def _agreement_words(people: Measured, study: Study) -> str:
         return ""
     best = max(networks, key=lambda one: np.nan_to_num(one.measures["kappa"].value, nan=-1))
     return (
-        f"The highest kappa with people is {best.measures['kappa']} ({best.title}); people reach "
-        f"{people.measures['kappa']} with each other."
+        f"Of all networks in the tables, {best.title} has the highest kappa with people, "
+        f"{best.measures['kappa']}; people reach {people.measures['kappa']} with each other."
     )
 
 

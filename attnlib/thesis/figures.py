@@ -44,7 +44,8 @@ def _headline(counts: pd.DataFrame) -> str:
     rows = {kind: counts.loc[KINDS[kind], list(HATCHES)] for kind in kinds}
     shares = {kind: f"{row['reproduced']} of {row.sum()}" for kind, row in rows.items()}
     return (
-        f"Of the numbers that the thesis measured, {shares['measured']} are reproduced; of those "
-        f"that can be counted, {shares['counted']}. The settings, {shares['setting']}, say only "
+        f"Of the numbers that the thesis measured, {shares['measured']} are reproduced and "
+        f"{rows['measured']['not run']} were not run; of those that can be counted, "
+        f"{shares['counted']} are reproduced. The settings, {shares['setting']}, say only "
         "that we copied them."
     )

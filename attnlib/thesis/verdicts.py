@@ -115,7 +115,8 @@ class Judge:
         """Verdict by arithmetic on the thesis's own numbers, facts and counts."""
         formula, names = statement.formula, names_in(statement.formula)
         stated = self.values.thesis.statements
-        source = "the thesis's own numbers" if set(names) <= set(stated) else "facts and counts"
+        is_own = names and set(names) <= set(stated)
+        source = "the thesis's own numbers" if is_own else "facts and counts"
         result = self.values[formula] if formula not in FORMULAS else compute(formula, self.values)
         how = f"by {source}"
         if names:
@@ -246,7 +247,7 @@ class Judge:
         printed = float(statement.value) * 1e6
         near = f"{recorded / 1e6:,.0f} MB with gradients recorded ({recorded / printed - 1:+.1%})"
         if abs(recorded - printed) < abs(without - printed):
-            why = f"{how}; the printed figure is that of a training pass, {near}"
+            why = f"{how}; the printed figure is near that of a training pass, {near}"
             return Verdict("corrected", ours, why, number)
         return Verdict("differs", ours, f"{how}; {near}", number)
 

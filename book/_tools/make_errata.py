@@ -19,9 +19,10 @@ INTRO = """(errata)=
 Anyone who checks a text closely finds errors in it, and would in this book. These {count} are the
 ones that we know of in the thesis, in our words, ordered by how much they change what a reader
 takes away. Each says what the thesis states, what is true as far as we can tell, and how that is
-checked: every entry has a test of its own that would fail if the entry were wrong. Numbers in the
-entries are computed from the thesis's own and from counts when this page is written. The entries'
-numbers are fixed, so that other pages can refer to them.
+checked: every entry has a test of its own, which checks as much of it as can be computed; the rest
+is read in the sources named. Numbers in the entries are computed from the thesis's own and from
+counts when this page is written. The entries' numbers are fixed, so that other pages can refer to
+them.
 
 ```{{admonition}} What you will learn
 - where the thesis's text, its numbers and the code that it rests on part ways;
@@ -37,7 +38,7 @@ What the thesis gets right stands on {{doc}}`the scoreboard <scoreboard>`, in gr
 CLOSING = """```{admonition} Three things to remember
 :class: tip
 1. The order is one of consequence: what changes a conclusion comes first, slips of the pen last.
-2. An error is listed only with a test that would fail if it were none.
+2. An error is listed only with a test of what can be computed about it, and the source of what can't.
 3. This book has errors of its own. They can be found in the same way, and reported.
 ```
 """

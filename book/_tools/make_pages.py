@@ -244,8 +244,10 @@ def index_page(runs: Mapping[str, Run], left_out: Mapping[str, str]) -> str:
     header = ("Run", "Test accuracy [95% interval]", "Data", "Parameters", "Seconds")
     return f"""{head}Every row is a finished run record. Its page gives the command that made it,
 its configuration, the learning curves and where the numbers come from. Each row is one run with one
-seed. Intervals that lie apart tell two rows apart; where they overlap, a paired test on the same
-images may still do so ({{doc}}`errors`).
+seed. Intervals that lie apart tell two trained networks apart, not two ways to train, since another
+seed may move a row by more than its interval; where they overlap, a paired test on the same images
+may still tell them apart ({{doc}}`errors`). A row "from a trained ..." may start from another row,
+whose epochs then come before its own.
 
 {table(header, rows, "lllrr")}{tail}"""
 

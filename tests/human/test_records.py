@@ -124,7 +124,7 @@ def test_figures_show_each_system_with_a_mark_of_its_own_and_people_as_a_band():
         ]
     best = max((one for one in study.systems if one.system != "people"),
                key=lambda one: one.measures["kappa"].value)  # fmt: skip
-    assert f"({best.title})" in figure.finding, "of all networks, drawn or not"
+    assert f"tables, {best.title} has the highest" in figure.finding, "of all, drawn or not"
     assert "EfficientNet-Lite0" in [one.title for one in systems], "a title, not a key"
     bias = figures.shape_bias_by_category(study, systems).axes[0]
     assert len(bias.containers) == 16 * 6

@@ -129,4 +129,4 @@ def test_page_tells_every_entry_with_its_numbers(tmp_path, monkeypatch):
     for number in range(1, 31):
         assert text.count(f"(erratum-{number})=") == 1 and f"](erratum-{number})" in text
     assert "227.03 / 143.25 = 1.585" in text and "5001 / 2782 = 1.80" in text
-    assert "1.0e-06 at epoch 0, 1.243e-04 at 5" in text
+    assert "1.0e-06 at epoch 0 to 1.243e-04 at epoch 5" in text

@@ -38,7 +38,7 @@ of its own under <a href="runs/index.html">All runs</a>.</p></noscript></div>"""
 CHECK = """<form class="compare-runs" id="check-form">
 <p><label for="check-record">The text of <code>record.json</code></label>
 <textarea id="check-record" rows="6" spellcheck="false"></textarea></p>
-<p><label for="check-config">The text of <code>config.json</code> (need not be given)</label>
+<p><label for="check-config">The text of <code>config.json</code> (optional)</label>
 <textarea id="check-config" rows="3" spellcheck="false"></textarea></p>
 <p><button type="submit">Check</button></p>
 <div id="check-result" role="status"></div></form>"""
