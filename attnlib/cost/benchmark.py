@@ -267,10 +267,11 @@ def compare_speeds(first: str, second: str, places: Mapping[str, Sequence[Row]])
         )
         if one and other and one["value"] and other["value"]:
             low, high = one["low"] / other["high"], one["high"] / other["low"]
-            lines.append(f"{low:.2f} to {high:.2f} times as fast on {place}")
+            lines.append(f"{low:.2f} to {high:.2f} on {place}")
     if not lines:
         return ""
-    return f"One image at a time, {TITLES[first]} and {TITLES[second]}: {'; '.join(lines)}"
+    ratio = f"the speed of {TITLES[first]} over that of {TITLES[second]}"
+    return f"One image at a time, {ratio}: {'; '.join(lines)}"
 
 
 def speed_text(row: Row) -> str:

@@ -130,6 +130,13 @@ def _speed_words(rows: Sequence[Row]) -> str:
         reached = max(row["low"] for row in own)
         best = [row for row in own if row["high"] >= reached]
         images = "one image at a time" if size == 1 else f"{size} images per batch"
+        if len(best) == len(own) > 1:
+            low, high = min(row["low"] for row in own), max(row["high"] for row in own)
+            words.append(
+                f"With {images}, none of the {len(own)} models can be called the fastest: their "
+                f"ranges meet ({low:.3g} to {high:.3g} images/s)."
+            )
+            continue
         told = " and ".join(
             f"{title(row)} ({row['low']:.3g} to {row['high']:.3g} images/s)" for row in best
         )

@@ -189,7 +189,7 @@ def feature_grid(features: Mapping[str, Tensor], channels: int = 8) -> Drawing:
     first, last = (mean_range(features[name].float()[None]) for name in (names[0], names[-1]))
     figure.finding = (
         f"Nine tenths of the pixels of a map use {first:.0%} of its grey scale in {names[0]} and "
-        f"{last:.0%} in {names[-1]}, on average over its {len(features[names[-1]])} channels."
+        f"{last:.0%} in {names[-1]}, on average over the channels of each."
     )
     return figure
 

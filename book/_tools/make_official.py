@@ -139,7 +139,8 @@ def about(lines: list[str]) -> str:
 The thesis starts from networks that others had trained on ImageNet
 {{cite}}`russakovsky2015imagenet`, at 224 pixels. What this book says elsewhere of its own networks
 is repeated here for those, with the weights that their authors published:
-{", ".join(TITLES[name] for name in PEOPLE)}. They are large, so a page is made where its files are.
+{", ".join(TITLES[name] for name in PEOPLE)}. The files take 0.6 GB and are not part of the book, so
+each page is made only where they have been fetched.
 
 {shown}
 """

@@ -68,8 +68,8 @@ def test_two_models_are_compared_on_each_machine_by_the_range_of_their_ratio():
     kept = [speed("deit_t", 20, 20), speed("resnet18", 40, 50)]
     words = benchmark.compare_speeds("deit_t", "resnet18", {"A": kept, "here": here})
     assert words == (
-        "One image at a time, DeiT-T and ResNet-18: 0.40 to 0.50 times as fast on A; "
-        "1.00 to 1.50 times as fast on here"
+        "One image at a time, the speed of DeiT-T over that of ResNet-18: 0.40 to 0.50 on A; "
+        "1.00 to 1.50 on here"
     )
     assert benchmark.compare_speeds("deit_t", "resnet50", {"here": here}) == ""
 

@@ -40,7 +40,13 @@ def test_a_speed_that_varies_is_fastest_if_all_its_range_is_and_shares_the_place
     apart = cost("deit_t", "images_per_second", 43.0, low=40.0, high=47.0, stable=False)
     words = figures.speeds([steady, apart]).finding
     assert words == "With one image at a time, DeiT-T (40 to 47 images/s) is fastest."
-    words = figures.speeds([steady, apart | {"low": 33.0}]).finding
+    both = [steady, apart | {"low": 33.0}]
+    words = figures.speeds(both).finding
+    assert (
+        "none of the 2 models can be called the fastest" in words and "(33 to 47 images/s)" in words
+    )
+    slow = cost("resnet50", "images_per_second", 10.0, low=9.0, high=11.0)
+    words = figures.speeds([*both, slow]).finding
     assert "ResNet-18 (34 to 36 images/s) and DeiT-T (33 to 47 images/s) are fastest" in words
     assert "can't be told apart" in words
 

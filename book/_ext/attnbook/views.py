@@ -61,7 +61,7 @@ class LinkedViews(SphinxTransform):
                 continue
             if not is_view(address):
                 logger.warning("%s; got %r", EXPECTED, address, location=link)
-            link.replace_self(View("", *link.children, view=address))
+            link.replace_self(View("", "", *link.children, view=address))
 
 
 def open_link(translator: HTML5Translator, node: View) -> None:
