@@ -38,7 +38,7 @@ What the thesis gets right stands on {{doc}}`the scoreboard <scoreboard>`, in gr
 CLOSING = """```{admonition} Three things to remember
 :class: tip
 1. The order is one of consequence: what changes a conclusion comes first, slips of the pen last.
-2. An error is listed only with a test of what can be computed about it, and the source of what can't.
+2. An error is listed only with a test of what can be computed, and the source of what can't.
 3. This book has errors of its own. They can be found in the same way, and reported.
 ```
 """

@@ -191,9 +191,10 @@ def index_page(files: Sequence[Measurements]) -> str:
     return f"""(all-measurements)=
 # All measurements
 
-What was measured besides the runs: speed and memory, learning rates and precision in short trainings, the similarity of layers, and the comparisons with people. Each page
-shows a file's rows (in print it only names the file), the command that made them, and the device. A
-number in the text that was measured leads to its row.
+What was measured besides the runs: speed and memory, learning rates and precision in short
+trainings, the similarity of layers, and the comparisons with people. Each page shows a file's rows
+(in print it only names the file), the command that made them, and the device. A number in the text
+that was measured leads to its row.
 
 {table(("What", "Rows", "Device", "Date"), rows, "lrll")}"""
 
