@@ -293,20 +293,16 @@ def test_conclusion_says_what_the_kept_runs_answer():
     pretraining = [a for a in answer(rows) if a.claim.text.startswith("pretraining helps")]
     assert [one.verdict for one in pretraining] == ["holds"] * 3
     assert [one.difference.seeds for one in pretraining] == [3] * 3
-    assert "That row and those of AtResNet have one seed so far" in words
-    few = ("deit_t_dp", "atresnet18_p", "atresnet18_spatial_p")
-    assert [len(rows[name].runs) for name in few] == [1] * 3
-    assert (
-        "From pretrained weights, hard distillation helps by about as much as in the thesis"
-        in words
-    )
+    assert all(len(row.runs) == 3 for row in rows.values())
+    assert "hard distillation adds on average about as many points as in the thesis" in words
+    assert "three seeds don't settle whether it helps at all" in words
     gain = next(
         a for a in answer(rows) if (a.claim.first, a.claim.second) == ("deit_t_dp", "deit_t_p")
     )
-    assert gain.verdict == "holds" and gain.difference.low < 0.0078 < gain.difference.high
+    assert gain.verdict == "not decided" and abs(gain.difference.value - 0.0078) < 0.003
     assert "AtResNet-18 with channels as tokens ends below the ResNet-18" in words
     assert told["atresnet18_p", "resnet18_p"] == "holds"
-    assert "end below the network without a teacher" in words
+    assert "Does it help when weighted as in the code?" in words
     assert told["deit_t_soft_code", "deit_t"] == "the opposite holds"
     assert "and can't be told from those taught hard" in words
     assert told["deit_t_hard", "deit_t_soft_code"] == "not decided"
