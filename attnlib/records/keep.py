@@ -20,7 +20,7 @@ WEIGHTS_FILE = "model.safetensors"
 KEPT_FILES = (
     "config.json", "history.jsonl", "predictions.npz", "attention.npz", "features.npz",
 )  # fmt: skip
-MOST_BYTES = 30_000_000  # of all kept weights together
+MOST_BYTES = 25_000_000  # of all kept weights together
 MOST_ARRAY_BYTES = 1_000_000  # of a file of arrays: those of answers over many classes are larger
 
 
@@ -39,7 +39,7 @@ def keep_weights(run: Run, data: Dataset, results: Path) -> Run:
 
     Raises:
         ValueError: If the data are not the run's, its weights are not those of its record or don't
-            fit into float16, or kept weights would exceed 30 MB together.
+            fit into float16, or kept weights would exceed 25 MB together.
     """
     if run.record.kept_weights is not None:
         raise ValueError(f"{run.path} holds rounded weights already; give the run that wrote them")

@@ -335,10 +335,10 @@ FILES = {"config.json", "history.jsonl", "record.json", "predictions.npz", "atte
          "features.npz"}  # fmt: skip
 
 
-def test_kept_records_are_small_and_hold_no_pixels_and_only_three_hold_weights():
+def test_kept_records_are_small_and_hold_no_pixels_and_only_two_hold_weights():
     assert sum(p.stat().st_size for p in (ROOT / "results").rglob("*") if p.is_file()) < 40e6
     weighted = [record for record in KEPT if load_run(record.parent).record.kept_weights]
-    assert len(weighted) == 3  # the showcase networks, and what the transformer started from
+    assert len(weighted) == 2  # the showcase networks
     for record in KEPT:
         expected = FILES | ({"model.safetensors"} if record in weighted else set())
         assert {path.name for path in record.parent.iterdir()} <= expected, record.parent

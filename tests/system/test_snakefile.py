@@ -75,11 +75,9 @@ def test_make_reference_plans_each_row_after_its_teacher_and_keeps_it(bare):
     rows = [row for table in ("reference", "showcase") for row in tables[table].values()]
     planned = keeps(bare)
     assert len(set(planned)) == len(planned)
-    assert len(planned) == sum(
-        len(row["seeds"]) for row in [*rows, tables["pretraining"]["deit_t"]]
-    )
+    assert len(planned) == sum(len(row["seeds"]) for row in rows)
     places = {name: bare.index(f"output: runs/{name}/train.ipynb") for name in runs(bare)}
-    assert places.keys() > {*planned}, "the ResNet-18 that others start from is trained, not kept"
+    assert places.keys() > {*planned}, "what others start from is trained, not kept"
     students = [name for name in planned if "-hard-" in name or "-soft-" in name]
     assert students
     assert all(
@@ -98,12 +96,11 @@ def test_make_reference_refuses_a_file_whose_name_would_train_all_again(folder):
     assert "on cifar10-jpeg.npz" in said and "got other.npz" in said and "move those runs" in said
 
 
-def test_weights_are_kept_of_the_showcase_and_of_the_pretrained_transformer(bare):
+def test_weights_are_kept_of_the_showcase_alone(bare):
     weighty = re.findall(r"&& python book/_tools/keep_weights\.py runs/(\S+) (\S+)", bare)
     expected = {
         "efficientnet_lite0-pretrained-npz-cpu-reference": "cifar10-jpeg.npz",
         "deit_t-finetuned-hard-npz-cpu-reference": "cifar10-jpeg.npz",
-        "deit_t-hard-npz-cpu-reference": "tiny-imagenet-32.npz",
     }
     assert len(weighty) == len(expected)
     assert {re.sub(r"-s0-\w{8}$", "", name): file for name, file in weighty} == expected
