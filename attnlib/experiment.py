@@ -276,7 +276,7 @@ def find_checkpoint(config: TrainConfig) -> Checkpoint | None:
         if (begun / "record.json").exists() or has_state(begun / "state"):
             return None
         raise ValueError(
-            f"initial_checkpoint: {str(fault).removeprefix('run: ')} It may also be a file of "
+            f"initial_checkpoint: {str(fault).removeprefix('run: ')}\nIt may also be a file of "
             "weights, .safetensors or .pth."
         ) from None
     with path.open("rb") as file:
