@@ -107,7 +107,10 @@ def test_what_is_not_there_is_refused_before_the_data_are_read(first, tmp_path, 
     for path in first.path.glob("*.json*"):
         (bare / path.name).write_bytes(path.read_bytes())
     for start, told in (
-        (tmp_path / "absent.pth", "initial_checkpoint: no finished run .*absent.* file of weights"),
+        (
+            tmp_path / "absent.pth",
+            r"(?s)initial_checkpoint: no finished run .*absent.* file of weights",
+        ),
         ("absent", "initial_checkpoint: no finished run 'absent'"),
         (bare, "initial_checkpoint: .*has no weights .*; make them with: papermill"),
     ):
