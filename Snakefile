@@ -115,8 +115,7 @@ WEIGHTED = ("showcase.efficientnet_lite0", "showcase.deit_t")
 WITH_WEIGHTS = {name for row in WEIGHTED for name in NAMES[row].values()}
 # Trained where a missing run starts from it, and not kept: its 200 classes are in no comparison.
 STARTS = {name for row in NAMES if row.startswith("pretraining.") for name in NAMES[row].values()}
-KEPT = [name for name in REFERENCES if name not in STARTS]
-MISSING = [name for name in KEPT if not Path(kept(name)).exists()]
+MISSING = [name for name in REFERENCES if name not in STARTS and not Path(kept(name)).exists()]
 PARAMETERS = REFERENCES | RUNS
 # Records that are there beside the table's: kept ones, and runs that the reader made.
 RECORDS = sorted(map(str, [*Path("results").glob("*/record.json"), *Path("runs").glob("*/record.json")]))

@@ -9,6 +9,12 @@ from small_runs import PROCESSES, speak_to
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def link_project(folder: Path) -> None:
+    """Links to what the pipeline reads, without runs and results."""
+    for name in ("Snakefile", "_config.yml", "pyproject.toml", "attnlib", "notebooks", "book"):
+        (folder / name).symlink_to(ROOT / name)
+
+
 def call_snakemake(words: list[str], folder: Path, has_gpu: bool, told: Path) -> None:
     """Its command line in ``folder``, on a machine that has CUDA or has none; output to a file."""
     speak_to(told)

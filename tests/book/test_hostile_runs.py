@@ -14,7 +14,7 @@ import book_sample
 import numpy as np
 import pytest
 from browsing import built_pages, console_faults, outside_requests, wait
-from dry_runs import dry_run
+from dry_runs import dry_run, link_project
 
 from attnbook.runs import shown_runs
 
@@ -218,8 +218,7 @@ def test_hostile_runs_can_be_compared(browser: Any, hostile: Path):
 
 
 def test_names_of_folders_reach_no_shell(tmp_path: Path):
-    for name in ("Snakefile", "_config.yml", "pyproject.toml", "attnlib", "notebooks", "book"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link_project(tmp_path)
     write_runs(tmp_path)
     code, plan = dry_run(tmp_path / "told.txt", "book", folder=tmp_path)
     assert code == 0, plan

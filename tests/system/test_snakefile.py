@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from dry_runs import dry_run
+from dry_runs import dry_run, link_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,8 +58,7 @@ REFERENCE = ("data=cifar10-jpeg.npz", "pretrain=tiny-imagenet-32.npz")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What `make reference` plans in a project without ``results/``."""
     folder = tmp_path_factory.mktemp("bare")
-    for name in ("Snakefile", "_config.yml", "pyproject.toml", "attnlib", "notebooks", "book"):
-        (folder / name).symlink_to(ROOT / name)
+    link_project(folder)
     code, said = dry_run(folder / "told.txt", "reference", "--config", *REFERENCE, folder=folder)
     assert code == 0, said
     return said
